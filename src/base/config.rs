@@ -1,0 +1,79 @@
+//! Configuration values that more than one layer acts upon, under Kafka's names.
+
+use std::fmt;
+use std::time::Duration;
+
+/// When a send counts as done (`acks`). Default: [`Acks::All`].
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Acks {
+    /// `acks=0`: validated and queued; no offset is returned, and a crash may lose the record.
+    None,
+    /// `acks=1`: written by the leader, and synced there under [`FlushPolicy::OnAck`].
+    Leader,
+    /// `acks=all`: written by every in-sync replica, and synced on each under [`FlushPolicy::OnAck`].
+    #[default]
+    All,
+}
+
+/// Compression codec of a batch (`compression.type`). Default: none.
+///
+/// Every codec can be named whatever features the crate was built with; using one that was left out is an
+/// error of kind [`UnsupportedCompressionType`](crate::ErrorKind::UnsupportedCompressionType).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Compression {
+    /// `none`: records are stored as they are.
+    #[default]
+    None,
+    /// `gzip`, feature `gzip`.
+    Gzip,
+    /// `snappy`, feature `snappy`, in the xerial framing that Kafka uses.
+    Snappy,
+    /// `lz4`, feature `lz4`, as an LZ4 frame of independent 64 KiB blocks.
+    Lz4,
+    /// `zstd`, feature `zstd`.
+    Zstd,
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// When written bytes are forced to the disk (`brooklet.flush.policy`). Default: [`FlushPolicy::OnAck`].
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum FlushPolicy {
+    /// `on-ack`: an acknowledgement means on disk. Concurrent producers share one sync.
+    #[default]
+    OnAck,
+    /// `interval`: what has been acknowledged or read can be lost by a power cut, at most a suffix of this much
+    /// time or this many records (Kafka's `flush.ms` and `flush.messages`). A killed process loses nothing.
+    Interval {
+        /// Longest time between a write and its sync (`flush.ms`).
+        time: Duration,
+        /// Records after which a sync is started, `None` for no such bound (`flush.messages`).
+        messages: Option<u64>,
+    },
+    /// `os`: what has been acknowledged or read can be lost by a power cut, any suffix of it since the last
+    /// sync; this is Kafka's default. A killed process loses nothing.
+    Os,
+}
+
+/// How files are read (`brooklet.read.mode`). Default: [`ReadMode::Auto`].
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum ReadMode {
+    /// Maps where they are safe and fast (64-bit Unix), positioned reads elsewhere.
+    #[default]
+    Auto,
+    /// Read-only memory maps: fastest, no copies. A bad sector, or another process that truncates a file,
+    /// then ends the whole process by `SIGBUS`.
+    Map,
+    /// Positioned reads into fresh buffers: a bad sector is an error of the read that meets it.
+    Pread,
+}

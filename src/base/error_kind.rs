@@ -1,0 +1,87 @@
+//! What went wrong, in Kafka's terms.
+
+/// What went wrong. Kinds that Kafka has carry its error code, see [`ErrorKind::kafka_code`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The store is in use: by another process, or by another handle of this process.
+    AlreadyOpen,
+    /// A batch on disk or from the caller does not match its checksum or its own lengths.
+    CorruptMessage,
+    /// The cluster, producer or consumer was closed.
+    Closed,
+    /// A setting has a value outside its range, or settings contradict each other.
+    InvalidConfig,
+    /// A topic needs at least one partition, and a partition count that fits 31 bits.
+    InvalidPartitions,
+    /// A record or batch breaks a rule of the format.
+    InvalidRecord,
+    /// A replication factor below 1 or above the number of brokers.
+    InvalidReplicationFactor,
+    /// A call that makes no sense in the present state, such as seeking an unassigned partition.
+    InvalidState,
+    /// A record's timestamp lies outside the window that the topic accepts.
+    InvalidTimestamp,
+    /// A topic name that Kafka's rules forbid, or that differs from another topic's only in `.` and `_`.
+    InvalidTopic,
+    /// A record larger than `max.request.size`, `buffer.memory` or the topic's `max.message.bytes` allows.
+    MessageTooLarge,
+    /// The directory holds something, but no store of this crate.
+    NotAStore,
+    /// An offset below the log start or above the high watermark.
+    OffsetOutOfRange,
+    /// The send buffer is full (`buffer.memory`) and the call may not wait.
+    BufferFull,
+    /// The directory or a file in it cannot be written.
+    ReadOnly,
+    /// Reading or writing a file failed; the partition or store is offline until it is opened again.
+    Storage,
+    /// The disk is full, or a quota or file-size limit was met. Nothing was written; later retries may work.
+    StorageFull,
+    /// Time ran out. A send may still succeed.
+    TimedOut,
+    /// A topic of this name exists.
+    TopicAlreadyExists,
+    /// The topic behind this handle was deleted.
+    TopicDeleted,
+    /// No such topic, or the topic has no such partition.
+    UnknownTopicOrPartition,
+    /// The codec was left out of this build, or cannot do what was asked.
+    UnsupportedCompressionType,
+    /// The store was written by a newer version of this crate, or a batch by an older one of Kafka.
+    UnsupportedVersion,
+}
+
+impl ErrorKind {
+    /// Kafka's error code for this kind, `None` for kinds that Kafka does not have.
+    pub const fn kafka_code(self) -> Option<i16> {
+        Some(match self {
+            Self::OffsetOutOfRange => 1,
+            Self::CorruptMessage => 2,
+            Self::UnknownTopicOrPartition => 3,
+            Self::TimedOut => 7,
+            Self::MessageTooLarge => 10,
+            Self::InvalidTopic => 17,
+            Self::InvalidTimestamp => 32,
+            Self::UnsupportedVersion => 35,
+            Self::TopicAlreadyExists => 36,
+            Self::InvalidPartitions => 37,
+            Self::InvalidReplicationFactor => 38,
+            Self::InvalidConfig => 40,
+            Self::Storage | Self::StorageFull | Self::ReadOnly => 56,
+            Self::UnsupportedCompressionType => 76,
+            Self::InvalidRecord => 87,
+            Self::TopicDeleted => 100,
+            Self::AlreadyOpen
+            | Self::BufferFull
+            | Self::Closed
+            | Self::InvalidState
+            | Self::NotAStore => return None,
+        })
+    }
+
+    /// Whether the same call may succeed later without the caller changing anything.
+    pub const fn is_retriable(self) -> bool {
+        matches!(self, Self::AlreadyOpen | Self::BufferFull | Self::StorageFull | Self::TimedOut)
+    }
+}

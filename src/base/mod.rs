@@ -1,0 +1,15 @@
+//! Ids and small value types that every layer shares. Knows nothing of files, clocks or Kafka's protocols.
+
+mod config;
+mod error_kind;
+mod id;
+mod offset;
+mod time;
+mod topic;
+
+pub use config::{Acks, Compression, FlushPolicy, ReadMode};
+pub use error_kind::ErrorKind;
+pub use id::{BrokerId, LeaderEpoch, PartitionId, ProducerEpoch, ProducerId, TopicId};
+pub use offset::Offset;
+pub use time::Timestamp;
+pub use topic::{InvalidTopicName, TopicName, TopicPartition};

@@ -1,0 +1,220 @@
+//! A consumer's view of one partition: its position, and what was fetched ahead of it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::base::{ErrorKind, Offset, TopicPartition};
+use crate::client::consumer::records::{Chunk, Records};
+use crate::client::consumer::{AutoOffsetReset, SeekTo, Settings};
+use crate::client::{Error, Result};
+use crate::env::sync::Event;
+use crate::record::{Batch, DecodedBatch, Limits};
+use crate::replica::Replica;
+use crate::storage::ReadError;
+
+/// Reads one partition.
+#[derive(Debug)]
+pub(super) struct Fetcher {
+    leader: Arc<Replica>,
+    arrived: Arc<Event>,
+    position: Offset,
+    paused: bool,
+    /// Batches that were fetched and not looked at yet.
+    ahead: VecDeque<Batch>,
+    /// They need no checksum: they have not been to a disk.
+    trusted: bool,
+    current: Option<Current>,
+}
+
+/// A batch of which records are still to be handed out.
+#[derive(Debug)]
+struct Current {
+    batch: DecodedBatch,
+    /// Where the next record is in the batch's body, and how many there are from there on.
+    at: usize,
+    remaining: usize,
+}
+
+impl Fetcher {
+    pub(super) fn new(leader: Arc<Replica>, arrived: &Arc<Event>, reset: AutoOffsetReset) -> Self {
+        leader.watch(arrived);
+        let position = match reset {
+            AutoOffsetReset::Earliest | AutoOffsetReset::None => leader.log().start(),
+            AutoOffsetReset::Latest => leader.high_watermark(),
+        };
+        Self {
+            leader,
+            arrived: Arc::clone(arrived),
+            position,
+            paused: false,
+            ahead: VecDeque::new(),
+            trusted: false,
+            current: None,
+        }
+    }
+
+    pub(super) fn reads(&self, leader: &Arc<Replica>) -> bool {
+        Arc::ptr_eq(&self.leader, leader)
+    }
+
+    pub(super) fn position(&self) -> Offset {
+        self.position
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(super) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+        // A poll in progress elsewhere cannot be: it borrows the consumer. The next one looks again.
+    }
+
+    pub(super) fn seek(&mut self, to: SeekTo, limits: &Limits) -> Result<Offset> {
+        self.position = match to {
+            SeekTo::Beginning => self.leader.log().start(),
+            SeekTo::End => self.leader.high_watermark(),
+            SeekTo::Offset(offset) => offset,
+            SeekTo::Timestamp(timestamp) => {
+                let found = self.leader.find_timestamp(timestamp, limits)?;
+                found.map_or_else(|| self.leader.high_watermark(), |found| found.offset)
+            }
+        };
+        self.ahead.clear();
+        self.current = None;
+        Ok(self.position)
+    }
+
+    /// Adds up to `room` records to `records` and moves the position behind them. Returns how many.
+    pub(super) fn take(
+        &mut self,
+        partition: &TopicPartition,
+        room: usize,
+        settings: &Settings,
+        records: &mut Records,
+    ) -> Result<usize> {
+        let mut taken = 0;
+        while !self.paused && taken < room {
+            match &mut self.current {
+                Some(current) => {
+                    let chunk = current.take(partition, room - taken);
+                    taken += chunk.count();
+                    if current.remaining == 0 {
+                        self.position = current.batch.header().next_offset();
+                        self.current = None;
+                    } else if let Some(next) = current.batch.read_at(current.at) {
+                        self.position = next.0.offset;
+                    }
+                    records.push(chunk);
+                }
+                None => match self.next_batch(settings)? {
+                    Some(batch) => self.current = Some(batch),
+                    None => break,
+                },
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The next batch with records at or behind the position.
+    fn next_batch(&mut self, settings: &Settings) -> Result<Option<Current>> {
+        loop {
+            if self.ahead.is_empty() && !self.fetch(settings)? {
+                return Ok(None);
+            }
+            let Some(batch) = self.ahead.front() else { return Ok(None) };
+            let offset = batch.header().base_offset();
+            let checked = match self.trusted || !settings.check_crcs {
+                true => Ok(()),
+                false => batch.verify_crc(),
+            };
+            let decoded = checked.and_then(|()| batch.decode(&settings.limits));
+            // A bad batch stays in front, so that the error comes until the application has sought past it.
+            let decoded = decoded.map_err(|source| self.in_partition(ReadError::Corrupt { offset, source }))?;
+            self.ahead.pop_front();
+            let next = decoded.header().next_offset();
+            match Current::from(decoded, self.position) {
+                Some(current) => return Ok(Some(current)),
+                // Control records, or a batch that compaction has emptied: nothing for applications.
+                None => self.position = self.position.max(next),
+            }
+        }
+    }
+
+    /// Fetches more batches. `false` if there are none yet.
+    fn fetch(&mut self, settings: &Settings) -> Result<bool> {
+        if let Some(ended) = self.leader.ended() {
+            return Err(ended.into());
+        }
+        let fetched = match self.leader.fetch(self.position, settings.max_partition_fetch_bytes) {
+            Err(ReadError::OutOfRange { start, .. }) if settings.reset != AutoOffsetReset::None => {
+                self.position = match settings.reset {
+                    AutoOffsetReset::Latest => self.leader.high_watermark(),
+                    _ => start,
+                };
+                self.leader.fetch(self.position, settings.max_partition_fetch_bytes)
+            }
+            other => other,
+        };
+        let fetched = fetched.map_err(|error| self.in_partition(error))?;
+        self.trusted = fetched.trusted;
+        self.ahead = fetched.batches.into();
+        Ok(!self.ahead.is_empty())
+    }
+
+    fn in_partition(&self, error: ReadError) -> Error {
+        let partition = self.leader.partition();
+        match error {
+            ReadError::Corrupt { offset, source } => {
+                let message = format!("the batch at {partition}@{offset} is corrupt: {source}; seek past it to go on");
+                Error::new(ErrorKind::CorruptMessage, message)
+            }
+            ReadError::OutOfRange { offset, start, end } => {
+                let message = format!("{partition} has offsets {start} to {end}, not {offset}");
+                Error::new(ErrorKind::OffsetOutOfRange, message)
+            }
+            ReadError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        self.leader.unwatch(&self.arrived);
+    }
+}
+
+impl Current {
+    /// The part of `batch` from `position` on, if it has records for applications.
+    fn from(batch: DecodedBatch, position: Offset) -> Option<Self> {
+        let count = usize::try_from(batch.header().record_count()).ok()?;
+        if count == 0 || batch.header().is_control() {
+            return None;
+        }
+        let mut current = Self { batch, at: 0, remaining: count };
+        if current.batch.header().base_offset() < position {
+            while let Some((record, next)) = current.batch.read_at(current.at) {
+                if record.offset >= position {
+                    break;
+                }
+                current.at = next;
+                current.remaining = current.remaining.saturating_sub(1);
+            }
+        }
+        (current.remaining > 0).then_some(current)
+    }
+
+    /// Splits off the next `room` records.
+    fn take(&mut self, partition: &TopicPartition, room: usize) -> Chunk {
+        let count = self.remaining.min(room);
+        let chunk = Chunk::new(partition.clone(), self.batch.clone(), self.at, count);
+        self.remaining -= count;
+        if self.remaining > 0 {
+            for _ in 0..count {
+                let Some((_, next)) = self.batch.read_at(self.at) else { break };
+                self.at = next;
+            }
+        }
+        chunk
+    }
+}

@@ -1,0 +1,214 @@
+//! The one error of the public API.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::base::{ErrorKind, InvalidTopicName};
+use crate::cluster::{ClusterError, ConfigError};
+use crate::record::BatchError;
+use crate::replica::ProduceError;
+use crate::storage::{AppendError, ReadError, StorageError};
+
+/// The result of a call that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed. The message says what to do; [`kind`](Error::kind) is for programs.
+///
+/// Cheap to clone: one failed write may be the answer to many records.
+///
+/// ```
+/// use brooklet::{Cluster, ErrorKind};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let error = cluster.topic("emial").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::UnknownTopicOrPartition);
+/// assert_eq!(error.kafka_code(), Some(3));
+/// # Ok::<(), brooklet::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    outcome: Outcome,
+    cause: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// What is known about the record of a failed send.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Outcome {
+    /// It is not in the log and never will be: sending it again makes no duplicate.
+    NotWritten,
+    /// It may be in the log, now or after the next open: sending it again may make a duplicate.
+    Unknown,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self::with_outcome(kind, Outcome::NotWritten, message.into())
+    }
+
+    fn with_outcome(
+        kind: ErrorKind,
+        outcome: Outcome,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self(Arc::new(Inner { kind, outcome, cause: cause.into() }))
+    }
+
+    pub(crate) fn timed_out(message: &str) -> Self {
+        Self::with_outcome(ErrorKind::TimedOut, Outcome::Unknown, message)
+    }
+
+    pub(crate) fn closed() -> Self {
+        ClusterError::Closed.into()
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// For a failed send: whether the record can still be, or get, in the log.
+    pub fn outcome(&self) -> Outcome {
+        self.0.outcome
+    }
+
+    /// Whether the same call may succeed later without the caller changing anything.
+    pub fn is_retriable(&self) -> bool {
+        self.0.kind.is_retriable()
+    }
+
+    /// Kafka's error code, if Kafka has this error.
+    pub fn kafka_code(&self) -> Option<i16> {
+        self.0.kind.kafka_code()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.cause.fmt(f)
+    }
+}
+
+/// The kind, then the message and those of its causes: what `main` prints of an error that it returns.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.kind())?;
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // The message is the cause's own, so the chain goes on behind it.
+        self.0.cause.source()
+    }
+}
+
+fn storage_kind(error: &StorageError) -> ErrorKind {
+    match error {
+        e if e.is_full() => ErrorKind::StorageFull,
+        e if e.is_read_only() => ErrorKind::ReadOnly,
+        _ => ErrorKind::Storage,
+    }
+}
+
+fn batch_kind(error: &BatchError) -> ErrorKind {
+    match error {
+        BatchError::UnsupportedMagic(_) => ErrorKind::UnsupportedVersion,
+        BatchError::CodecNotBuilt(_) | BatchError::InvalidLevel { .. } => ErrorKind::UnsupportedCompressionType,
+        BatchError::TooLarge { .. } => ErrorKind::MessageTooLarge,
+        _ => ErrorKind::CorruptMessage,
+    }
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        Self::with_outcome(storage_kind(&error), Outcome::NotWritten, error)
+    }
+}
+
+impl From<BatchError> for Error {
+    fn from(error: BatchError) -> Self {
+        Self::with_outcome(batch_kind(&error), Outcome::NotWritten, error)
+    }
+}
+
+impl From<InvalidTopicName> for Error {
+    fn from(error: InvalidTopicName) -> Self {
+        Self::with_outcome(ErrorKind::InvalidTopic, Outcome::NotWritten, error)
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::with_outcome(ErrorKind::InvalidConfig, Outcome::NotWritten, error)
+    }
+}
+
+impl From<ClusterError> for Error {
+    fn from(error: ClusterError) -> Self {
+        let kind = match &error {
+            ClusterError::AlreadyOpen { .. } => ErrorKind::AlreadyOpen,
+            ClusterError::NotAStore { .. } | ClusterError::OtherBroker { .. } => ErrorKind::NotAStore,
+            ClusterError::NewerFormat { .. } => ErrorKind::UnsupportedVersion,
+            ClusterError::TopicExists(_) => ErrorKind::TopicAlreadyExists,
+            ClusterError::TopicCollides { .. }
+            | ClusterError::InvalidTopicName(_)
+            | ClusterError::InternalTopic(_) => ErrorKind::InvalidTopic,
+            ClusterError::UnknownTopic(_) | ClusterError::UnknownPartition { .. } => {
+                ErrorKind::UnknownTopicOrPartition
+            }
+            ClusterError::InvalidPartitions { .. } => ErrorKind::InvalidPartitions,
+            ClusterError::Config(_) => ErrorKind::InvalidConfig,
+            ClusterError::TopicDeleted(_) => ErrorKind::TopicDeleted,
+            ClusterError::Closed => ErrorKind::Closed,
+            ClusterError::NotRecorded(cause) => produce_kind(cause),
+            ClusterError::Storage(error) => storage_kind(error),
+        };
+        Self::with_outcome(kind, Outcome::NotWritten, error)
+    }
+}
+
+fn produce_kind(error: &ProduceError) -> ErrorKind {
+    match error {
+        ProduceError::Append(AppendError::BatchTooLarge { .. }) => ErrorKind::MessageTooLarge,
+        ProduceError::Append(AppendError::OffsetsExhausted) => ErrorKind::InvalidState,
+        ProduceError::Append(AppendError::NotWritten(e) | AppendError::Unknown(e)) | ProduceError::Sync(e) => {
+            storage_kind(e)
+        }
+        ProduceError::Encode(error) => batch_kind(error),
+        ProduceError::Deleted => ErrorKind::TopicDeleted,
+        ProduceError::Closed => ErrorKind::Closed,
+    }
+}
+
+impl From<ProduceError> for Error {
+    fn from(error: ProduceError) -> Self {
+        let outcome = match &error {
+            ProduceError::Append(AppendError::Unknown(_)) | ProduceError::Sync(_) => Outcome::Unknown,
+            ProduceError::Append(_)
+            | ProduceError::Encode(_)
+            | ProduceError::Deleted
+            | ProduceError::Closed => Outcome::NotWritten,
+        };
+        Self::with_outcome(produce_kind(&error), outcome, error)
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        let kind = match &error {
+            ReadError::OutOfRange { .. } => ErrorKind::OffsetOutOfRange,
+            ReadError::Corrupt { source, .. } => batch_kind(source),
+            ReadError::Storage(error) => storage_kind(error),
+        };
+        Self::with_outcome(kind, Outcome::NotWritten, error)
+    }
+}

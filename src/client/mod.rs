@@ -1,0 +1,21 @@
+//! What applications use: clusters, topics, producers, consumers.
+//!
+//! Knows nothing of segments and files.
+
+mod cluster;
+mod consumer;
+mod error;
+mod partition;
+mod producer;
+mod record;
+mod topic;
+
+pub use cluster::{Cluster, ClusterBuilder};
+pub use consumer::{
+    AutoOffsetReset, Consumer, ConsumerBuilder, ConsumerRecord, Headers, HeadersIter, Records, RecordsIter, SeekTo,
+};
+pub use error::{Error, Outcome, Result};
+pub use partition::{Partition, Watermarks};
+pub use producer::{Delivery, Producer, ProducerBuilder, TrySendError};
+pub use record::{Destination, Record, RecordMetadata};
+pub use topic::{NewTopic, Topic, TopicDescription};

@@ -1,0 +1,108 @@
+//! One partition of a topic, seen from close by.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::base::{Offset, PartitionId, Timestamp, TopicPartition};
+use crate::client::consumer::Records;
+use crate::client::{Result, Topic};
+use crate::record::Limits;
+use crate::replica::Replica;
+use crate::storage::TimestampedOffset;
+
+/// One partition of a topic. A handle, cheap to clone.
+///
+/// ```
+/// use brooklet::{Cluster, NewTopic, Offset, Record};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email"))?;
+/// cluster.producer().build()?.send(Record::to(&email).value("welcome"))?.wait()?;
+///
+/// let partition = email.partition(0)?;
+/// assert_eq!(partition.watermarks()?.high, Offset::from(1));
+/// for record in &partition.read(Offset::ZERO, 1 << 20)? {
+///     assert_eq!(record.value(), Some(&b"welcome"[..]));
+/// }
+/// # Ok::<(), brooklet::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Partition {
+    topic: Topic,
+    id: PartitionId,
+}
+
+/// The offsets between which a partition can be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Watermarks {
+    /// The log start: the first offset that can be read.
+    pub low: Offset,
+    /// The high watermark: the offset after the last committed record.
+    pub high: Offset,
+}
+
+impl Partition {
+    pub(super) fn new(topic: Topic, id: PartitionId) -> Self {
+        Self { topic, id }
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// The partition's index within its topic.
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// Topic and index, by name.
+    pub fn topic_partition(&self) -> TopicPartition {
+        TopicPartition::new(self.topic.name().clone(), self.id)
+    }
+
+    pub(super) fn leader(&self) -> Result<Arc<Replica>> {
+        Ok(self.topic.core().leader(self.topic.image(), self.id)?)
+    }
+
+    /// Which offsets can be read.
+    pub fn watermarks(&self) -> Result<Watermarks> {
+        let leader = self.leader()?;
+        Ok(Watermarks { low: leader.log().start(), high: leader.high_watermark() })
+    }
+
+    /// Bytes in the partition's log files.
+    pub fn size_bytes(&self) -> Result<u64> {
+        Ok(self.leader()?.log().size().1)
+    }
+
+    /// Reads committed records from `from` on, of whole batches of at most `max_bytes` together, or one batch if the
+    /// first alone is larger. Empty means that `from` is the high watermark. Does not wait: see
+    /// [`Consumer`](crate::Consumer).
+    ///
+    /// # Errors
+    /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) if `from` is below the log start or above the end;
+    /// [`CorruptMessage`](crate::ErrorKind::CorruptMessage) if a batch does not match its checksum.
+    pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Records> {
+        let fetched = self.leader()?.fetch(from, max_bytes)?;
+        Records::decode(self.topic_partition(), &fetched, from)
+    }
+
+    /// The first committed record with a timestamp of at least `timestamp`, `None` if there is none.
+    pub fn offset_for_timestamp(&self, timestamp: Timestamp) -> Result<Option<TimestampedOffset>> {
+        Ok(self.leader()?.find_timestamp(timestamp, &Limits::default())?)
+    }
+
+    /// Makes everything written to the partition so far durable, whatever the flush policy.
+    pub fn sync(&self) -> Result<()> {
+        Ok(self.leader()?.flush()?)
+    }
+}
+
+/// `topic-partition`.
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.id)
+    }
+}

@@ -1,0 +1,333 @@
+//! Where records become batches: one accumulator for each producer and partition.
+//!
+//! # Invariants
+//! - A batch is closed and queued in one piece, under `closing`: batches are queued in the order in which their
+//!   records came, which is the order in which they will be written.
+//! - An open batch is known to somebody who will write it: the store's sender, or the caller who opened it.
+//!
+//! # Locks
+//! `closing`, then `open`, then the replica's queue; never taken from below. Appending takes `open` alone.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::base::{ErrorKind, FlushPolicy, Timestamp, TopicId, TopicPartition};
+use crate::client::Error;
+use crate::client::producer::memory::Memory;
+use crate::client::producer::pending::Pending;
+use crate::client::producer::Settings;
+use crate::cluster::{Core, Drive, Sender};
+use crate::env::sync::Mutex;
+use crate::env::{BufferPool, Runtime};
+use crate::record::{BatchBuilder, CloseOptions, RecordFields, size_upper_bound};
+use crate::replica::{Append, Replica};
+
+/// How large a batch may grow while earlier ones are on their way. Larger ones gain nothing for the writer, and no
+/// longer fit the nearest cache of whoever checks and reads them.
+const MAX_GROWN_BATCH: usize = 256 << 10;
+
+/// Batches of one producer and partition on their way at once (`max.in.flight.requests.per.connection`).
+const MAX_IN_FLIGHT: usize = 5;
+
+/// How long a batch that nobody waits for may stay open without `linger.ms`. Long enough that a caller who is about
+/// to wait gets there first, short enough that nobody notices.
+const NAP: Duration = Duration::from_micros(100);
+
+/// One producer's batches for one partition.
+pub(super) struct Accumulator {
+    me: Weak<Self>,
+    partition: Arc<TopicPartition>,
+    replica: Arc<Replica>,
+    sender: Arc<Sender>,
+    pool: Arc<BufferPool>,
+    runtime: Arc<dyn Runtime>,
+    settings: Arc<Settings>,
+    memory: Arc<Memory>,
+    closing: Mutex<()>,
+    open: Mutex<Open>,
+    in_flight: AtomicUsize,
+    /// In the hands of the sender, which has not begun yet.
+    submitted: AtomicBool,
+}
+
+impl std::fmt::Debug for Accumulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Accumulator").field("partition", &self.partition).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Open {
+    batch: Option<OpenBatch>,
+    /// The latest batch, open or closed: once it is done, so are all before it.
+    latest: Option<Arc<Pending>>,
+}
+
+struct OpenBatch {
+    builder: BatchBuilder,
+    pending: Arc<Pending>,
+    /// Of records that have none of their own.
+    timestamp: Timestamp,
+    reserved: usize,
+}
+
+/// A record's place.
+pub(super) struct Appended {
+    pub(super) pending: Arc<Pending>,
+    pub(super) runtime: Arc<dyn Runtime>,
+    /// Its place in the batch, from 0.
+    pub(super) index: u32,
+    pub(super) timestamp: Timestamp,
+    /// What it takes up at most.
+    pub(super) bytes: usize,
+    /// It began a batch.
+    pub(super) first: bool,
+    /// The batch takes no more.
+    pub(super) full: bool,
+}
+
+/// Why a record was not appended.
+pub(super) enum NoRoom {
+    /// Earlier batches have to be done first.
+    Yet,
+    /// It never will be.
+    Ever(Error),
+    /// The partition is no more.
+    Ended(Error),
+}
+
+impl Accumulator {
+    pub(super) fn new(
+        core: &Core,
+        replica: Arc<Replica>,
+        settings: &Arc<Settings>,
+        memory: &Arc<Memory>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            partition: Arc::new(replica.partition().clone()),
+            replica,
+            sender: Arc::clone(core.store().sender()),
+            pool: Arc::clone(core.store().pool()),
+            runtime: Arc::clone(core.runtime()),
+            settings: Arc::clone(settings),
+            memory: Arc::clone(memory),
+            closing: Mutex::default(),
+            open: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            submitted: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Orders accumulators, for whoever goes through several.
+    pub(super) fn key(&self) -> (TopicId, i32) {
+        (self.replica.topic_id(), self.partition.partition.value())
+    }
+
+    pub(super) fn batch_size(&self) -> usize {
+        self.settings.batch_size
+    }
+
+    /// Encodes a record into the open batch.
+    pub(super) fn append(&self, record: &RecordFields<'_>) -> Result<Appended, NoRoom> {
+        let size = size_upper_bound(record);
+        loop {
+            let mut open = self.open.lock();
+            match &mut open.batch {
+                Some(batch) if self.has_room(batch, size) => return self.append_to(batch, record, size, false),
+                Some(_) => {
+                    drop(open);
+                    if self.in_flight.load(Ordering::Acquire) >= MAX_IN_FLIGHT {
+                        self.replica.drive();
+                        return Err(NoRoom::Yet);
+                    }
+                    self.close();
+                    self.submit(true);
+                }
+                None => {
+                    let batch = self.open_batch(size)?;
+                    open.latest = Some(Arc::clone(&batch.pending));
+                    return self.append_to(open.batch.insert(batch), record, size, true);
+                }
+            }
+        }
+    }
+
+    /// Whether a batch takes one more record of up to `size` bytes.
+    fn has_room(&self, batch: &OpenBatch, size: usize) -> bool {
+        let after = batch.builder.len().saturating_add(size);
+        after <= self.limit()
+            && (after <= batch.reserved || batch.pending.reserve(after - batch.reserved))
+    }
+
+    /// The size at which a batch is full.
+    fn limit(&self) -> usize {
+        let size = self.settings.batch_size;
+        if self.in_flight.load(Ordering::Acquire) == 0 || size == 0 {
+            return size;
+        }
+        // Never larger than what the log takes: the records would have done well in smaller ones.
+        let grown = MAX_GROWN_BATCH.min(self.settings.max_request_size).min(self.replica.log().max_batch_bytes());
+        grown.max(size)
+    }
+
+    fn open_batch(&self, size: usize) -> Result<OpenBatch, NoRoom> {
+        let limits =
+            [("max.request.size", self.settings.max_request_size), ("buffer.memory", self.memory.limit())];
+        for (name, limit) in limits {
+            if size > limit {
+                let message = format!("a record of up to {size} bytes exceeds {name}={limit}");
+                return Err(NoRoom::Ever(Error::new(ErrorKind::MessageTooLarge, message)));
+            }
+        }
+        if let Some(error) = self.replica.ended() {
+            return Err(NoRoom::Ended(error.into()));
+        }
+        let reserved = size.max(self.settings.batch_size.min(self.memory.limit()));
+        if !self.memory.reserve(reserved) {
+            return Err(NoRoom::Yet);
+        }
+        let (acks, memory) = (self.settings.acks, Arc::clone(&self.memory));
+        let pending = Pending::new(Weak::clone(&self.me), Arc::clone(&self.partition), acks, memory, reserved);
+        let buffer = self.pool.take().unwrap_or_else(|| BytesMut::with_capacity(size));
+        Ok(OpenBatch {
+            builder: BatchBuilder::new(buffer),
+            pending: Arc::new(pending),
+            timestamp: self.runtime.wall_clock(),
+            reserved,
+        })
+    }
+
+    fn append_to(
+        &self,
+        batch: &mut OpenBatch,
+        record: &RecordFields<'_>,
+        size: usize,
+        first: bool,
+    ) -> Result<Appended, NoRoom> {
+        let timestamp = match record.timestamp {
+            Some(timestamp) => timestamp,
+            // Without lingering a batch is a moment; reading the clock for each record would cost more than it tells.
+            None if self.settings.linger.is_zero() => batch.timestamp,
+            None => self.runtime.wall_clock(),
+        };
+        let record = RecordFields { timestamp: Some(timestamp), ..*record };
+        let index = batch.builder.append(&record).map_err(|e| NoRoom::Ever(e.into()))?;
+        batch.reserved = batch.reserved.max(batch.builder.len());
+        Ok(Appended {
+            pending: Arc::clone(&batch.pending),
+            runtime: Arc::clone(&self.runtime),
+            index,
+            timestamp,
+            bytes: size,
+            first,
+            full: batch.builder.len() >= self.settings.batch_size,
+        })
+    }
+
+    /// After a record that began or filled a batch: makes sure that somebody will write it.
+    pub(super) fn see_to_writing(&self, appended: &Appended) {
+        let lingers = !self.settings.linger.is_zero();
+        if appended.full && (lingers || self.settings.batch_size == 0) {
+            self.submit(true);
+        } else if appended.first {
+            // With nothing else going on, the write is done before the sender would be awake. Not if a sync has to
+            // follow: the caller may be about to wait, and will then do both.
+            let alone = !lingers && self.replica.policy() != FlushPolicy::OnAck;
+            if alone && self.replica.is_idle(self.runtime.now()) {
+                self.write();
+            } else {
+                self.submit(false);
+            }
+        }
+    }
+
+    /// Has the sender write: now, or when the batch has waited long enough.
+    fn submit(&self, now: bool) {
+        if self.submitted.swap(true, Ordering::AcqRel) && !now {
+            return;
+        }
+        let patience = if self.settings.linger.is_zero() { NAP } else { self.settings.linger };
+        let due = if now { None } else { self.runtime.now().after(patience) };
+        if let Some(me) = self.me.upgrade() {
+            self.sender.submit(me, due);
+        }
+    }
+
+    /// For a caller who waits but does no file I/O: has the sender write the batch at once, if it is still open.
+    pub(super) fn hasten(&self, pending: &Arc<Pending>) {
+        if !self.settings.linger.is_zero() && self.close_if(pending) {
+            self.submit(true);
+        }
+    }
+
+    /// Closes the open batch, if there is one, and queues it. Returns the latest batch.
+    pub(super) fn close(&self) -> Option<Arc<Pending>> {
+        let _closing = self.closing.lock();
+        let (batch, latest) = {
+            let mut open = self.open.lock();
+            (open.batch.take(), open.latest.clone())
+        };
+        if let Some(batch) = batch {
+            self.queue(batch);
+        }
+        latest
+    }
+
+    /// Closes the open batch if it is this one.
+    pub(super) fn close_if(&self, pending: &Arc<Pending>) -> bool {
+        let _closing = self.closing.lock();
+        let batch = {
+            let mut open = self.open.lock();
+            let is_open = open.batch.as_ref().is_some_and(|batch| Arc::ptr_eq(&batch.pending, pending));
+            if is_open { open.batch.take() } else { None }
+        };
+        let closed = batch.is_some();
+        if let Some(batch) = batch {
+            self.queue(batch);
+        }
+        closed
+    }
+
+    /// With `closing` held.
+    fn queue(&self, batch: OpenBatch) {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        let Settings { acks, compression, level, .. } = *self.settings;
+        let options = CloseOptions { compression, level, ..CloseOptions::default() };
+        match batch.builder.close(&options) {
+            Ok(closed) => self.replica.enqueue(Append { batch: closed, acks, completion: batch.pending }),
+            Err(error) => batch.pending.finish(Err(error.into())),
+        }
+    }
+
+    /// A batch is done.
+    pub(super) fn finished(&self) {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn write(&self) {
+        self.close();
+        self.replica.drive();
+    }
+}
+
+impl Drive for Accumulator {
+    fn drive(&self) {
+        self.submitted.store(false, Ordering::Release);
+        self.write();
+    }
+}
+
+/// The producer is gone; what it sent is written nevertheless.
+impl Drop for Accumulator {
+    fn drop(&mut self) {
+        self.write();
+    }
+}

@@ -1,0 +1,78 @@
+//! Which partition a record goes to, if the caller does not say.
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use crate::record::{murmur2, to_positive};
+
+/// The partition of a key: Kafka's default partitioner, so that keys stay where they are in a move to Kafka.
+#[inline]
+pub(super) fn of_key(key: &[u8], partitions: u32) -> u32 {
+    to_positive(murmur2(key)).checked_rem(partitions).unwrap_or(0)
+}
+
+/// Kafka's uniform sticky partitioner (KIP-794): keyless records stay with one partition for about a batch, then go
+/// on to a random one, so that batches fill.
+#[derive(Debug)]
+pub(super) struct Sticky {
+    partitions: u32,
+    current: AtomicU32,
+    bytes: AtomicUsize,
+}
+
+impl Sticky {
+    pub(super) fn new(partitions: u32) -> Self {
+        let first = if partitions > 1 { fastrand::u32(..partitions) } else { 0 };
+        Self { partitions, current: AtomicU32::new(first), bytes: AtomicUsize::new(0) }
+    }
+
+    /// The partition for the next keyless record.
+    #[inline]
+    pub(super) fn current(&self) -> u32 {
+        self.current.load(Ordering::Relaxed)
+    }
+
+    /// Counts a record of `bytes`; `first` if it began a batch, so that the one before is on its way. Two threads
+    /// that count at once may switch early or late, which harms nobody.
+    #[inline]
+    pub(super) fn sent(&self, bytes: usize, first: bool, batch_size: usize) {
+        if self.partitions <= 1 {
+            return;
+        }
+        let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
+        if (first && bytes >= batch_size) || bytes >= batch_size.saturating_mul(2) {
+            self.bytes.store(0, Ordering::Relaxed);
+            self.current.store(fastrand::u32(..self.partitions), Ordering::Relaxed);
+        } else {
+            self.bytes.store(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_go_where_kafka_puts_them() {
+        for (key, of_6, of_12) in [("", 3, 9), ("21", 0, 0), ("kafka", 4, 4), ("foobar", 0, 6), ("naïve", 3, 9)] {
+            assert_eq!(of_key(key.as_bytes(), 6), of_6, "{key}");
+            assert_eq!(of_key(key.as_bytes(), 12), of_12, "{key}");
+        }
+    }
+
+    #[test]
+    fn keyless_records_stay_for_a_batch_and_reach_every_partition() {
+        let sticky = Sticky::new(4);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..1_000 {
+            let partition = sticky.current();
+            seen.insert(partition);
+            for _ in 0..15 {
+                sticky.sent(100, false, 1_000);
+                assert_eq!(sticky.current(), partition, "under two batches' worth");
+            }
+            sticky.sent(600, false, 1_000);
+        }
+        assert_eq!(seen.len(), 4);
+    }
+}

@@ -1,0 +1,139 @@
+//! A batch between its first record and its acknowledgement.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use crate::base::{Acks, Offset, TopicPartition};
+use crate::client::Error;
+use crate::client::producer::accumulator::Accumulator;
+use crate::client::producer::memory::Memory;
+use crate::env::sync::{Event, EventListener};
+use crate::env::{Moment, Runtime};
+use crate::replica::{Completion, ProduceError};
+use crate::storage::Appended;
+
+/// What the deliveries of one batch share.
+#[derive(Debug)]
+pub(super) struct Pending {
+    accumulator: Weak<Accumulator>,
+    partition: Arc<TopicPartition>,
+    acks: Acks,
+    memory: Arc<Memory>,
+    reserved: AtomicUsize,
+    result: OnceLock<Result<Option<Offset>, Error>>,
+    /// For those who only wait: futures, and callers with a time limit.
+    done: Event,
+    /// For those who block for as long as it takes, and may be asked to do the next sync.
+    helpers: Event,
+}
+
+impl Pending {
+    pub(super) fn new(
+        accumulator: Weak<Accumulator>,
+        partition: Arc<TopicPartition>,
+        acks: Acks,
+        memory: Arc<Memory>,
+        reserved: usize,
+    ) -> Self {
+        Self {
+            accumulator,
+            partition,
+            acks,
+            memory,
+            reserved: AtomicUsize::new(reserved),
+            result: OnceLock::new(),
+            done: Event::new(),
+            helpers: Event::new(),
+        }
+    }
+
+    pub(super) fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// Takes more of the producer's memory for the batch, if there is.
+    pub(super) fn reserve(&self, bytes: usize) -> bool {
+        let reserved = self.memory.reserve(bytes);
+        if reserved {
+            self.reserved.fetch_add(bytes, Ordering::AcqRel);
+        }
+        reserved
+    }
+
+    /// The offset of the batch's first record, or why there is none; nothing while that is not decided.
+    pub(super) fn result(&self) -> Option<&Result<Option<Offset>, Error>> {
+        self.result.get()
+    }
+
+    pub(super) fn listen(&self) -> EventListener {
+        self.done.listen()
+    }
+
+    /// Blocks until the batch is acknowledged or has failed, doing what there is to do for it.
+    pub(super) fn wait(self: &Arc<Self>, runtime: &dyn Runtime) -> &Result<Option<Offset>, Error> {
+        loop {
+            let listener = self.helpers.listen();
+            if let Some(result) = self.result.get() {
+                return result;
+            }
+            if let Some(accumulator) = self.accumulator.upgrade() {
+                accumulator.close_if(self);
+                accumulator.replica().help();
+            }
+            if self.result.get().is_none() {
+                runtime.park(listener, None);
+            }
+        }
+    }
+
+    /// As [`Pending::wait`], up to a moment, and without doing any file I/O, which might take longer.
+    pub(super) fn wait_until(self: &Arc<Self>, runtime: &dyn Runtime, deadline: Option<Moment>) -> bool {
+        if let Some(accumulator) = self.accumulator.upgrade() {
+            accumulator.hasten(self);
+        }
+        loop {
+            let listener = self.done.listen();
+            if self.result.get().is_some() {
+                return true;
+            }
+            if !runtime.park(listener, deadline) {
+                return self.result.get().is_some();
+            }
+        }
+    }
+
+    /// Ends the batch. The first ending counts.
+    pub(super) fn finish(&self, result: Result<Option<Offset>, Error>) {
+        if let Err(error) = &result {
+            self.memory.failed(error);
+        }
+        if self.result.set(result).is_ok() {
+            if let Some(accumulator) = self.accumulator.upgrade() {
+                accumulator.finished();
+            }
+            self.memory.release(self.reserved.swap(0, Ordering::AcqRel));
+            self.done.notify(usize::MAX);
+            self.helpers.notify(usize::MAX);
+        }
+    }
+}
+
+impl Completion for Pending {
+    fn complete(&self, result: Result<Appended, ProduceError>) {
+        let with_offset = self.acks != Acks::None;
+        self.finish(result.map(|appended| with_offset.then_some(appended.base)).map_err(Error::from));
+    }
+
+    fn hand_over(&self) -> bool {
+        self.helpers.notify(1) > 0
+    }
+}
+
+/// A batch that is dropped before it was decided, by a panic in the middle of things: nobody shall wait for ever.
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.result.get().is_none() {
+            self.memory.release(self.reserved.swap(0, Ordering::AcqRel));
+        }
+    }
+}

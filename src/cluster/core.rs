@@ -1,0 +1,137 @@
+//! A running cluster: its broker, its controller, and the way to a partition's leader.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::base::{BrokerId, FlushPolicy, PartitionId, TopicId, TopicName};
+use crate::cluster::controller::{Change, Controller};
+use crate::cluster::store::{OpenStore, Store};
+use crate::cluster::{ClusterError, CreateTopic, TopicConfig, TopicImage};
+use crate::env::{FileSystem, Moment, Runtime};
+use crate::replica::Replica;
+use crate::storage::StorageError;
+
+/// Name of the metadata log's topic.
+const METADATA_TOPIC: &str = "__brooklet_metadata";
+
+/// The metadata topic's id: the same in every cluster.
+const METADATA_ID: TopicId = TopicId::from_bytes(*b"brookletmetadata");
+
+/// How long closing waits for background work that is stuck in a slow file call.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a cluster is opened with.
+#[derive(Debug)]
+pub(crate) struct OpenCluster {
+    pub(crate) fs: Arc<dyn FileSystem>,
+    pub(crate) root: PathBuf,
+    pub(crate) broker: BrokerId,
+    pub(crate) policy: FlushPolicy,
+    pub(crate) runtime: Arc<dyn Runtime>,
+}
+
+/// A running cluster.
+#[derive(Debug)]
+pub(crate) struct Core {
+    runtime: Arc<dyn Runtime>,
+    store: Store,
+    controller: Controller,
+    closed: AtomicBool,
+}
+
+impl Core {
+    pub(crate) fn open(how: OpenCluster) -> Result<Arc<Self>, ClusterError> {
+        let OpenCluster { fs, root, broker, policy, runtime } = how;
+        let store = Store::open(OpenStore { fs, root, broker, policy, runtime: Arc::clone(&runtime) })?;
+        let metadata = store.open_metadata(&metadata_topic()?)?;
+        let controller = Controller::open(metadata, broker, Arc::clone(&runtime))?;
+        let image = controller.with_image(Clone::clone);
+        store.load(&image)?;
+        Ok(Arc::new(Self { runtime, store, controller, closed: AtomicBool::new(false) }))
+    }
+
+    pub(crate) fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.runtime
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn check_open(&self) -> Result<(), ClusterError> {
+        if self.is_closed() { Err(ClusterError::Closed) } else { Ok(()) }
+    }
+
+    pub(crate) fn create_topic(&self, create: CreateTopic) -> Result<Arc<TopicImage>, ClusterError> {
+        self.check_open()?;
+        self.controller.submit(Change::CreateTopic(create))
+    }
+
+    pub(crate) fn delete_topic(&self, id: TopicId, name: &TopicName) -> Result<(), ClusterError> {
+        self.check_open()?;
+        let topic = self.controller.submit(Change::DeleteTopic(id, name.clone()))?;
+        self.store.delete_topic(&topic)
+    }
+
+    /// The topic of this name.
+    pub(crate) fn topic(&self, name: &str) -> Result<Arc<TopicImage>, ClusterError> {
+        self.check_open()?;
+        let topic = self.controller.with_image(|image| image.topic(name).cloned());
+        topic.ok_or_else(|| ClusterError::UnknownTopic(name.chars().take(256).collect()))
+    }
+
+    /// All topics, by name.
+    pub(crate) fn topics(&self) -> Result<Vec<Arc<TopicImage>>, ClusterError> {
+        self.check_open()?;
+        Ok(self.controller.with_image(|image| image.topics().cloned().collect()))
+    }
+
+    /// The leader of a partition of `topic`.
+    pub(crate) fn leader(&self, topic: &TopicImage, partition: PartitionId) -> Result<Arc<Replica>, ClusterError> {
+        self.check_open()?;
+        let epoch = self.controller.with_image(|image| {
+            let current = image.topic(topic.name.as_str()).filter(|current| current.id == topic.id);
+            current.map(|current| image.leader_epoch(current))
+        });
+        let epoch = epoch.ok_or_else(|| ClusterError::TopicDeleted(topic.name.clone()))?;
+        self.store.replica(topic, partition, epoch)
+    }
+
+    /// Syncs every partition.
+    pub(crate) fn sync(&self) -> Result<(), ClusterError> {
+        self.check_open()?;
+        for replica in self.store.replicas() {
+            replica.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Writes and syncs everything and gives the directory free. Later calls find the cluster closed.
+    pub(crate) fn close(&self) -> Result<(), StorageError> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let now = self.runtime.now();
+        let deadline = now.after(CLOSE_TIMEOUT).unwrap_or(Moment::since_start(Duration::MAX));
+        self.store.close(self.controller.log(), deadline)
+    }
+}
+
+/// The last handle is gone.
+impl Drop for Core {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            log::error!("the cluster was not closed cleanly: {error}");
+        }
+    }
+}
+
+fn metadata_topic() -> Result<TopicImage, ClusterError> {
+    Ok(TopicImage::internal(METADATA_ID, TopicName::new(METADATA_TOPIC)?, TopicConfig::default()))
+}

@@ -1,0 +1,45 @@
+//! What can go wrong with a cluster as a whole.
+
+use std::path::PathBuf;
+
+use crate::base::{InvalidTopicName, TopicName};
+use crate::cluster::ConfigError;
+use crate::replica::ProduceError;
+use crate::storage::StorageError;
+
+/// Why a cluster, a topic or a partition is not to be had.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum ClusterError {
+    #[error("{} is in use by another process or another handle: close that one first", path.display())]
+    AlreadyOpen { path: PathBuf },
+    #[error("{} is not a brooklet store: {reason}. Nothing was written; choose an empty or a new directory", path.display())]
+    NotAStore { path: PathBuf, reason: String },
+    #[error("{} has format version {version}; this build reads up to {supported}: use a newer brooklet", path.display())]
+    NewerFormat { path: PathBuf, version: u32, supported: u32 },
+    #[error("{} is broker {found}, not {expected}: its directory was moved or the id changed", path.display())]
+    OtherBroker { path: PathBuf, found: i32, expected: i32 },
+    #[error("topic {0} exists")]
+    TopicExists(TopicName),
+    #[error("topic {name} differs from the existing topic {existing} only in '.' and '_', which Kafka forbids")]
+    TopicCollides { name: TopicName, existing: TopicName },
+    #[error(transparent)]
+    InvalidTopicName(#[from] InvalidTopicName),
+    #[error("topic names that begin with \"__\" are the cluster's own: {0}")]
+    InternalTopic(TopicName),
+    #[error("no topic {0:?}: create it first with Cluster::create_topic")]
+    UnknownTopic(String),
+    #[error("topic {topic} has partitions 0..{count}, not {partition}")]
+    UnknownPartition { topic: TopicName, partition: u32, count: u32 },
+    #[error("{partitions} partitions asked for: 1..={max} are possible")]
+    InvalidPartitions { partitions: u32, max: u32 },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("topic {0} was deleted")]
+    TopicDeleted(TopicName),
+    #[error("the cluster is closed")]
+    Closed,
+    #[error("the change was not recorded in the metadata log")]
+    NotRecorded(#[source] ProduceError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}

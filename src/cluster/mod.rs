@@ -1,0 +1,20 @@
+//! Brokers and what they agree on: stores, the metadata log, the controller, background work.
+//!
+//! Knows nothing of clients or groups.
+
+mod controller;
+mod core;
+mod error;
+mod identity;
+mod metadata;
+mod sender;
+mod store;
+mod syncer;
+mod topic_config;
+
+pub(crate) use controller::CreateTopic;
+pub(crate) use core::{Core, OpenCluster};
+pub(crate) use error::ClusterError;
+pub(crate) use metadata::TopicImage;
+pub(crate) use sender::{Drive, Sender};
+pub(crate) use topic_config::{ConfigError, TopicConfig};

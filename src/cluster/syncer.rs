@@ -1,0 +1,149 @@
+//! The background syncer of a store: makes durable what nobody waits for, and keeps the recovery points.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, unbounded};
+
+use crate::base::{PartitionId, TopicId};
+use crate::cluster::store::Checkpoints;
+use crate::env::sync::Mutex;
+use crate::env::{Moment, Next, Runtime, Task};
+use crate::replica::{Replica, SyncScheduler};
+
+/// Longest time from a sync to the recovery point that tells of it (rule R5).
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Syncs replicas as their flush policy asks. Its thread starts with the first request.
+pub(crate) struct Syncer {
+    runtime: Arc<dyn Runtime>,
+    requests: crossbeam_channel::Sender<Arc<Replica>>,
+    received: Mutex<Option<Receiver<Arc<Replica>>>>,
+    /// A flush point has moved since the last checkpoint.
+    flushed: Arc<AtomicBool>,
+    checkpoints: Weak<Checkpoints>,
+    task: OnceLock<Option<Task>>,
+}
+
+impl fmt::Debug for Syncer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Syncer").field("requests", &self.requests.len()).finish_non_exhaustive()
+    }
+}
+
+impl Syncer {
+    pub(super) fn new(runtime: Arc<dyn Runtime>, checkpoints: Weak<Checkpoints>) -> Self {
+        // Unbounded, but each replica has one request in it at most.
+        let (requests, received) = unbounded();
+        Self {
+            runtime,
+            requests,
+            received: Mutex::new(Some(received)),
+            flushed: Arc::default(),
+            checkpoints,
+            task: OnceLock::new(),
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(task) = self.task.get_or_init(|| self.start()) {
+            task.wake();
+        }
+    }
+
+    fn start(&self) -> Option<Task> {
+        let mut turn = Turn {
+            received: self.received.lock().clone()?,
+            runtime: Arc::clone(&self.runtime),
+            flushed: Arc::clone(&self.flushed),
+            checkpoints: Weak::clone(&self.checkpoints),
+            due: BTreeMap::new(),
+            checkpoint_at: None,
+        };
+        let task = self.runtime.spawn("brooklet-syncer", Box::new(move || turn.step()));
+        task.inspect_err(|e| log::warn!("no thread for the syncer, callers sync themselves: {e}")).ok()
+    }
+
+    /// Ends the background work. What is unsynced is left to closing the logs.
+    pub(super) fn close(&self, deadline: Moment) {
+        self.received.lock().take();
+        if let Some(Some(task)) = self.task.get()
+            && !task.end(deadline)
+        {
+            log::warn!("the syncer did not end in time");
+        }
+    }
+}
+
+impl SyncScheduler for Syncer {
+    fn schedule(&self, replica: Arc<Replica>) {
+        let task = self.task.get_or_init(|| self.start());
+        match (task, self.requests.send(replica)) {
+            (Some(task), Ok(())) => task.wake(),
+            // No thread to be had: the caller does it.
+            (None, Ok(())) => {
+                let received = self.received.lock().clone();
+                for replica in received.iter().flat_map(Receiver::try_iter) {
+                    if replica.take_schedule().is_some() {
+                        replica.sync();
+                    }
+                }
+            }
+            // Closing, which syncs everything.
+            (_, Err(_)) => {}
+        }
+    }
+
+    fn flushed(&self) {
+        if !self.flushed.swap(true, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+}
+
+/// What the syncer's thread knows between two steps.
+struct Turn {
+    received: Receiver<Arc<Replica>>,
+    runtime: Arc<dyn Runtime>,
+    flushed: Arc<AtomicBool>,
+    checkpoints: Weak<Checkpoints>,
+    due: BTreeMap<(TopicId, PartitionId), (Moment, Arc<Replica>)>,
+    checkpoint_at: Option<Moment>,
+}
+
+impl Turn {
+    fn step(&mut self) -> Next {
+        for replica in self.received.try_iter() {
+            let Some(due) = replica.take_schedule() else { continue };
+            let key = (replica.topic_id(), replica.partition().partition);
+            let entry = self.due.entry(key).or_insert_with(|| (due, replica));
+            entry.0 = entry.0.min(due);
+        }
+        let now = self.runtime.now();
+        self.due.retain(|_, (due, replica)| {
+            let wait = *due > now;
+            if !wait {
+                replica.sync();
+            }
+            wait
+        });
+        if self.checkpoint_at.is_none() && self.flushed.load(Ordering::Acquire) {
+            self.checkpoint_at = now.after(CHECKPOINT_INTERVAL);
+        }
+        if self.checkpoint_at.is_some_and(|at| at <= now) {
+            self.checkpoint_at = None;
+            self.flushed.store(false, Ordering::Release);
+            if let Some(checkpoints) = self.checkpoints.upgrade() {
+                checkpoints.save();
+            }
+        }
+        if !self.received.is_empty() {
+            return Next::Again;
+        }
+        let first_due = self.due.values().map(|(due, _)| *due).min();
+        Next::Park([first_due, self.checkpoint_at].into_iter().flatten().min())
+    }
+}

@@ -1,0 +1,23 @@
+//! The world outside: files, time, threads and waiting, each behind a trait so that it can be simulated.
+//!
+//! Nothing above this layer opens a file, reads a clock, starts a thread or blocks in any other way than through
+//! [`FileSystem`] and [`Runtime`].
+
+mod buffers;
+mod descriptors;
+mod fs;
+mod mem_fs;
+#[allow(unsafe_code)]
+mod mmap;
+mod os_fs;
+mod runtime;
+mod threads;
+
+pub(crate) mod sync;
+
+pub(crate) use buffers::BufferPool;
+pub(crate) use fs::{EntryKind, File, FileLock, FileSystem, OpenFile, read_file, replace_file};
+pub(crate) use mem_fs::MemFs;
+pub(crate) use os_fs::OsFs;
+pub(crate) use runtime::{Moment, Next, Runtime, Task};
+pub(crate) use threads::Threads;

@@ -1,0 +1,59 @@
+//! Apache Kafka's semantics as a library: topics, partitions, producers and consumers over segmented append-only logs
+//! in Kafka's own file format, inside your process. No network, no JVM, no daemon.
+//!
+//! ```
+//! use brooklet::{Cluster, NewTopic, Record};
+//! use std::time::Duration;
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path().join("data");
+//! let cluster = Cluster::open(path)?; // a directory; or Cluster::in_memory(), Cluster::temp()
+//! let email = cluster.create_topic(NewTopic::new("email").partitions(3))?;
+//!
+//! let producer = cluster.producer().build()?; // cheap clones, usable from any thread
+//! let delivery = producer.send(Record::to(&email).key("user-7").value("welcome"))?;
+//! println!("{}", delivery.wait()?); // on disk now; or delivery.await
+//!
+//! let mut consumer = cluster.consumer().build()?;
+//! consumer.assign(email.partitions())?;
+//! for record in &consumer.poll(Duration::from_secs(1))? {
+//!     println!("{:?} {:?}", record.key(), record.value()); // slices of the log, not copies
+//! }
+//! # Ok::<(), brooklet::Error>(())
+//! ```
+//!
+//! # What an acknowledgement means
+//! With the defaults ([`Acks::All`], [`FlushPolicy::OnAck`]) a delivery that succeeded is on disk: a killed process or
+//! a power cut does not take it back. Concurrent senders share one sync. [`FlushPolicy`] says what the other policies
+//! give up for speed.
+//!
+//! # Where to begin
+//! [`Cluster`] opens everything; [`Producer`] sends [`Record`]s; [`Consumer`] reads them; [`Partition`] looks at one
+//! log from close by; every call that can fail returns an [`Error`] whose [`kind`](Error::kind) is for programs and
+//! whose message says what to do.
+//!
+//! # Features
+//! `gzip`, `snappy`, `lz4`, `zstd`: the codecs, all on by default. `zstd` is the one that compiles C.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod base;
+mod client;
+mod cluster;
+mod env;
+// Holds the whole format: what is not used yet is used by tests, and by compaction and transactions to come.
+#[allow(dead_code, unreachable_pub)]
+mod record;
+mod replica;
+mod storage;
+
+pub use base::{
+    Acks, BrokerId, Compression, ErrorKind, FlushPolicy, InvalidTopicName, Offset, PartitionId, ReadMode, Timestamp,
+    TopicId, TopicName, TopicPartition,
+};
+pub use client::{
+    AutoOffsetReset, Cluster, ClusterBuilder, Consumer, ConsumerBuilder, ConsumerRecord, Delivery, Destination, Error,
+    Headers, HeadersIter, NewTopic, Outcome, Partition, Producer, ProducerBuilder, Record, RecordMetadata, Records,
+    RecordsIter, Result, SeekTo, Topic, TopicDescription, TrySendError, Watermarks,
+};
+pub use storage::TimestampedOffset;

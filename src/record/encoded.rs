@@ -1,0 +1,165 @@
+//! A finished batch that its leader has yet to stamp.
+//!
+//! # Invariants
+//! - Header and bytes say the same, and the checksum in both is right.
+
+use bytes::Bytes;
+use bytes::BytesMut;
+
+use super::batch::Batch;
+use super::crc::crc32c;
+use super::header::{BatchHeader, CRC_START, HEADER_LENGTH};
+use crate::base::LeaderEpoch;
+use crate::base::Offset;
+use crate::base::Timestamp;
+
+/// A finished batch, owned, so that the leader can write offsets and epoch into it.
+#[derive(Debug)]
+pub struct EncodedBatch {
+    header: BatchHeader,
+    bytes: BytesMut,
+}
+
+impl EncodedBatch {
+    /// Writes `header`, with the checksum that it lacks, over the first 61 of `bytes`.
+    pub(super) fn seal(header: BatchHeader, bytes: BytesMut) -> Self {
+        let mut batch = Self { header, bytes };
+        batch.write_header();
+        batch.update_crc();
+        batch
+    }
+
+    /// A copy of `batch` that can be stamped: for batches that come from elsewhere.
+    ///
+    /// The checksum is copied with the rest: verify it first.
+    pub fn copy_from(batch: &Batch) -> Self {
+        Self { header: *batch.header(), bytes: BytesMut::from(&batch.bytes()[..]) }
+    }
+
+    /// The header.
+    pub const fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// The bytes of the batch, header included.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Bytes of the whole batch.
+    pub const fn size(&self) -> usize {
+        self.header.size()
+    }
+
+    /// Number of records.
+    pub const fn record_count(&self) -> u32 {
+        self.header.record_count()
+    }
+
+    /// See [`BatchHeader::base_timestamp`].
+    pub const fn base_timestamp(&self) -> Option<Timestamp> {
+        self.header.base_timestamp()
+    }
+
+    /// See [`BatchHeader::max_timestamp`].
+    pub const fn max_timestamp(&self) -> Option<Timestamp> {
+        self.header.max_timestamp()
+    }
+
+    /// Gives the batch its offsets, from `base_offset` on, and the epoch of the leader that appends it. The
+    /// checksum does not cover these.
+    ///
+    /// # Panics
+    /// If the batch's last offset would be past [`Offset::MAX`].
+    pub fn stamp(&mut self, base_offset: Offset, leader_epoch: LeaderEpoch) {
+        let last = base_offset.checked_add(self.header.last_offset_delta());
+        assert!(last.is_some(), "a partition cannot have offsets past the largest");
+        self.header.base_offset = base_offset;
+        self.header.leader_epoch = leader_epoch.value();
+        self.write_header();
+    }
+
+    /// Gives all records the time at which the leader appends them (`message.timestamp.type=LogAppendTime`).
+    /// Costs a checksum of the whole batch.
+    pub fn stamp_log_append_time(&mut self, now: Timestamp) {
+        self.header.set_log_append_time(now);
+        self.write_header();
+        self.update_crc();
+    }
+
+    /// Bytes that the batch's buffer could hold.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// The batch as a copy of its own size, and the buffer that it was in.
+    pub fn freeze_copy(self) -> (Batch, BytesMut) {
+        let copy = Bytes::copy_from_slice(&self.bytes);
+        (Batch::from_parts(self.header, copy), self.bytes)
+    }
+
+    /// The batch, no longer to be changed. Nothing is copied.
+    pub fn freeze(self) -> Batch {
+        Batch::from_parts(self.header, self.bytes.freeze())
+    }
+
+    fn update_crc(&mut self) {
+        self.header.crc = crc32c(self.bytes.get(CRC_START..).unwrap_or_default());
+        self.write_header();
+    }
+
+    fn write_header(&mut self) {
+        if let Some(header) = self.bytes.first_chunk_mut::<HEADER_LENGTH>() {
+            *header = self.header.encode();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::Limits;
+    use super::super::builder::{BatchBuilder, CloseOptions, RecordFields};
+    use super::super::header::TimestampType;
+    use super::*;
+
+    fn batch() -> EncodedBatch {
+        let mut builder = BatchBuilder::new(BytesMut::new());
+        for (millis, value) in [(5, b"a"), (3, b"b")] {
+            let timestamp = Timestamp::from_millis(millis);
+            builder
+                .append(&RecordFields { timestamp, value: Some(value), ..RecordFields::default() })
+                .unwrap();
+        }
+        builder.close(&CloseOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn append_time_replaces_every_timestamp() {
+        let now = Timestamp::from_millis(99);
+        let mut batch = batch();
+        batch.stamp_log_append_time(now.unwrap());
+        let batch = batch.freeze();
+        assert_eq!(batch.verify_crc(), Ok(()));
+        assert_eq!(batch.header().timestamp_type(), TimestampType::LogAppendTime);
+        let decoded = batch.decode(&Limits::default()).unwrap();
+        assert!(decoded.iter().all(|record| record.timestamp == now));
+    }
+
+    #[test]
+    fn a_copy_can_be_stamped_without_touching_the_original() {
+        let original = batch().freeze();
+        let mut copy = EncodedBatch::copy_from(&original);
+        copy.stamp(Offset::from(1), LeaderEpoch::ZERO);
+        assert_eq!(original.header().base_offset(), Offset::ZERO);
+        let decoded = copy.freeze().decode(&Limits::default()).unwrap();
+        let seen: Vec<_> = decoded.iter().map(|record| (record.offset, record.timestamp)).collect();
+        let time = Timestamp::from_millis;
+        assert_eq!(seen, [(Offset::from(1), time(5)), (Offset::from(2), time(3))]);
+    }
+
+    #[test]
+    #[should_panic(expected = "past the largest")]
+    fn offsets_do_not_overflow() {
+        batch().stamp(Offset::MAX, LeaderEpoch::ZERO);
+    }
+}

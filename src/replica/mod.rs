@@ -1,0 +1,12 @@
+//! One replica of one partition: who may append, what counts as committed, who is told.
+//!
+//! Knows nothing of the controller or of other partitions. What it needs from above is [`SyncScheduler`].
+
+mod error;
+mod queue;
+mod replica;
+mod watchers;
+
+pub(crate) use error::ProduceError;
+pub(crate) use queue::{Append, Completion};
+pub(crate) use replica::{OpenReplica, Replica, SyncScheduler};

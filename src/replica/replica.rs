@@ -1,0 +1,433 @@
+//! A replica as leader: batches are combined, written, synced, acknowledged.
+//!
+//! # The way of a batch
+//! 1. [`Replica::enqueue`] puts it in the queue. Order in the queue is order in the log.
+//! 2. [`Replica::drive`] writes: whoever finds the writer's role free takes it, drains the queue, appends all of it
+//!    in one go, and looks at the queue once more before leaving. The others go on: their batches are taken along.
+//! 3. [`Replica::sync`] makes it durable, where the policy asks: the same pattern with the syncer's role. One sync
+//!    covers everything written before it began. Who leaves the role with bytes unsynced hands it over to a waiting
+//!    caller, or else to the store's syncer.
+//! 4. The high watermark rises; batches below it are acknowledged, and consumers are woken.
+//!
+//! # Invariants
+//! - `high_watermark <= log end`; under [`FlushPolicy::OnAck`] also `high_watermark <= flushed`. It never goes back.
+//! - Written bytes under `on-ack` never stay unsynced with nobody about to sync them.
+//!
+//! # Locks
+//! `queue` and `waiting` are leaves: nothing is called with one of them held.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::base::{Acks, FlushPolicy, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
+use crate::env::sync::{Event, Mutex};
+use crate::env::{Moment, Runtime};
+use crate::record::Limits;
+use crate::replica::queue::{Append, Queue, Waiting};
+use crate::replica::watchers::Watchers;
+use crate::replica::ProduceError;
+use crate::storage::{Fetched, Log, ReadError, StorageError, TimestampedOffset};
+
+/// A waiting caller does the work of writing and syncing itself unless the last sync took this long: on a slow disk
+/// it is to wait like everybody else, so that `wait` can be interrupted by nothing but its own batch.
+const SLOW_STEP: Duration = Duration::from_millis(10);
+
+/// Takes over the syncing of replicas that have unsynced bytes and nobody who waits for them.
+pub(crate) trait SyncScheduler: Send + Sync + std::fmt::Debug {
+    /// Has `replica` synced as soon as its policy asks.
+    fn schedule(&self, replica: Arc<Replica>);
+
+    /// A sync has moved the flush point of a log: it is to be noted on disk within a second.
+    fn flushed(&self);
+}
+
+/// What a replica is made of.
+#[derive(Debug)]
+pub(crate) struct OpenReplica {
+    pub(crate) log: Log,
+    pub(crate) topic_id: TopicId,
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) policy: FlushPolicy,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) syncer: Arc<dyn SyncScheduler>,
+}
+
+/// One replica of a partition. It leads: with one broker there is nobody else.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    me: Weak<Self>,
+    log: Log,
+    topic_id: TopicId,
+    epoch: LeaderEpoch,
+    policy: FlushPolicy,
+    runtime: Arc<dyn Runtime>,
+    syncer: Arc<dyn SyncScheduler>,
+    queue: Mutex<Queue>,
+    waiting: Mutex<Waiting>,
+    high_watermark: AtomicI64,
+    watchers: Watchers,
+    syncing: AtomicBool,
+    /// Notified whenever the syncer's role becomes free.
+    sync_ended: Event,
+    /// Handed to the store's syncer, which has not begun yet.
+    scheduled: AtomicBool,
+    /// Moment of the first write that no sync has covered, for [`FlushPolicy::Interval`]. Zero for none.
+    unsynced_since: AtomicU64,
+    last_write: LastStep,
+    last_sync: LastStep,
+}
+
+/// When something was last done and how long it took.
+#[derive(Debug, Default)]
+struct LastStep {
+    ended_nanos: AtomicU64,
+    took_nanos: AtomicU64,
+}
+
+impl LastStep {
+    fn note(&self, began: Moment, ended: Moment) {
+        self.ended_nanos.store(nanos(ended.as_duration()), Ordering::Relaxed);
+        self.took_nanos.store(nanos(ended.since(began)), Ordering::Relaxed);
+    }
+
+    fn took(&self) -> Duration {
+        Duration::from_nanos(self.took_nanos.load(Ordering::Relaxed))
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Who syncs what was written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Syncing {
+    /// The caller, right away.
+    Caller,
+    /// The store's syncer, as the policy asks.
+    Scheduler,
+}
+
+impl Replica {
+    pub(crate) fn new(how: OpenReplica) -> Arc<Self> {
+        // What recovery kept is on disk, and with one replica that makes it committed.
+        let high_watermark = AtomicI64::new(how.log.end().value());
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            log: how.log,
+            topic_id: how.topic_id,
+            epoch: how.epoch,
+            policy: how.policy,
+            runtime: how.runtime,
+            syncer: how.syncer,
+            queue: Mutex::default(),
+            waiting: Mutex::default(),
+            high_watermark,
+            watchers: Watchers::default(),
+            syncing: AtomicBool::new(false),
+            sync_ended: Event::new(),
+            scheduled: AtomicBool::new(false),
+            unsynced_since: AtomicU64::new(0),
+            last_write: LastStep::default(),
+            last_sync: LastStep::default(),
+        })
+    }
+
+    pub(crate) fn partition(&self) -> &TopicPartition {
+        self.log.partition()
+    }
+
+    pub(crate) fn topic_id(&self) -> TopicId {
+        self.topic_id
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(crate) fn policy(&self) -> FlushPolicy {
+        self.policy
+    }
+
+    /// Readers see records below this offset.
+    pub(crate) fn high_watermark(&self) -> Offset {
+        Offset::new(self.high_watermark.load(Ordering::Acquire)).unwrap_or_default()
+    }
+
+    /// Queues a batch behind those queued before. It is written when somebody drives the replica.
+    pub(crate) fn enqueue(&self, append: Append) {
+        let mut queue = self.queue.lock();
+        if let Some(error) = queue.ended.clone() {
+            drop(queue);
+            append.completion.complete(Err(error));
+            return;
+        }
+        queue.pending.push(append);
+    }
+
+    /// Writes what is queued, unless somebody else is at it, who then takes it along.
+    pub(crate) fn drive(&self) {
+        self.write_queued(Syncing::Scheduler);
+    }
+
+    /// As [`Replica::drive`], and syncs too if acknowledgements need it: for a caller who blocks on a batch.
+    pub(crate) fn help(&self) {
+        let slow = self.last_sync.took() > SLOW_STEP || self.last_write.took() > SLOW_STEP;
+        if slow || self.policy != FlushPolicy::OnAck {
+            self.write_queued(Syncing::Scheduler);
+            // The syncer's role may just have been handed to this caller.
+            self.schedule();
+            return;
+        }
+        self.write_queued(Syncing::Caller);
+        if self.log.flushed() < self.log.end() {
+            self.sync();
+        }
+    }
+
+    /// Whether the last write was so long ago that a caller may well do the next one itself: at least eight times as
+    /// long as it took.
+    pub(crate) fn is_idle(&self, now: Moment) -> bool {
+        let ended = self.last_write.ended_nanos.load(Ordering::Relaxed);
+        let took = self.last_write.took_nanos.load(Ordering::Relaxed);
+        nanos(now.as_duration()) >= ended.saturating_add(took.saturating_mul(8))
+    }
+
+    fn write_queued(&self, syncing: Syncing) {
+        loop {
+            let appends = {
+                let mut queue = self.queue.lock();
+                if queue.writing || queue.pending.is_empty() {
+                    return;
+                }
+                queue.writing = true;
+                std::mem::take(&mut queue.pending)
+            };
+            let role = WriterRole(self);
+            self.write(appends, syncing);
+            drop(role);
+        }
+    }
+
+    fn write(&self, appends: Vec<Append>, syncing: Syncing) {
+        let began = self.runtime.now();
+        let (batches, asked): (Vec<_>, Vec<_>) =
+            appends.into_iter().map(|a| (a.batch, (a.acks, a.completion))).unzip();
+        let results = self.log.append(batches, self.epoch);
+        self.last_write.note(began, self.runtime.now());
+        let mut answers = Vec::new();
+        {
+            let mut waiting = self.waiting.lock();
+            for (result, (acks, completion)) in results.into_iter().zip(asked) {
+                match (result, acks) {
+                    (Ok(appended), Acks::Leader | Acks::All) => waiting.push(appended, completion),
+                    (result, _) => answers.push((completion, result)),
+                }
+            }
+        }
+        for (completion, result) in answers {
+            completion.complete(result.map_err(ProduceError::from));
+        }
+        self.written(began, syncing);
+    }
+
+    /// What the policy asks to be done with bytes that were just written.
+    fn written(&self, began: Moment, syncing: Syncing) {
+        match self.policy {
+            FlushPolicy::OnAck if syncing == Syncing::Caller => {}
+            FlushPolicy::OnAck => self.schedule(),
+            FlushPolicy::Interval { .. } => {
+                // Zero stands for "nothing unsynced".
+                let since = nanos(began.as_duration()).max(1);
+                let _ = self.unsynced_since.compare_exchange(0, since, Ordering::AcqRel, Ordering::Acquire);
+                self.raise_high_watermark(self.log.end());
+                self.schedule();
+            }
+            FlushPolicy::Os => self.raise_high_watermark(self.log.end()),
+        }
+        // The watermark may have passed the new batches before they were noted as waiting.
+        self.acknowledge();
+    }
+
+    fn schedule(&self) {
+        if self.policy != FlushPolicy::Os
+            && self.log.flushed() < self.log.end()
+            && !self.scheduled.swap(true, Ordering::AcqRel)
+            && let Some(me) = self.me.upgrade()
+        {
+            self.syncer.schedule(me);
+        }
+    }
+
+    /// For the store's syncer: when the replica is to be synced, `None` for never. What is written from now on is
+    /// scheduled anew.
+    pub(crate) fn take_schedule(&self) -> Option<Moment> {
+        self.scheduled.store(false, Ordering::Release);
+        match self.policy {
+            FlushPolicy::OnAck => Some(Moment::since_start(Duration::ZERO)),
+            FlushPolicy::Os => None,
+            FlushPolicy::Interval { time, messages } => {
+                let unsynced = self.log.end().distance_from(self.log.flushed()).unwrap_or(0);
+                if messages.is_some_and(|limit| unsynced >= limit) {
+                    return Some(Moment::since_start(Duration::ZERO));
+                }
+                let since = self.unsynced_since.load(Ordering::Acquire);
+                Moment::since_start(Duration::from_nanos(since)).after(time)
+            }
+        }
+    }
+
+    /// Syncs the log and acknowledges what that makes durable. Returns at once if somebody else is at it.
+    pub(crate) fn sync(&self) {
+        if self.syncing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let role = SyncerRole(self);
+        self.unsynced_since.store(0, Ordering::Release);
+        let began = self.runtime.now();
+        let synced = self.log.sync();
+        self.last_sync.note(began, self.runtime.now());
+        // Free before anybody is woken: those woken may want it.
+        drop(role);
+        match synced {
+            Ok(flushed) => {
+                if self.policy == FlushPolicy::OnAck {
+                    self.raise_high_watermark(flushed);
+                }
+                self.acknowledge();
+                self.syncer.flushed();
+                self.hand_over();
+            }
+            Err(error) => self.fail_waiting(&ProduceError::Sync(error)),
+        }
+    }
+
+    /// Sees to it that bytes written during the last sync are covered by a next one.
+    fn hand_over(&self) {
+        if self.policy == FlushPolicy::Os || self.log.flushed() >= self.log.end() {
+            return;
+        }
+        let completions = match self.policy {
+            FlushPolicy::OnAck => self.waiting.lock().completions(),
+            _ => Vec::new(),
+        };
+        if !completions.iter().any(|completion| completion.hand_over()) {
+            self.schedule();
+        }
+    }
+
+    /// Makes everything written before the call durable, whatever the policy.
+    pub(crate) fn flush(&self) -> Result<(), StorageError> {
+        self.drive();
+        let end = self.log.end();
+        loop {
+            let listener = self.sync_ended.listen();
+            if self.log.flushed() >= end {
+                return Ok(());
+            }
+            if self.log.is_offline() {
+                return self.log.sync().map(drop);
+            }
+            self.sync();
+            if self.log.flushed() < end && !self.log.is_offline() {
+                self.runtime.park(listener, None);
+            }
+        }
+    }
+
+    fn raise_high_watermark(&self, to: Offset) {
+        let before = self.high_watermark.fetch_max(to.value(), Ordering::AcqRel);
+        if before < to.value() {
+            self.watchers.notify();
+        }
+    }
+
+    /// Answers the batches that the high watermark has passed.
+    fn acknowledge(&self) {
+        let done = self.waiting.lock().take_below(self.high_watermark());
+        for (appended, completion) in done {
+            completion.complete(Ok(appended));
+        }
+    }
+
+    fn fail_waiting(&self, error: &ProduceError) {
+        let failed = self.waiting.lock().take_all();
+        for (_, completion) in failed {
+            completion.complete(Err(error.clone()));
+        }
+        self.watchers.notify();
+    }
+
+    /// Reads committed batches, see [`Log::read`].
+    pub(crate) fn fetch(&self, from: Offset, max_bytes: usize) -> Result<Fetched, ReadError> {
+        self.log.read(from, max_bytes, self.high_watermark())
+    }
+
+    /// The first committed record with a timestamp of at least `timestamp`.
+    pub(crate) fn find_timestamp(
+        &self,
+        timestamp: Timestamp,
+        limits: &Limits,
+    ) -> Result<Option<TimestampedOffset>, ReadError> {
+        self.log.find_timestamp(timestamp, self.high_watermark(), limits)
+    }
+
+    /// Notifies `event` whenever there is more to read, or the replica comes to its end.
+    pub(crate) fn watch(&self, event: &Arc<Event>) {
+        self.watchers.add(event);
+    }
+
+    pub(crate) fn unwatch(&self, event: &Arc<Event>) {
+        self.watchers.remove(event);
+    }
+
+    /// Why the replica is no more, if it is not.
+    pub(crate) fn ended(&self) -> Option<ProduceError> {
+        self.queue.lock().ended.clone()
+    }
+
+    /// Takes no more batches. Those queued are written first if `write_rest`, else they fail as later ones will.
+    pub(crate) fn end(&self, reason: &ProduceError, write_rest: bool) {
+        let refused = {
+            let mut queue = self.queue.lock();
+            queue.ended.get_or_insert_with(|| reason.clone());
+            if write_rest { Vec::new() } else { std::mem::take(&mut queue.pending) }
+        };
+        for append in refused {
+            append.completion.complete(Err(reason.clone()));
+        }
+        if write_rest {
+            self.drive();
+        } else {
+            self.log.take_offline();
+            self.fail_waiting(reason);
+        }
+        self.watchers.notify();
+    }
+
+    /// Writes and syncs everything, and leaves the log so that the next open finds it complete.
+    pub(crate) fn close(&self) -> Result<(), StorageError> {
+        self.end(&ProduceError::Closed, true);
+        self.flush()?;
+        self.log.close().map(drop)
+    }
+}
+
+/// Given back on every way out, a panic's too: otherwise all later producers would wait for ever.
+struct WriterRole<'a>(&'a Replica);
+
+impl Drop for WriterRole<'_> {
+    fn drop(&mut self) {
+        self.0.queue.lock().writing = false;
+    }
+}
+
+struct SyncerRole<'a>(&'a Replica);
+
+impl Drop for SyncerRole<'_> {
+    fn drop(&mut self) {
+        self.0.syncing.store(false, Ordering::Release);
+        self.0.sync_ended.notify(usize::MAX);
+    }
+}

@@ -1,0 +1,25 @@
+//! What a log needs to know of its topic's configuration.
+
+/// Sizes that govern one log. Kafka's names and defaults.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct LogConfig {
+    /// `segment.bytes`: size at which the active segment is rolled. Default 1 GiB.
+    pub(crate) segment_bytes: u32,
+    /// `index.interval.bytes`: bytes of log between two index entries. Default 4096.
+    pub(crate) index_interval_bytes: u32,
+    /// `segment.index.bytes`: size of the offset index at which the segment is rolled. Default 10 MiB.
+    pub(crate) segment_index_bytes: u32,
+    /// `max.message.bytes`: largest batch, its 12-byte prefix included. Default 1 MiB and 12 bytes.
+    pub(crate) max_message_bytes: u32,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            index_interval_bytes: 4096,
+            segment_index_bytes: 10 << 20,
+            max_message_bytes: (1 << 20) + 12,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What can go wrong with a log. One enum per family of operations, over one [`StorageError`].
+//!
+//! All are `Clone`, since one failed write or sync is the answer to every batch that it was to carry.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::{Offset, TopicPartition};
+use crate::record::BatchError;
+
+/// A file could not be read, written or understood.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum StorageError {
+    /// The operating system refused a call.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Bytes that were durable once are not what they should be. Nothing was cut or changed.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged { path: PathBuf, reason: String },
+    /// An earlier write or sync failed, so that what is on disk is not known.
+    #[error("{partition} is offline since a write or sync failed: close the cluster and open it again to recover")]
+    Offline { partition: TopicPartition },
+}
+
+impl StorageError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
+    }
+
+    pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), reason: reason.into() }
+    }
+
+    /// Whether the disk, a quota or a size limit was full.
+    pub(crate) fn is_full(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge))
+    }
+
+    /// Whether the file or directory may not be written.
+    pub(crate) fn is_read_only(&self) -> bool {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
+    }
+}
+
+/// Why a batch was not appended.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum AppendError {
+    /// Nothing was written; the same batch can never succeed.
+    #[error("batch of {size} bytes exceeds {limit_name}={limit}")]
+    BatchTooLarge { size: usize, limit: u32, limit_name: &'static str },
+    /// Nothing was written: the partition has had 2^63 records.
+    #[error("the partition's offsets are used up")]
+    OffsetsExhausted,
+    /// Nothing of the batch is in the log, and never will be.
+    #[error("not written")]
+    NotWritten(#[source] StorageError),
+    /// The batch may be on disk, in part or whole; the log is offline until it is opened again.
+    #[error("it is not known whether the batch was written")]
+    Unknown(#[source] StorageError),
+}
+
+/// Why a read returned nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// Below the log start, or above the end.
+    #[error("offset {offset} is outside {start}..={end}")]
+    OutOfRange { offset: Offset, start: Offset, end: Offset },
+    /// Bytes that do not make a batch. Reading may go on behind them.
+    #[error("the batch at {offset} is corrupt")]
+    Corrupt {
+        offset: Offset,
+        #[source]
+        source: BatchError,
+    },
+    /// A file could not be read.
+    #[error("cannot read")]
+    Storage(#[from] StorageError),
+}

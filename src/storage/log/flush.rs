@@ -1,0 +1,80 @@
+//! From written to synced.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::base::Offset;
+use crate::storage::StorageError;
+use crate::storage::log::Log;
+use crate::storage::segment::Segment;
+
+impl Log {
+    /// Forces everything written before the call to the disk and returns the offset below which all is durable.
+    ///
+    /// One caller at a time: who keeps to that is the replica. After an error the log is offline (rule R4): the
+    /// kernel may have dropped what it could not write, and a second sync would not say so.
+    pub(crate) fn sync(&self) -> Result<Offset, StorageError> {
+        let (segments, names, end) = {
+            let mut writer = self.writer.lock();
+            if self.is_offline() {
+                return Err(self.offline_error());
+            }
+            let segments = std::mem::take(&mut writer.unsynced);
+            (segments, std::mem::take(&mut writer.unsynced_names), self.end())
+        };
+        if let Err(error) = self.sync_files(&segments, names) {
+            log::error!("{} is offline: {error}", self.partition);
+            self.take_offline();
+            return Err(error);
+        }
+        self.flushed.fetch_max(end.value(), Ordering::AcqRel);
+        Ok(self.flushed())
+    }
+
+    fn sync_files(&self, segments: &[Arc<Segment>], names: bool) -> Result<(), StorageError> {
+        let active = self.segments.load().last().cloned();
+        for segment in segments {
+            segment.sync_log()?;
+            if active.as_ref().is_none_or(|active| !Arc::ptr_eq(active, segment)) {
+                // Sealed: recovery will not look at it again, so its indexes have to be as durable as its log.
+                segment.save_index(true)?;
+            }
+        }
+        if names {
+            sync_dir(self, &self.dir)?;
+            sync_dir(self, &self.root)?;
+        }
+        Ok(())
+    }
+
+    /// Saves what is derived from the log, so that recovery may begin at the offset returned: everything below it is
+    /// durable.
+    pub(crate) fn checkpoint(&self) -> Result<Offset, StorageError> {
+        let flushed = self.flushed();
+        // Cloned, since the writer's lock is not held across a sync.
+        let mut epochs = self.writer.lock().epochs.clone();
+        let active = self.segments.load().last().cloned();
+        if let Some(active) = active {
+            active.save_index(false)?;
+            epochs.save(&*self.fs, &self.dir)?;
+            self.writer.lock().epochs.note_saved(&epochs);
+        }
+        Ok(flushed)
+    }
+
+    /// Writes and syncs everything, so that the next open needs to read nothing. Returns the end.
+    pub(crate) fn close(&self) -> Result<Offset, StorageError> {
+        let end = self.sync()?;
+        if let Some(active) = self.segments.load().last() {
+            active.seal();
+            active.save_index(true)?;
+        }
+        self.checkpoint()?;
+        Ok(end)
+    }
+}
+
+fn sync_dir(log: &Log, dir: &Path) -> Result<(), StorageError> {
+    log.fs.sync_dir(dir).map_err(StorageError::io("sync", dir))
+}

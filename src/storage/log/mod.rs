@@ -1,0 +1,169 @@
+//! The log of one partition: segments in a directory, appended to by one writer, read by anyone.
+//!
+//! # Invariants
+//! - `start <= flushed <= end`, and none of them goes back, except `end` (and `flushed` with it) in a truncation.
+//! - `end` is stored after the bytes below it were written and their segment published them (D1).
+//! - Once a write could not be taken back, or a sync failed, the log is offline: nothing is appended, and what lies
+//!   above `flushed` is not trusted again before recovery has rewritten it (rule R4).
+//!
+//! # Locks
+//! `writer` orders appends, rolls and truncations; it is never held across a sync. Readers take no lock but the one
+//! of the index that they look into: they see an immutable list of segments and published sizes.
+//!
+//! # Elsewhere
+//! What is found at open is `recovery`'s; who may read how far is decided above (`replica`).
+
+mod append;
+mod flush;
+mod read;
+mod truncate;
+
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::base::{Offset, TopicId, TopicPartition};
+use crate::env::FileSystem;
+use crate::env::sync::Mutex;
+use crate::storage::epochs::LeaderEpochs;
+use crate::storage::recovery::{self, Recovered, Shutdown};
+use crate::storage::segment::Segment;
+use crate::storage::tail::{Tail, TailCache};
+use crate::storage::{LogConfig, StorageError};
+
+pub(crate) use append::Appended;
+pub(crate) use read::Fetched;
+pub use read::TimestampedOffset;
+
+/// What a log is opened with.
+#[derive(Debug)]
+pub(crate) struct OpenLog {
+    pub(crate) fs: Arc<dyn FileSystem>,
+    /// The store's directory; the log's own is in it.
+    pub(crate) root: Arc<Path>,
+    pub(crate) partition: TopicPartition,
+    pub(crate) topic_id: TopicId,
+    pub(crate) config: LogConfig,
+    pub(crate) cache: Arc<TailCache>,
+    /// How the store was left, and up to where this log was known to be on disk.
+    pub(crate) shutdown: Shutdown,
+}
+
+/// One partition's log.
+#[derive(Debug)]
+pub(crate) struct Log {
+    partition: TopicPartition,
+    topic_id: TopicId,
+    fs: Arc<dyn FileSystem>,
+    root: Arc<Path>,
+    dir: Arc<Path>,
+    config: LogConfig,
+    /// In the order of their offsets, the active one last. Empty before the first append.
+    segments: ArcSwap<Vec<Arc<Segment>>>,
+    start: AtomicI64,
+    end: AtomicI64,
+    flushed: AtomicI64,
+    offline: AtomicBool,
+    writer: Mutex<Writer>,
+    tail: Arc<Tail>,
+    cache: Arc<TailCache>,
+}
+
+/// What only the holder of the writer's lock may touch.
+#[derive(Debug, Default)]
+struct Writer {
+    epochs: LeaderEpochs,
+    /// Segments with bytes that no sync has covered, the active one last.
+    unsynced: Vec<Arc<Segment>>,
+    /// Names that no sync has covered: in the log's directory, and of it.
+    unsynced_names: bool,
+}
+
+impl Log {
+    /// Opens the log, recovering it if the store was not closed cleanly. A log that was never written to has no
+    /// directory, and gets none before its first append.
+    pub(crate) fn open(how: OpenLog) -> Result<(Self, Recovered), StorageError> {
+        let dir: Arc<Path> = how.root.join(how.partition.directory_name()).into();
+        let found = recovery::load(&how, &dir)?;
+        let start = found.segments.first().map_or(Offset::ZERO, |segment| segment.base());
+        let log = Self {
+            partition: how.partition,
+            topic_id: how.topic_id,
+            fs: how.fs,
+            root: how.root,
+            dir,
+            config: how.config,
+            start: AtomicI64::new(start.value()),
+            end: AtomicI64::new(found.end.value()),
+            flushed: AtomicI64::new(found.end.value()),
+            segments: ArcSwap::from_pointee(found.segments),
+            offline: AtomicBool::new(found.damaged),
+            writer: Mutex::new(Writer { epochs: found.epochs, ..Writer::default() }),
+            tail: Arc::default(),
+            cache: how.cache,
+        };
+        Ok((log, found.report))
+    }
+
+    /// The topic that the log in `dir` was written for, if its files say so.
+    pub(crate) fn owner(fs: &dyn FileSystem, dir: &Path) -> Result<Option<TopicId>, StorageError> {
+        recovery::owner(fs, dir)
+    }
+
+    pub(crate) fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// The first offset that can be read.
+    pub(crate) fn start(&self) -> Offset {
+        load(&self.start)
+    }
+
+    /// The offset that the next record will have.
+    pub(crate) fn end(&self) -> Offset {
+        load(&self.end)
+    }
+
+    /// Everything below is known to be on disk.
+    pub(crate) fn flushed(&self) -> Offset {
+        load(&self.flushed)
+    }
+
+    /// Largest batch that the log takes.
+    pub(crate) fn max_batch_bytes(&self) -> usize {
+        let bytes = self.config.max_message_bytes.min(self.config.segment_bytes);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the log takes no more appends until it is opened again.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire)
+    }
+
+    /// Takes no more appends; nothing above `flushed` counts as durable any more.
+    pub(crate) fn take_offline(&self) {
+        // Under the writer's lock, so that an append that has begun is over, and the next one sees it.
+        let _writer = self.writer.lock();
+        self.offline.store(true, Ordering::Release);
+    }
+
+    /// Number of segments, and the bytes in their `.log` files.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        let segments = self.segments.load();
+        (segments.len(), segments.iter().map(|segment| segment.size()).sum())
+    }
+
+    fn offline_error(&self) -> StorageError {
+        StorageError::Offline { partition: self.partition.clone() }
+    }
+}
+
+/// An offset in an atomic is never negative.
+fn load(offset: &AtomicI64) -> Offset {
+    Offset::new(offset.load(Ordering::Acquire)).unwrap_or(Offset::ZERO)
+}

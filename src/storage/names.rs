@@ -1,0 +1,45 @@
+//! Names of the files in a partition's directory.
+//!
+//! A segment's files are named by its base offset, 20 decimal digits, and a suffix for what they hold.
+
+use crate::base::Offset;
+
+pub(super) const LOG: &str = ".log";
+pub(super) const OFFSET_INDEX: &str = ".index";
+pub(super) const TIME_INDEX: &str = ".timeindex";
+pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
+pub(super) const PARTITION_METADATA: &str = "partition.metadata";
+
+/// Every file that belongs to one segment.
+pub(super) const SEGMENT_SUFFIXES: [&str; 3] = [LOG, OFFSET_INDEX, TIME_INDEX];
+
+pub(super) fn segment_file(base: Offset, suffix: &str) -> String {
+    format!("{:020}{suffix}", base.value())
+}
+
+/// The base offset in the name of a `.log` file, if it is one.
+pub(super) fn parse_log_name(name: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(LOG)?;
+    let all_digits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    digits.parse().ok().filter(|_| all_digits).and_then(Offset::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_names_round_trip() {
+        let name = segment_file(Offset::from(123), LOG);
+        assert_eq!(name, "00000000000000000123.log");
+        assert_eq!(parse_log_name(&name), Some(Offset::from(123)));
+        assert_eq!(parse_log_name(&segment_file(Offset::MAX, LOG)), Some(Offset::MAX));
+    }
+
+    #[test]
+    fn other_names_are_no_segments() {
+        for name in ["123.log", "00000000000000000123.log.deleted", "0000000000000000012x.log", "99999999999999999999.log", "00000000000000000123.index"] {
+            assert_eq!(parse_log_name(name), None, "{name}");
+        }
+    }
+}
