@@ -21,11 +21,11 @@ use crate::client::producer::pending::Pending;
 use crate::client::producer::Settings;
 use crate::cluster::{Core, Drive, Sender};
 use crate::env::sync::Mutex;
-use crate::env::{BufferPool, Runtime};
+use crate::env::{BufferPool, Moment, Runtime};
 use crate::record::{BatchBuilder, CloseOptions, RecordFields, size_upper_bound};
 use crate::replica::{Append, Replica};
 
-/// How large a batch may grow while earlier ones are on their way. Larger ones gain nothing for the writer, and no
+/// How large a batch may grow while the log is busy. Larger ones gain nothing for the writer, and no
 /// longer fit the nearest cache of whoever checks and reads them.
 const MAX_GROWN_BATCH: usize = 256 << 10;
 
@@ -72,6 +72,10 @@ struct OpenBatch {
     /// Of records that have none of their own.
     timestamp: Timestamp,
     reserved: usize,
+    /// The size at which it is full.
+    limit: usize,
+    /// Until when it may wait for more records, if nobody waits for it.
+    due: Moment,
 }
 
 /// A record's place.
@@ -86,7 +90,17 @@ pub(super) struct Appended {
     /// It began a batch.
     pub(super) first: bool,
     /// The batch takes no more.
-    pub(super) full: bool,
+    full: bool,
+    due: Moment,
+}
+
+/// Whether a caller can be made to write to a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Patience {
+    /// Yes: it may block in any case.
+    MayBlock,
+    /// No: it may be a future's.
+    NoBlocking,
 }
 
 /// Why a record was not appended.
@@ -136,41 +150,42 @@ impl Accumulator {
     }
 
     /// Encodes a record into the open batch.
-    pub(super) fn append(&self, record: &RecordFields<'_>) -> Result<Appended, NoRoom> {
+    pub(super) fn append(&self, record: &RecordFields<'_>, patience: Patience) -> Result<Appended, NoRoom> {
         let size = size_upper_bound(record);
         loop {
             let mut open = self.open.lock();
-            match &mut open.batch {
-                Some(batch) if self.has_room(batch, size) => return self.append_to(batch, record, size, false),
-                Some(_) => {
+            let room = open.batch.as_mut().map(|batch| batch.has_room(size));
+            let appended = match (&mut open.batch, room) {
+                (Some(batch), Some(true)) => self.append_to(batch, record, size, false)?,
+                (Some(_), _) => {
                     drop(open);
-                    if self.in_flight.load(Ordering::Acquire) >= MAX_IN_FLIGHT {
-                        self.replica.drive();
+                    let too_many = self.in_flight.load(Ordering::Acquire) >= MAX_IN_FLIGHT;
+                    if !too_many {
+                        self.close();
+                    }
+                    self.write_full(patience);
+                    if too_many {
                         return Err(NoRoom::Yet);
                     }
-                    self.close();
-                    self.submit(true);
+                    continue;
                 }
-                None => {
+                (None, _) => {
                     let batch = self.open_batch(size)?;
                     open.latest = Some(Arc::clone(&batch.pending));
-                    return self.append_to(open.batch.insert(batch), record, size, true);
+                    self.append_to(open.batch.insert(batch), record, size, true)?
                 }
-            }
+            };
+            drop(open);
+            self.see_to_writing(&appended, patience);
+            return Ok(appended);
         }
     }
 
-    /// Whether a batch takes one more record of up to `size` bytes.
-    fn has_room(&self, batch: &OpenBatch, size: usize) -> bool {
-        let after = batch.builder.len().saturating_add(size);
-        after <= self.limit()
-            && (after <= batch.reserved || batch.pending.reserve(after - batch.reserved))
-    }
-
-    /// The size at which a batch is full.
-    fn limit(&self) -> usize {
+    /// The size at which a batch that is begun now will be full.
+    fn limit(&self, now: Moment) -> usize {
         let size = self.settings.batch_size;
-        if self.in_flight.load(Ordering::Acquire) == 0 || size == 0 {
+        let busy = self.in_flight.load(Ordering::Acquire) > 0 || !self.replica.is_idle(now);
+        if !busy || size == 0 {
             return size;
         }
         // Never larger than what the log takes: the records would have done well in smaller ones.
@@ -197,11 +212,15 @@ impl Accumulator {
         let (acks, memory) = (self.settings.acks, Arc::clone(&self.memory));
         let pending = Pending::new(Weak::clone(&self.me), Arc::clone(&self.partition), acks, memory, reserved);
         let buffer = self.pool.take().unwrap_or_else(|| BytesMut::with_capacity(size));
+        let now = self.runtime.now();
+        let patience = if self.settings.linger.is_zero() { NAP } else { self.settings.linger };
         Ok(OpenBatch {
             builder: BatchBuilder::new(buffer),
             pending: Arc::new(pending),
             timestamp: self.runtime.wall_clock(),
             reserved,
+            limit: self.limit(now),
+            due: now.after(patience).unwrap_or(now),
         })
     }
 
@@ -220,7 +239,6 @@ impl Accumulator {
         };
         let record = RecordFields { timestamp: Some(timestamp), ..*record };
         let index = batch.builder.append(&record).map_err(|e| NoRoom::Ever(e.into()))?;
-        batch.reserved = batch.reserved.max(batch.builder.len());
         Ok(Appended {
             pending: Arc::clone(&batch.pending),
             runtime: Arc::clone(&self.runtime),
@@ -228,34 +246,43 @@ impl Accumulator {
             timestamp,
             bytes: size,
             first,
-            full: batch.builder.len() >= self.settings.batch_size,
+            full: batch.builder.len() >= batch.limit,
+            due: batch.due,
         })
     }
 
     /// After a record that began or filled a batch: makes sure that somebody will write it.
-    pub(super) fn see_to_writing(&self, appended: &Appended) {
-        let lingers = !self.settings.linger.is_zero();
-        if appended.full && (lingers || self.settings.batch_size == 0) {
-            self.submit(true);
+    #[inline]
+    fn see_to_writing(&self, appended: &Appended, patience: Patience) {
+        if appended.full {
+            self.close();
+            self.write_full(patience);
         } else if appended.first {
             // With nothing else going on, the write is done before the sender would be awake. Not if a sync has to
             // follow: the caller may be about to wait, and will then do both.
-            let alone = !lingers && self.replica.policy() != FlushPolicy::OnAck;
-            if alone && self.replica.is_idle(self.runtime.now()) {
+            let alone = self.settings.linger.is_zero() && self.replica.policy() != FlushPolicy::OnAck;
+            if alone && patience == Patience::MayBlock && self.replica.is_idle(self.runtime.now()) {
                 self.write();
             } else {
-                self.submit(false);
+                self.submit(Some(appended.due));
             }
         }
     }
 
+    /// Writes what was closed because it was full. Whoever filled it does so, if it may: the batch is still in its
+    /// processor's cache, and it is held back while the disk is.
+    fn write_full(&self, patience: Patience) {
+        match patience {
+            Patience::MayBlock => self.replica.drive(),
+            Patience::NoBlocking => self.submit(None),
+        }
+    }
+
     /// Has the sender write: now, or when the batch has waited long enough.
-    fn submit(&self, now: bool) {
-        if self.submitted.swap(true, Ordering::AcqRel) && !now {
+    fn submit(&self, due: Option<Moment>) {
+        if self.submitted.swap(true, Ordering::AcqRel) && due.is_some() {
             return;
         }
-        let patience = if self.settings.linger.is_zero() { NAP } else { self.settings.linger };
-        let due = if now { None } else { self.runtime.now().after(patience) };
         if let Some(me) = self.me.upgrade() {
             self.sender.submit(me, due);
         }
@@ -264,7 +291,7 @@ impl Accumulator {
     /// For a caller who waits but does no file I/O: has the sender write the batch at once, if it is still open.
     pub(super) fn hasten(&self, pending: &Arc<Pending>) {
         if !self.settings.linger.is_zero() && self.close_if(pending) {
-            self.submit(true);
+            self.submit(None);
         }
     }
 
@@ -319,9 +346,35 @@ impl Accumulator {
 }
 
 impl Drive for Accumulator {
-    fn drive(&self) {
+    fn drive(&self, now: Moment) -> Option<Moment> {
+        let due = self.open.lock().batch.as_ref().map(|batch| batch.due);
+        if due.is_some_and(|due| due > now) {
+            // Written by others meanwhile, and begun anew.
+            return due;
+        }
+        // First, so that a record that comes in from now on is submitted again.
         self.submitted.store(false, Ordering::Release);
         self.write();
+        None
+    }
+}
+
+impl OpenBatch {
+    /// Whether the batch takes one more record of up to `size` bytes.
+    fn has_room(&mut self, size: usize) -> bool {
+        let after = self.builder.len().saturating_add(size);
+        if after > self.limit {
+            return false;
+        }
+        if after > self.reserved {
+            // In large steps: this is a counter that all threads share.
+            let step = (after - self.reserved).max(self.reserved);
+            if !self.pending.reserve(step) {
+                return false;
+            }
+            self.reserved += step;
+        }
+        true
     }
 }
 

@@ -19,7 +19,7 @@ use crate::client::topic::partition_id;
 use crate::cluster::{ConfigError, Core, TopicImage};
 use crate::record::check_codec;
 
-use accumulator::{Accumulator, Appended, NoRoom};
+use accumulator::{Accumulator, Appended, NoRoom, Patience};
 use memory::Memory;
 use partitioner::Sticky;
 
@@ -94,7 +94,7 @@ impl ProducerBuilder {
     }
 
     /// Size in bytes at which a batch is full (`batch.size`). Default: 16384; 0 gives each record a batch of its own.
-    /// A batch grows past it, up to 256 KiB, while earlier ones are on their way.
+    /// While the log is busy, batches grow past it, up to 256 KiB.
     pub fn batch_size(mut self, bytes: usize) -> Self {
         self.settings.batch_size = bytes;
         self
@@ -218,7 +218,7 @@ impl Producer {
     /// [`TimedOut`](ErrorKind::TimedOut) if no room came free, [`Closed`](ErrorKind::Closed). Nothing was queued.
     #[inline]
     pub fn send(&self, record: Record<'_>) -> Result<Delivery> {
-        match self.append(&record) {
+        match self.append(&record, Patience::MayBlock) {
             Ok(delivery) => Ok(delivery),
             Err(Refused::Failed(error)) => Err(error),
             Err(Refused::NoRoom) => self.send_when_room(&record),
@@ -227,7 +227,7 @@ impl Producer {
 
     /// As [`send`](Producer::send), but never blocks: a record that there is no room for comes back.
     pub fn try_send<'a>(&self, record: Record<'a>) -> Result<Delivery, TrySendError<'a>> {
-        match self.append(&record) {
+        match self.append(&record, Patience::NoBlocking) {
             Ok(delivery) => Ok(delivery),
             Err(Refused::Failed(error)) => Err(TrySendError { record, error }),
             Err(Refused::NoRoom) => {
@@ -264,7 +264,7 @@ impl Producer {
         let deadline = runtime.now().after(self.inner.settings.max_block);
         loop {
             let listener = self.inner.memory.freed();
-            match self.append(record) {
+            match self.append(record, Patience::MayBlock) {
                 Ok(delivery) => return Ok(delivery),
                 Err(Refused::Failed(error)) => return Err(error),
                 Err(Refused::NoRoom) => {}
@@ -277,12 +277,12 @@ impl Producer {
     }
 
     #[inline]
-    fn append(&self, record: &Record<'_>) -> Result<Delivery, Refused> {
+    fn append(&self, record: &Record<'_>, patience: Patience) -> Result<Delivery, Refused> {
         // A topic may be deleted and created again between two records; the second look finds the new one.
         for _ in 0..2 {
             let route = self.route(record.destination)?;
             let accumulator = self.accumulator(&route, record)?;
-            match accumulator.append(&record.fields()) {
+            match accumulator.append(&record.fields(), patience) {
                 Ok(appended) => return Ok(deliver(accumulator, &route, record, appended)),
                 Err(NoRoom::Yet) => return Err(Refused::NoRoom),
                 Err(NoRoom::Ever(error)) => return Err(Refused::Failed(error)),
@@ -399,9 +399,6 @@ impl From<Error> for Refused {
 fn deliver(accumulator: &Arc<Accumulator>, route: &Route, record: &Record<'_>, appended: Appended) -> Delivery {
     if record.partition.is_none() && record.key.is_none() {
         route.sticky.sent(appended.bytes, appended.first, accumulator.batch_size());
-    }
-    if appended.first || appended.full {
-        accumulator.see_to_writing(&appended);
     }
     Delivery::new(appended)
 }
