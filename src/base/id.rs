@@ -54,13 +54,6 @@ id! {
     ProducerEpoch(i16)
 }
 
-impl LeaderEpoch {
-    /// The epoch of the next leader. Saturates: two thousand million leaders do not occur.
-    pub(crate) const fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
-    }
-}
-
 /// Identifies one life of a topic: a topic deleted and created again under its name has another id (KIP-516).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TopicId([u8; 16]);

@@ -9,7 +9,8 @@ mod topic;
 
 pub use config::{Acks, Compression, FlushPolicy, ReadMode};
 pub use error_kind::ErrorKind;
-pub use id::{BrokerId, LeaderEpoch, PartitionId, ProducerEpoch, ProducerId, TopicId};
+pub use id::{BrokerId, PartitionId, TopicId};
+pub(crate) use id::{LeaderEpoch, ProducerEpoch, ProducerId};
 pub use offset::Offset;
 pub use time::Timestamp;
 pub use topic::{InvalidTopicName, TopicName, TopicPartition};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::{BrokerId, FlushPolicy, ReadMode, TopicName};
+use crate::base::{BrokerId, ErrorKind, FlushPolicy, ReadMode, TopicName};
 use crate::client::{ConsumerBuilder, Error, NewTopic, ProducerBuilder, Result, Topic};
 use crate::cluster::{Core, OpenCluster};
 use crate::env::{FileSystem, MemFs, OsFs, Runtime, Threads};
@@ -168,7 +168,7 @@ impl ClusterBuilder {
     /// A cluster in a temporary directory, see [`Cluster::temp`].
     pub fn temp(self) -> Result<Cluster> {
         let dir = tempfile::Builder::new().prefix("brooklet-").tempdir().map_err(|e| {
-            Error::new(crate::ErrorKind::Storage, format!("cannot create a temporary directory: {e}"))
+            Error::new(ErrorKind::Storage, format!("cannot create a temporary directory: {e}"))
         })?;
         let path = dir.path().to_owned();
         let fs = OsFs::new(self.read_mode).removing_at_end(dir);

@@ -58,7 +58,6 @@ pub(crate) struct OpenStore {
 pub(crate) struct Store {
     fs: Arc<dyn FileSystem>,
     root: Arc<Path>,
-    identity: Identity,
     policy: FlushPolicy,
     runtime: Arc<dyn Runtime>,
     cache: Arc<TailCache>,
@@ -104,7 +103,6 @@ impl Store {
             points: Mutex::new(Points { replicas: Vec::new(), offsets: recovery_points }),
         });
         Ok(Self {
-            identity,
             policy,
             cache: Arc::new(TailCache::new(TAIL_BYTES, Arc::clone(&pool))),
             pool,
@@ -120,10 +118,6 @@ impl Store {
             root,
             runtime,
         })
-    }
-
-    pub(crate) fn broker(&self) -> BrokerId {
-        self.identity.broker
     }
 
     pub(crate) fn sender(&self) -> &Arc<Sender> {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -55,7 +55,8 @@ impl FileSystem for OsFs {
 
     fn open(&self, path: &Path, how: OpenFile) -> io::Result<Arc<dyn File>> {
         let file = Arc::new(open_descriptor(path, how)?);
-        let handle = Arc::new(OsFile {
+        let handle = Arc::new_cyclic(|me| OsFile {
+            me: Weak::clone(me),
             path: path.to_owned(),
             how,
             map: self.map && how.is_mapped(),
@@ -151,6 +152,7 @@ fn open_descriptor(path: &Path, how: OpenFile) -> io::Result<fs::File> {
 /// A file that opens its descriptor when it is needed.
 #[derive(Debug)]
 struct OsFile {
+    me: Weak<Self>,
     path: PathBuf,
     how: OpenFile,
     map: bool,
@@ -172,26 +174,26 @@ struct Slot {
 }
 
 impl OsFile {
-    fn note_opened(self: &Arc<Self>) {
-        let weak: std::sync::Weak<Self> = Arc::downgrade(self);
-        self.descriptors.opened(weak);
+    /// Not to be called with the slot locked: room may be made by other files, or this one.
+    fn note_opened(&self) {
+        self.descriptors.opened(Weak::clone(&self.me) as Weak<dyn Evict>);
     }
 
     /// Runs `with` on the open descriptor, opening it again first if it was given back.
     fn descriptor(&self, with: impl FnOnce(&mut Slot)) -> io::Result<Arc<fs::File>> {
         self.used.store(true, Ordering::Relaxed);
         let mut slot = self.slot.lock();
-        let file = match &slot.file {
-            Some(file) => Arc::clone(file),
-            None => {
-                // The file exists by now, whatever it was opened for.
-                let how = if self.how == OpenFile::Read { OpenFile::Read } else { OpenFile::WriteMapped };
-                let file = Arc::new(open_descriptor(&self.path, how)?);
-                slot.file = Some(Arc::clone(&file));
-                file
-            }
-        };
+        if let Some(file) = slot.file.clone() {
+            with(&mut slot);
+            return Ok(file);
+        }
+        // The file exists by now, whatever it was opened for.
+        let how = if self.how == OpenFile::Read { OpenFile::Read } else { OpenFile::WriteMapped };
+        let file = Arc::new(open_descriptor(&self.path, how)?);
+        slot.file = Some(Arc::clone(&file));
         with(&mut slot);
+        drop(slot);
+        self.note_opened();
         Ok(file)
     }
 
@@ -366,7 +368,9 @@ impl Owned {
     /// `None` if this process owns the directory of `lock_file` already.
     fn claim(lock_file: &Path) -> io::Result<Option<Self>> {
         let dir = fs::canonicalize(lock_file.parent().unwrap_or(Path::new(".")))?;
-        Ok(OWNED.lock().insert(dir.clone()).then_some(Self(dir)))
+        let free = OWNED.lock().insert(dir.clone());
+        // Not made for nothing: dropping it would give the other owner's claim back.
+        Ok(free.then(|| Self(dir)))
     }
 }
 

@@ -25,7 +25,8 @@ pub(super) fn read_entries(
     let Some(content) = read_file(fs, path).map_err(StorageError::io("read", path))? else {
         return Ok(None);
     };
-    let text = std::str::from_utf8(&content).map_err(|e| StorageError::damaged(path, e.to_string()))?;
+    let text =
+        std::str::from_utf8(&content).map_err(|e| StorageError::damaged(path, e.to_string()))?;
     if text.is_empty() {
         return Ok(Some(Vec::new()));
     }
@@ -70,7 +71,9 @@ pub(crate) fn read_offsets(
         fields.next().is_none().then(|| (TopicPartition::new(topic, partition), offset))
     };
     let parsed = entries.iter().map(|line| parse(line)).collect::<Option<OffsetCheckpoint>>();
-    parsed.map(Some).ok_or_else(|| StorageError::damaged(path, "an entry is not `topic partition offset`"))
+    parsed
+        .map(Some)
+        .ok_or_else(|| StorageError::damaged(path, "an entry is not `topic partition offset`"))
 }
 
 /// Replaces a file of `topic partition offset` lines, durably.
@@ -80,7 +83,9 @@ pub(crate) fn write_offsets(
     name: &str,
     offsets: &OffsetCheckpoint,
 ) -> Result<(), StorageError> {
-    let line = |(tp, offset): (&TopicPartition, &Offset)| format!("{} {} {offset}", tp.topic, tp.partition);
+    let line = |(tp, offset): (&TopicPartition, &Offset)| {
+        format!("{} {} {offset}", tp.topic, tp.partition)
+    };
     write_entries(fs, dir, name, offsets.iter().map(line))
 }
 
@@ -112,7 +117,16 @@ mod tests {
         let (fs, dir) = dir();
         let path = dir.join("c");
         assert_eq!(read_offsets(&fs, &path).unwrap(), None);
-        for bad in ["1\n0\n", "0\n2\na 0 1\n", "0\nx\n", "0\n1\na 0\n", "0\n1\na 0 1 2\n", "0\n1\na/b 0 1\n", "0\n1\na -1 1\n", "\0\0\0"] {
+        for bad in [
+            "1\n0\n",
+            "0\n2\na 0 1\n",
+            "0\nx\n",
+            "0\n1\na 0\n",
+            "0\n1\na 0 1 2\n",
+            "0\n1\na/b 0 1\n",
+            "0\n1\na -1 1\n",
+            "\0\0\0",
+        ] {
             let file = fs.open(&path, OpenFile::Write).unwrap();
             file.set_len(0).unwrap();
             file.write(0, &[bad.into()]).unwrap();

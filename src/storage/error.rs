@@ -24,7 +24,9 @@ pub(crate) enum StorageError {
     #[error("{} is damaged: {reason}", path.display())]
     Damaged { path: PathBuf, reason: String },
     /// An earlier write or sync failed, so that what is on disk is not known.
-    #[error("{partition} is offline since a write or sync failed: close the cluster and open it again to recover")]
+    #[error(
+        "{partition} is offline since a write or sync failed: close the cluster and open it again to recover"
+    )]
     Offline { partition: TopicPartition },
 }
 

@@ -9,9 +9,12 @@
 //!
 //! # Invariants
 //! - All fields strictly increase from entry to entry, but for the time index's offsets, which may repeat.
-//! - The very same rule makes entries on append and in recovery, so that a rebuilt index equals the first one.
+//! - The very same rule makes entries on append, after reopening and in recovery, so that a rebuilt index equals the
+//!   first one.
 //! - The files are caches, trusted only after a look at the batch they point to: losing them costs a walk over the
 //!   segment's headers, never a record.
+//! - Files that hold fewer entries than they could are as good as complete ones, if the time index holds all that goes
+//!   with the last entry of the offset index: the rest is found by walking on from there.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -34,6 +37,25 @@ struct TimeEntry {
     relative: u32,
 }
 
+/// How many entries there are in the two files, or how many of them are meant.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct EntryCounts {
+    pub(super) offsets: usize,
+    pub(super) times: usize,
+}
+
+impl EntryCounts {
+    /// Where the entry after these begins in the offset index's file.
+    pub(super) fn offsets_length(self) -> usize {
+        self.offsets * OFFSET_ENTRY
+    }
+
+    /// Where the entry after these begins in the time index's file.
+    pub(super) fn times_length(self) -> usize {
+        self.times * TIME_ENTRY
+    }
+}
+
 /// Both indexes of one segment, in memory.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct SegmentIndex {
@@ -54,7 +76,7 @@ impl SegmentIndex {
     /// `interval` bytes went by since the last. `false` if its offset is too far from the segment's base.
     #[must_use]
     pub(super) fn observe(&mut self, batch: &BatchHeader, position: u32, interval: u32) -> bool {
-        let Some(relative) = self.relative(batch.last_offset()) else { return false };
+        let Some(relative) = relative(self.base, batch.last_offset()) else { return false };
         if let Some(timestamp) = batch.max_timestamp()
             && self.largest.is_none_or(|largest| timestamp > largest.timestamp)
         {
@@ -69,9 +91,15 @@ impl SegmentIndex {
         true
     }
 
-    /// The closing entry of the time index, made when no batch will follow.
+    /// Adds the closing entry of the time index: no batch will follow.
     pub(super) fn seal(&mut self) {
         self.add_largest_time();
+    }
+
+    /// Takes back the closing entry: batches will follow after all.
+    pub(super) fn unseal(&mut self) {
+        let last = self.offsets.last().copied();
+        self.times.retain(|e| last.is_some_and(|last| e.relative <= last.relative));
     }
 
     fn add_largest_time(&mut self) {
@@ -82,10 +110,9 @@ impl SegmentIndex {
         }
     }
 
-    /// `offset` relative to the base, if the format can hold it.
-    pub(super) fn relative(&self, offset: Offset) -> Option<u32> {
-        let distance = offset.distance_from(self.base)?;
-        u32::try_from(distance).ok().filter(|&d| d <= i32::MAX.unsigned_abs())
+    /// Whether the index of a segment at `base` can hold `offset`.
+    pub(super) fn holds(base: Offset, offset: Offset) -> bool {
+        relative(base, offset).is_some()
     }
 
     fn absolute(&self, relative: u32) -> Offset {
@@ -106,11 +133,12 @@ impl SegmentIndex {
         Some((self.absolute(entry.relative), entry))
     }
 
-    /// An offset at or before the end of the batch with the segment's first timestamp of at least `timestamp`.
-    pub(super) fn lookup_time(&self, timestamp: Timestamp) -> Offset {
+    /// The last entry whose timestamp is at most `timestamp`. Batches before the one that holds its offset have only
+    /// smaller timestamps.
+    pub(super) fn lookup_time(&self, timestamp: Timestamp) -> Option<(Timestamp, Offset)> {
         let after = self.times.partition_point(|e| e.timestamp <= timestamp);
-        let entry = after.checked_sub(1).and_then(|at| self.times.get(at));
-        entry.map_or(self.base, |entry| self.absolute(entry.relative))
+        let entry = self.times.get(after.checked_sub(1)?)?;
+        Some((entry.timestamp, self.absolute(entry.relative)))
     }
 
     /// The largest timestamp of the segment.
@@ -123,18 +151,43 @@ impl SegmentIndex {
     pub(super) fn rewind(&mut self, offset: Offset) -> Option<(Offset, OffsetEntry)> {
         let target = offset.distance_from(self.base).unwrap_or(0);
         self.offsets.truncate(self.offsets.partition_point(|e| u64::from(e.relative) < target));
-        let resume = self.offsets.last().copied();
         // With each offset entry the largest timestamp so far was noted: it is the last one kept.
-        self.times.retain(|e| resume.is_some_and(|resume| e.relative <= resume.relative));
+        self.unseal();
         self.largest = self.times.last().copied();
         // The entry's batch will be observed again, but makes no second entry.
         self.bytes_since_entry = 0;
-        resume.map(|entry| (self.absolute(entry.relative), entry))
+        self.offsets.last().map(|&entry| (self.absolute(entry.relative), entry))
+    }
+
+    /// Whether the time index can be the one that goes with the offset index, if `last` is the batch that the last
+    /// entry points to.
+    pub(super) fn agrees_with(&self, last: &BatchHeader) -> bool {
+        last.max_timestamp()
+            .is_none_or(|t| self.largest.is_some_and(|largest| largest.timestamp >= t))
+    }
+
+    /// How many entries a file that holds those of `saved` has right. `None` if it holds some that this index does
+    /// not: it has to be written anew.
+    pub(super) fn saved_in(&self, saved: &Self) -> Option<EntryCounts> {
+        let fits =
+            saved.offsets.len() <= self.offsets.len() && saved.times.len() <= self.times.len();
+        fits.then(|| EntryCounts {
+            offsets: std::iter::zip(&self.offsets, &saved.offsets)
+                .take_while(|(a, b)| a == b)
+                .count(),
+            times: std::iter::zip(&self.times, &saved.times).take_while(|(a, b)| a == b).count(),
+        })
+    }
+
+    /// Position of the last of the first `count` offset entries.
+    pub(super) fn last_position(&self, count: usize) -> u32 {
+        let entry = count.checked_sub(1).and_then(|at| self.offsets.get(at));
+        entry.map_or(0, |entry| entry.position)
     }
 
     /// Number of entries in the two files.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.offsets.len(), self.times.len())
+    pub(super) fn counts(&self) -> EntryCounts {
+        EntryCounts { offsets: self.offsets.len(), times: self.times.len() }
     }
 
     /// The offset index's bytes, from its entry `from` on.
@@ -160,8 +213,15 @@ impl SegmentIndex {
     }
 
     /// The indexes in these two files, `None` if they cannot be those of a segment of `log_size` bytes.
-    pub(super) fn decode(base: Offset, mut offsets: Bytes, mut times: Bytes, log_size: u64) -> Option<Self> {
-        if offsets.len() % OFFSET_ENTRY != 0 || times.len() % TIME_ENTRY != 0 {
+    pub(super) fn decode(
+        base: Offset,
+        mut offsets: Bytes,
+        mut times: Bytes,
+        log_size: u64,
+    ) -> Option<Self> {
+        let whole =
+            offsets.len().is_multiple_of(OFFSET_ENTRY) && times.len().is_multiple_of(TIME_ENTRY);
+        if !whole {
             return None;
         }
         let mut index = Self::new(base);
@@ -173,7 +233,10 @@ impl SegmentIndex {
                 // The first batch of a segment is never indexed, so a zero is padding.
                 None => entry.position > 0,
             };
-            if !increasing || u64::from(entry.position) >= log_size || entry.relative > i32::MAX.unsigned_abs() {
+            if !increasing
+                || u64::from(entry.position) >= log_size
+                || entry.relative > i32::MAX.unsigned_abs()
+            {
                 return None;
             }
             index.offsets.push(entry);
@@ -182,9 +245,11 @@ impl SegmentIndex {
         while times.has_remaining() {
             let timestamp = Timestamp::from_millis(times.get_i64())?;
             let entry = TimeEntry { timestamp, relative: times.get_u32() };
-            let increasing = index.times.last().is_none_or(|last| {
-                entry.timestamp > last.timestamp && entry.relative >= last.relative
-            });
+            let increasing = match index.times.last() {
+                Some(last) => entry.timestamp > last.timestamp && entry.relative >= last.relative,
+                // The format's own 1970 is taken for padding too: that costs a walk.
+                None => entry.timestamp > Timestamp::EPOCH || entry.relative > 0,
+            };
             if !increasing || entry.relative > i32::MAX.unsigned_abs() {
                 return None;
             }
@@ -193,4 +258,9 @@ impl SegmentIndex {
         index.largest = index.times.last().copied();
         Some(index)
     }
+}
+
+/// `offset` relative to `base`, if the format can hold it.
+fn relative(base: Offset, offset: Offset) -> Option<u32> {
+    u32::try_from(offset.distance_from(base)?).ok().filter(|&d| d <= i32::MAX.unsigned_abs())
 }

@@ -16,7 +16,7 @@ mod tail;
 pub(crate) use checkpoint::{OffsetCheckpoint, read_offsets, write_offsets};
 pub(crate) use config::LogConfig;
 pub(crate) use error::{AppendError, ReadError, StorageError};
-pub(crate) use log::{Appended, Fetched, Log, OpenLog};
 pub use log::TimestampedOffset;
+pub(crate) use log::{Appended, Fetched, Log, OpenLog};
 pub(crate) use recovery::{Recovered, Shutdown};
 pub(crate) use tail::TailCache;

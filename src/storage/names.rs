@@ -38,7 +38,13 @@ mod tests {
 
     #[test]
     fn other_names_are_no_segments() {
-        for name in ["123.log", "00000000000000000123.log.deleted", "0000000000000000012x.log", "99999999999999999999.log", "00000000000000000123.index"] {
+        for name in [
+            "123.log",
+            "00000000000000000123.log.deleted",
+            "0000000000000000012x.log",
+            "99999999999999999999.log",
+            "00000000000000000123.index",
+        ] {
             assert_eq!(parse_log_name(name), None, "{name}");
         }
     }

@@ -6,21 +6,21 @@
 //!    is where the nearest index entry leads.
 //! 3. What is kept of the suspect part is written once more and synced before it counts as durable: a page that the
 //!    kernel failed to write may be marked clean in its cache (rule R4).
-//! 4. Below the recovery point nothing is ever cut. If a batch is bad there, it is damage, not a torn write: the
-//!    log takes no appends, and what is readable can be read.
+//! 4. Below the recovery point nothing is ever cut. If a batch is bad or missing there, it is damage, not a torn write:
+//!    no file is changed, the log takes no appends, and what is readable can be read.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::{Offset, TopicId};
-use crate::env::{EntryKind, FileSystem};
 use crate::env::read_file;
+use crate::env::{EntryKind, FileSystem};
 use crate::record::{Batch, BatchHeader, Frame, HEADER_LENGTH};
 use crate::storage::epochs::LeaderEpochs;
-use crate::storage::index::SegmentIndex;
+use crate::storage::index::{EntryCounts, SegmentIndex};
 use crate::storage::log::OpenLog;
 use crate::storage::names;
-use crate::storage::segment::{Segment, length};
+use crate::storage::segment::{Resumed, Segment, length, remove_file};
 use crate::storage::{LogConfig, StorageError};
 
 /// How a store was left, as far as one log is concerned.
@@ -60,38 +60,50 @@ pub(super) fn load(how: &OpenLog, dir: &Arc<Path>) -> Result<Found, StorageError
     };
     check_owner(&*how.fs, dir, how.topic_id)?;
     let mut segments = Vec::new();
+    let mut leftovers = Vec::new();
     for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
         if entry.name.ends_with(".tmp") || entry.name.ends_with(".deleted") {
-            let path = dir.join(&entry.name);
-            how.fs.remove_file(&path).map_err(StorageError::io("remove", &path))?;
+            leftovers.push(dir.join(&entry.name));
         } else if let Some(base) = names::parse_log_name(&entry.name) {
-            segments.push(Arc::new(Segment::open(&how.fs, dir, base)?));
+            let interval = how.config.index_interval_bytes;
+            segments.push(Arc::new(Segment::open(&how.fs, dir, base, interval)?));
         }
     }
-    let epochs = LeaderEpochs::load(&*how.fs, dir);
-    let mut found = Found { segments, epochs: epochs.clone().unwrap_or_default(), ..Found::default() };
-    if found.segments.is_empty() {
-        return if is_written(how) { load_missing(how, dir) } else { Ok(found) };
+    let found = load_segments(how, dir, segments)?;
+    if !found.damaged {
+        for path in leftovers {
+            remove_file(&*how.fs, &path)?;
+        }
     }
-    let recovery_point = match how.shutdown {
-        Shutdown::Clean if epochs.is_some() => {
-            if let Some(end) = clean_end(&found.segments)? {
-                found.end = end;
-                return Ok(found);
+    Ok(found)
+}
+
+fn load_segments(
+    how: &OpenLog,
+    dir: &Arc<Path>,
+    segments: Vec<Arc<Segment>>,
+) -> Result<Found, StorageError> {
+    let Some(active) = segments.last() else { return load_missing(how, dir) };
+    // A log with batches has epochs.
+    let epochs = LeaderEpochs::load(&*how.fs, dir).filter(|epochs| epochs.latest().is_some());
+    let from = match how.shutdown {
+        // Without the epochs every header has to be read, and with it all the rest.
+        _ if epochs.is_none() => Offset::ZERO,
+        Shutdown::Unclean { recovery_point } => recovery_point,
+        Shutdown::Clean => {
+            let (position, end) = active.end()?;
+            if position == active.size() {
+                active.unseal()?;
+                let mut epochs = epochs.unwrap_or_default();
+                epochs.truncate(end);
+                return Ok(Found { segments, epochs, end, ..Found::default() });
             }
-            // Everything was on disk, so that whatever is wrong is damage.
+            // Everything was on disk, so that whatever is wrong is damage: it is for `Recovery` to say so.
             Offset::MAX
         }
-        Shutdown::Clean => Offset::ZERO,
-        // Without the epochs every header has to be read, and with it all the rest.
-        Shutdown::Unclean { .. } if epochs.is_none() => Offset::ZERO,
-        Shutdown::Unclean { recovery_point } => recovery_point,
     };
-    let trusted = match how.shutdown {
-        Shutdown::Clean => Offset::MAX,
-        Shutdown::Unclean { recovery_point } => recovery_point,
-    };
-    Recovery { how, dir, trusted, found }.run(recovery_point.min(trusted))
+    let found = Found { epochs: epochs.unwrap_or_default(), ..Found::default() };
+    Recovery { how, dir, found }.run(segments, from)
 }
 
 fn is_written(how: &OpenLog) -> bool {
@@ -101,7 +113,10 @@ fn is_written(how: &OpenLog) -> bool {
 /// No segments: a log that was never written to, unless the checkpoint knows better.
 fn load_missing(how: &OpenLog, dir: &Path) -> Result<Found, StorageError> {
     if is_written(how) {
-        return Err(StorageError::damaged(dir, "the checkpoint says that it holds records, but there are no segments"));
+        return Err(StorageError::damaged(
+            dir,
+            "the checkpoint says that it holds records, but there are no segments",
+        ));
     }
     Ok(Found::default())
 }
@@ -110,7 +125,8 @@ fn load_missing(how: &OpenLog, dir: &Path) -> Result<Found, StorageError> {
 /// nothing.
 pub(super) fn owner(fs: &dyn FileSystem, dir: &Path) -> Result<Option<TopicId>, StorageError> {
     let path = dir.join(names::PARTITION_METADATA);
-    let content = read_file(fs, &path).map_err(StorageError::io("read", &path))?.unwrap_or_default();
+    let content =
+        read_file(fs, &path).map_err(StorageError::io("read", &path))?.unwrap_or_default();
     let text = String::from_utf8_lossy(&content);
     Ok(text.lines().find_map(|line| line.strip_prefix("topic_id: ")).and_then(TopicId::parse))
 }
@@ -124,117 +140,133 @@ fn check_owner(fs: &dyn FileSystem, dir: &Path, expected: TopicId) -> Result<(),
     }
 }
 
-/// The end of a log that was closed cleanly: the headers behind the last index entry lead to it. `None` if they do
-/// not end where the file does.
-fn clean_end(segments: &[Arc<Segment>]) -> Result<Option<Offset>, StorageError> {
-    let Some(active) = segments.last() else { return Ok(None) };
-    let mut position = active.position_before(Offset::MAX)?;
-    let mut end = active.base();
-    while let Some(header) = active.header_at(position)? {
-        end = header.next_offset();
-        position += length(header.size());
-    }
-    Ok((position == active.size()).then_some(end))
-}
-
 struct Recovery<'a> {
     how: &'a OpenLog,
     dir: &'a Arc<Path>,
-    /// Everything below was durable: never cut.
-    trusted: Offset,
     found: Found,
 }
 
 impl Recovery<'_> {
-    fn run(mut self, from: Offset) -> Result<Found, StorageError> {
-        let segments = std::mem::take(&mut self.found.segments);
-        let floor = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
-        let mut expected = segments.first().map_or(Offset::ZERO, |segment| segment.base());
-        let mut segments = segments.into_iter().enumerate();
+    /// Checks all from `from` on. Nothing is changed before all has been looked at.
+    fn run(mut self, segments: Vec<Arc<Segment>>, from: Offset) -> Result<Found, StorageError> {
+        // The segment before `from` too, if `from` is where one begins: the end of its indexes may not be on disk.
+        let floor = segments.partition_point(|segment| segment.base() < from).saturating_sub(1);
         self.found.epochs.truncate(from);
-        for (at, segment) in segments.by_ref() {
-            if at < floor {
-                self.found.segments.push(segment);
-                continue;
-            }
-            // A later segment that does not follow on is what became of a lost one in between.
-            let gap = segment.base() > expected && segment.base() > self.trusted;
-            if at > floor && (gap || segment.base() < expected) {
-                self.drop_segment(&segment)?;
+        let mut suspects = Vec::new();
+        let mut end = Offset::ZERO;
+        for segment in segments.iter().skip(floor) {
+            if !suspects.is_empty() && !self.follows_on(segment.base(), end) {
                 break;
             }
-            let good = self.scan(&segment, if at == floor { from } else { segment.base() })?;
-            expected = good.end;
-            if good.position < segment.size() && good.end < self.trusted {
-                log::error!("{} is damaged at {}", segment.path(names::LOG).display(), good.position);
-                self.found.damaged = true;
-                self.found.segments.push(segment);
-                break;
-            }
-            self.keep(&segment, &good)?;
-            self.found.segments.push(segment);
-            if good.cut {
+            let good = self.scan(segment, from)?;
+            end = good.end;
+            let whole = good.position == segment.size();
+            suspects.push(good);
+            if !whole {
                 break;
             }
         }
-        if !self.found.damaged {
-            for (_, later) in segments {
-                self.drop_segment(&later)?;
+        let (kept, dropped) = segments.split_at(floor + suspects.len());
+        let last = kept.last().zip(suspects.last());
+        let cut = last.is_some_and(|(segment, good)| good.position < segment.size());
+        let damaged = match self.how.shutdown {
+            Shutdown::Clean => cut || !dropped.is_empty(),
+            Shutdown::Unclean { recovery_point: durable } => {
+                end < durable || dropped.first().is_some_and(|segment| segment.base() < durable)
             }
-            self.how.fs.sync_dir(self.dir).map_err(StorageError::io("sync", self.dir))?;
+        };
+        if damaged {
+            return self.leave(segments, end);
         }
-        self.found.end = expected;
+        for (segment, good) in kept.iter().skip(floor).zip(suspects) {
+            self.keep(segment, good)?;
+        }
+        for segment in dropped {
+            log::warn!("removing {}, which does not follow on", segment.path(names::LOG).display());
+            self.found.report.cut_bytes += segment.size();
+            segment.remove()?;
+        }
+        for dir in [self.dir, &self.how.root] {
+            self.how.fs.sync_dir(dir).map_err(StorageError::io("sync", dir))?;
+        }
+        if let Some(active) = kept.last() {
+            active.unseal()?;
+        }
+        self.found.segments = kept.to_vec();
+        self.found.end = end;
+        Ok(self.found)
+    }
+
+    /// Whether a segment at `base` can come after one that ends at `end`. Where all was durable, compaction may have
+    /// left a gap between them; elsewhere it is what became of a lost segment.
+    fn follows_on(&self, base: Offset, end: Offset) -> bool {
+        base == end || (base > end && base <= self.trusted())
+    }
+
+    /// Everything below was durable.
+    fn trusted(&self) -> Offset {
+        match self.how.shutdown {
+            Shutdown::Clean => Offset::MAX,
+            Shutdown::Unclean { recovery_point } => recovery_point,
+        }
+    }
+
+    /// Leaves a damaged log as it is.
+    fn leave(
+        mut self,
+        segments: Vec<Arc<Segment>>,
+        good_end: Offset,
+    ) -> Result<Found, StorageError> {
+        log::error!(
+            "{} is damaged at offset {good_end}: it can be read, but not be written",
+            self.dir.display()
+        );
+        let end = segments.last().map_or(Ok(good_end), |last| last.end().map(|(_, end)| end))?;
+        self.found.end = end.max(good_end);
+        self.found.segments = segments;
+        self.found.damaged = true;
         Ok(self.found)
     }
 
     /// Checks the batches of `segment` from shortly before `from` on, up to the first bad one.
     fn scan(&mut self, segment: &Segment, from: Offset) -> Result<Good, StorageError> {
         let LogConfig { index_interval_bytes, .. } = self.how.config;
-        let mut index = segment.saved_index()?.unwrap_or_else(|| SegmentIndex::new(segment.base()));
-        let resume = index.rewind(from);
-        let mut good = Good { position: 0, end: segment.base(), rewrite_from: 0, cut: false, index };
-        if let Some((offset, entry)) = resume {
-            let position = u64::from(entry.position);
-            match segment.header_at(position)? {
-                Some(header) if header.last_offset() == offset => {
-                    (good.position, good.end) = (position, header.base_offset());
-                }
-                _ => good.index = SegmentIndex::new(segment.base()),
-            }
-        }
-        good.rewrite_from = good.position;
+        let on_disk = segment.saved_index()?;
+        let Resumed { mut index, position: first, offset } =
+            segment.resume(on_disk.clone(), from)?;
+        let (mut position, mut end) = (first, offset);
+        let mut rewrite_from = position;
         let size = segment.size();
-        let first = good.position;
-        while let Some(header) = good_batch_at(segment, good.position, size, good.end)? {
-            let position = u32::try_from(good.position).unwrap_or(u32::MAX);
-            if !good.index.observe(&header, position, index_interval_bytes) {
+        while let Some(header) = good_batch_at(segment, position, size, end)? {
+            let index_position = u32::try_from(position).unwrap_or(u32::MAX);
+            if !index.observe(&header, index_position, index_interval_bytes) {
                 break;
             }
             if let Some(epoch) = header.leader_epoch() {
                 self.found.epochs.assign(epoch, header.base_offset());
             }
-            good.position += length(header.size());
-            good.end = header.next_offset();
-            if good.end <= self.trusted {
-                good.rewrite_from = good.position;
+            position += length(header.size());
+            end = header.next_offset();
+            if end <= self.trusted() {
+                rewrite_from = position;
             }
         }
+        index.seal();
         self.found.report.scanned_bytes += size - first;
-        good.cut = good.position < size;
-        Ok(good)
+        let saved = on_disk.and_then(|on_disk| index.saved_in(&on_disk));
+        Ok(Good { position, end, rewrite_from, index, saved })
     }
 
     /// Makes the good part of a segment durable, and the rest go.
-    fn keep(&mut self, segment: &Segment, good: &Good) -> Result<(), StorageError> {
-        let mut index = good.index.clone();
-        index.seal();
-        segment.set_index(index, (0, 0));
-        segment.save_index(true)?;
-        if good.cut {
-            self.found.report.cut_bytes += segment.size() - good.position;
+    fn keep(&mut self, segment: &Segment, good: Good) -> Result<(), StorageError> {
+        // The index first: an entry must not outlive the bytes that it points to (A22).
+        segment.set_index(good.index, good.saved);
+        segment.save_index()?;
+        let cut = segment.size() - good.position;
+        if cut > 0 {
+            self.found.report.cut_bytes += cut;
             log::warn!(
-                "cutting {} bytes behind the last good batch of {}",
-                segment.size() - good.position,
+                "cutting {cut} bytes behind the last good batch of {}",
                 segment.path(names::LOG).display()
             );
             segment.truncate(good.position)?;
@@ -244,21 +276,6 @@ impl Recovery<'_> {
         }
         segment.sync_log()
     }
-
-    fn drop_segment(&mut self, segment: &Segment) -> Result<(), StorageError> {
-        log::warn!("removing {}, which does not follow on", segment.path(names::LOG).display());
-        self.found.report.cut_bytes += segment.size();
-        for suffix in names::SEGMENT_SUFFIXES.iter().rev() {
-            let path = segment.path(suffix);
-            match self.how.fs.remove_file(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(StorageError::io("remove", &path)(e));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
 }
 
 /// How much of a segment is good.
@@ -267,9 +284,9 @@ struct Good {
     end: Offset,
     /// Position of the first batch that was not known to be durable.
     rewrite_from: u64,
-    /// Something behind `position` is not a good batch.
-    cut: bool,
     index: SegmentIndex,
+    /// How many of the index's entries are in the files.
+    saved: Option<EntryCounts>,
 }
 
 /// The header of the batch at `position`, if all of the batch is there, its checksum fits, and it begins at
@@ -284,7 +301,8 @@ fn good_batch_at(
     if remaining < length(HEADER_LENGTH) {
         return Ok(None);
     }
-    let Frame::Complete(whole) = Frame::peek(&segment.read(position, HEADER_LENGTH)?, remaining) else {
+    let Frame::Complete(whole) = Frame::peek(&segment.read(position, HEADER_LENGTH)?, remaining)
+    else {
         return Ok(None);
     };
     let Ok(batch) = Batch::parse(segment.read(position, whole)?) else { return Ok(None) };

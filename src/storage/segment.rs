@@ -4,6 +4,11 @@
 //! - `size` counts published bytes: all of them are in the file, and none below it changes any more. It is stored
 //!   after the bytes were written (D1), and readers ask for nothing beyond it.
 //! - The active segment's index is always in memory. A sealed one's is read when it is first needed.
+//! - In the files, the time index is never behind the offset index: it is written and synced first. So whatever a
+//!   crash leaves of them, they are no use at all, or as far as the last offset entry goes.
+//!
+//! # Locks
+//! `saved` before `index`. Files are written and synced under `saved` alone: neither readers nor appends wait.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,13 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use crate::base::{Offset, Timestamp};
-use crate::env::sync::RwLock;
-use crate::env::{File, FileSystem, OpenFile};
+use crate::base::Offset;
 use crate::env::read_file;
+use crate::env::sync::{Mutex, RwLock};
+use crate::env::{File, FileSystem, OpenFile};
 use crate::record::{BatchHeader, Frame, HEADER_LENGTH};
 use crate::storage::StorageError;
-use crate::storage::index::SegmentIndex;
+use crate::storage::index::{EntryCounts, SegmentIndex};
 use crate::storage::names;
 
 /// A position in a `.log` file that no batch of the segment can be beyond: files are below 2 GiB.
@@ -27,58 +32,83 @@ pub(super) const MAX_SEGMENT_BYTES: u32 = i32::MAX.unsigned_abs();
 #[derive(Debug)]
 pub(super) struct Segment {
     base: Offset,
+    /// `index.interval.bytes`.
+    interval: u32,
     fs: Arc<dyn FileSystem>,
     dir: Arc<Path>,
     log: Arc<dyn File>,
     size: AtomicU64,
-    index: RwLock<Indexed>,
+    /// `None` until it is needed.
+    index: RwLock<Option<SegmentIndex>>,
+    /// How many of the index's entries its files begin with. `None` if the files are missing or of no use.
+    saved: Mutex<Option<EntryCounts>>,
 }
 
-/// The index, and how much of it is in its files.
-#[derive(Debug, Default)]
-struct Indexed {
-    index: Option<SegmentIndex>,
-    saved: (usize, usize),
+/// An index as far as it is known, and where to go on.
+#[derive(Debug)]
+pub(super) struct Resumed {
+    pub(super) index: SegmentIndex,
+    /// Position and base offset of the first batch that is to be observed.
+    pub(super) position: u64,
+    pub(super) offset: Offset,
 }
 
 impl Segment {
     /// Creates the files of a new, empty segment. Leftovers of the same name are overwritten.
-    pub(super) fn create(fs: &Arc<dyn FileSystem>, dir: &Arc<Path>, base: Offset) -> Result<Self, StorageError> {
-        for suffix in names::SEGMENT_SUFFIXES {
-            let path = dir.join(names::segment_file(base, suffix));
-            match fs.remove_file(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(StorageError::io("remove", &path)(e));
-                }
-                _ => {}
-            }
-        }
+    pub(super) fn create(
+        fs: &Arc<dyn FileSystem>,
+        dir: &Arc<Path>,
+        base: Offset,
+        interval: u32,
+    ) -> Result<Self, StorageError> {
+        remove_files(&**fs, dir, base)?;
         let path = dir.join(names::segment_file(base, names::LOG));
-        let log = fs.open(&path, OpenFile::CreateMapped).map_err(StorageError::io("create", &path))?;
-        Ok(Self::new(fs, dir, base, log, 0, Some(SegmentIndex::new(base))))
+        let log =
+            fs.open(&path, OpenFile::CreateMapped).map_err(StorageError::io("create", &path))?;
+        let segment = Self::new(fs, dir, base, interval, log, 0);
+        segment.set_index(SegmentIndex::new(base), None);
+        Ok(segment)
     }
 
     /// Opens the files of a segment that exists. Reads nothing but the length.
-    pub(super) fn open(fs: &Arc<dyn FileSystem>, dir: &Arc<Path>, base: Offset) -> Result<Self, StorageError> {
+    pub(super) fn open(
+        fs: &Arc<dyn FileSystem>,
+        dir: &Arc<Path>,
+        base: Offset,
+        interval: u32,
+    ) -> Result<Self, StorageError> {
         let path = dir.join(names::segment_file(base, names::LOG));
         let log = fs.open(&path, OpenFile::WriteMapped).map_err(StorageError::io("open", &path))?;
         let size = log.len().map_err(StorageError::io("measure", &path))?;
         if size > u64::from(MAX_SEGMENT_BYTES) {
             return Err(StorageError::damaged(&path, "it is larger than 2 GiB"));
         }
-        Ok(Self::new(fs, dir, base, log, size, None))
+        Ok(Self::new(fs, dir, base, interval, log, size))
     }
 
     fn new(
         fs: &Arc<dyn FileSystem>,
         dir: &Arc<Path>,
         base: Offset,
+        interval: u32,
         log: Arc<dyn File>,
         size: u64,
-        index: Option<SegmentIndex>,
     ) -> Self {
-        let index = RwLock::new(Indexed { index, saved: (0, 0) });
-        Self { base, fs: Arc::clone(fs), dir: Arc::clone(dir), log, size: AtomicU64::new(size), index }
+        Self {
+            base,
+            interval,
+            fs: Arc::clone(fs),
+            dir: Arc::clone(dir),
+            log,
+            size: AtomicU64::new(size),
+            index: RwLock::default(),
+            saved: Mutex::default(),
+        }
+    }
+
+    /// Removes the segment's files.
+    pub(super) fn remove(&self) -> Result<(), StorageError> {
+        remove_files(&*self.fs, &self.dir, self.base)
     }
 
     pub(super) fn base(&self) -> Offset {
@@ -108,14 +138,19 @@ impl Segment {
         self.log.sync().map_err(StorageError::io("sync", &path))
     }
 
-    /// Publishes one batch that was written at the published end.
-    pub(super) fn publish(&self, batch: &BatchHeader, interval: u32) -> bool {
+    /// Publishes one batch that was written at the published end. `false`, and nothing happened, if the index is not
+    /// in memory or cannot hold the batch's offset.
+    #[must_use]
+    pub(super) fn publish(&self, batch: &BatchHeader) -> bool {
+        // Under the lock, so that who finds an entry finds its batch published.
+        let mut index = self.index.write();
         let size = self.size.load(Ordering::Relaxed);
-        let position = u32::try_from(size).unwrap_or(u32::MAX);
-        let mut indexed = self.index.write();
-        let fits = indexed.index.as_mut().is_some_and(|index| index.observe(batch, position, interval));
-        drop(indexed);
-        self.size.store(size.saturating_add(length(batch.size())), Ordering::Release);
+        let Ok(position) = u32::try_from(size) else { return false };
+        let fits =
+            index.as_mut().is_some_and(|index| index.observe(batch, position, self.interval));
+        if fits {
+            self.size.store(size.saturating_add(length(batch.size())), Ordering::Release);
+        }
         fits
     }
 
@@ -152,14 +187,9 @@ impl Segment {
         self.log.sync().map_err(StorageError::io("sync", &self.path(names::LOG)))
     }
 
-    /// Whether the offset of `batch` cannot be told relative to this segment's base.
-    pub(super) fn is_out_of_reach(&self, last_offset: Offset) -> bool {
-        last_offset.distance_from(self.base).is_none_or(|d| d > u64::from(MAX_SEGMENT_BYTES))
-    }
-
     /// Whether an index file would exceed `max_bytes` with one more entry.
     pub(super) fn is_index_full(&self, max_bytes: u32) -> bool {
-        self.index.read().index.as_ref().is_some_and(|index| index.is_full(max_bytes))
+        self.index.read().as_ref().is_some_and(|index| index.is_full(max_bytes))
     }
 
     /// The header at `position` and the batch's size, `None` if no whole batch begins there.
@@ -174,124 +204,224 @@ impl Segment {
     }
 
     /// Where to begin looking for `offset`: the position of a batch at or before it. An index entry is believed only
-    /// if the batch that it points to has its offset.
+    /// if the batch that it points to has its offset; otherwise the index is made anew.
     pub(super) fn position_before(&self, offset: Offset) -> Result<u64, StorageError> {
-        let Some((entry_offset, entry)) = self.with_index(|index| index.lookup(offset))? else { return Ok(0) };
-        let position = u64::from(entry.position);
-        match self.header_at(position)? {
-            Some(header) if header.last_offset() == entry_offset => Ok(position),
-            _ => {
-                log::warn!("{} does not fit its log: not used", self.path(names::OFFSET_INDEX).display());
-                Ok(0)
-            }
+        if let Some(position) = self.indexed_position(offset)? {
+            return Ok(position);
         }
+        log::warn!("{} does not fit its log", self.path(names::OFFSET_INDEX).display());
+        self.rebuild_index()?;
+        // Still not: it is the log that is damaged. Who walks there from the beginning will find out where.
+        Ok(self.indexed_position(offset)?.unwrap_or(0))
     }
 
-    /// An offset at or before the first batch with a timestamp of at least `timestamp`.
-    pub(super) fn offset_before_time(&self, timestamp: Timestamp) -> Result<Offset, StorageError> {
-        self.with_index(|index| index.lookup_time(timestamp))
+    /// `None` if the index points to where no batch with that offset is.
+    fn indexed_position(&self, offset: Offset) -> Result<Option<u64>, StorageError> {
+        let Some((entry_offset, entry)) = self.with_index(|index| index.lookup(offset))? else {
+            return Ok(Some(0));
+        };
+        let position = u64::from(entry.position);
+        let header = self.header_at(position)?;
+        Ok(header.filter(|header| header.last_offset() == entry_offset).map(|_| position))
     }
 
-    /// The largest timestamp of any record in the segment.
-    pub(super) fn largest_timestamp(&self) -> Result<Option<Timestamp>, StorageError> {
-        self.with_index(SegmentIndex::largest_timestamp)
-    }
-
-    /// Reads the index if it is not in memory yet, and looks at it.
-    pub(super) fn with_index<T>(&self, look: impl FnOnce(&SegmentIndex) -> T) -> Result<T, StorageError> {
-        if let Some(index) = &self.index.read().index {
+    /// Looks at the index, which is read first if it is not in memory.
+    pub(super) fn with_index<T>(
+        &self,
+        look: impl FnOnce(&SegmentIndex) -> T,
+    ) -> Result<T, StorageError> {
+        if let Some(index) = &*self.index.read() {
             return Ok(look(index));
         }
-        let loaded = self.load_index()?;
-        let mut indexed = self.index.write();
-        if indexed.index.is_none() {
-            indexed.saved = loaded.counts();
+        let mut saved = self.saved.lock();
+        if let Some(index) = &*self.index.read() {
+            return Ok(look(index));
         }
-        Ok(look(indexed.index.get_or_insert(loaded)))
-    }
-
-    /// The index in the files, rebuilt from the log if they are missing or unusable.
-    fn load_index(&self) -> Result<SegmentIndex, StorageError> {
-        if let Some(index) = self.saved_index()? {
-            return Ok(index);
+        let on_disk = self.saved_index()?;
+        if on_disk.is_none() {
+            log::warn!("making the indexes of {} anew", self.path(names::LOG).display());
         }
-        log::warn!("rebuilding the indexes of {}", self.path(names::LOG).display());
-        // Kafka's default interval: how dense the entries were meant to be is not known here.
-        let mut index = self.walk(4096)?;
-        index.seal();
-        Ok(index)
+        let mut found = self.resume(on_disk.clone(), Offset::MAX)?;
+        self.walk(&mut found)?;
+        found.index.seal();
+        *saved = on_disk.and_then(|on_disk| found.index.saved_in(&on_disk));
+        let result = look(&found.index);
+        *self.index.write() = Some(found.index);
+        Ok(result)
     }
 
-    /// The index that the batches in the log lead to.
-    fn walk(&self, interval: u32) -> Result<SegmentIndex, StorageError> {
-        let mut index = SegmentIndex::new(self.base);
-        let mut position = 0;
-        while let Some(header) = self.header_at(position)? {
-            if !index.observe(&header, u32::try_from(position).unwrap_or(u32::MAX), interval) {
-                break;
-            }
-            position += length(header.size());
-        }
-        Ok(index)
-    }
-
-    /// Makes a new index from the log, of which nothing is in the files yet.
-    pub(super) fn rebuild_index(&self, interval: u32) -> Result<(), StorageError> {
-        let index = self.walk(interval)?;
-        self.set_index(index, (0, 0));
-        Ok(())
-    }
-
-    /// The index in the files, if both are there and usable.
+    /// The index in the files, if both are there and usable. It may lack entries at the end.
     pub(super) fn saved_index(&self) -> Result<Option<SegmentIndex>, StorageError> {
         let read = |suffix| {
             let path = self.path(suffix);
             read_file(&*self.fs, &path).map_err(StorageError::io("read", &path))
         };
-        let (Some(offsets), Some(times)) = (read(names::OFFSET_INDEX)?, read(names::TIME_INDEX)?) else {
+        let (Some(offsets), Some(times)) = (read(names::OFFSET_INDEX)?, read(names::TIME_INDEX)?)
+        else {
             return Ok(None);
         };
         Ok(SegmentIndex::decode(self.base, offsets, times, self.size()))
     }
 
-    /// Takes `index` as the segment's; `saved` tells how many of its entries are in the files as they are.
-    pub(super) fn set_index(&self, index: SegmentIndex, saved: (usize, usize)) {
-        *self.index.write() = Indexed { index: Some(index), saved };
+    /// What `saved` tells of batches that end before `before`, if the last of them is where it says.
+    pub(super) fn resume(
+        &self,
+        saved: Option<SegmentIndex>,
+        before: Offset,
+    ) -> Result<Resumed, StorageError> {
+        if let Some(mut index) = saved
+            && let Some((offset, entry)) = index.rewind(before)
+        {
+            let position = u64::from(entry.position);
+            let header = self.header_at(position)?.filter(|header| header.last_offset() == offset);
+            if let Some(header) = header.filter(|header| index.agrees_with(header)) {
+                return Ok(Resumed { index, position, offset: header.base_offset() });
+            }
+            log::warn!("{} does not fit its log", self.path(names::OFFSET_INDEX).display());
+        }
+        Ok(Resumed { index: SegmentIndex::new(self.base), position: 0, offset: self.base })
     }
 
-    /// Adds the closing entry to the time index: no batch will follow, for now.
+    /// Goes on from header to header, up to the end or to bytes that are none.
+    fn walk(&self, resumed: &mut Resumed) -> Result<(), StorageError> {
+        while let Some(header) = self.header_at(resumed.position)? {
+            let position = u32::try_from(resumed.position).unwrap_or(u32::MAX);
+            if !resumed.index.observe(&header, position, self.interval) {
+                break;
+            }
+            resumed.position += length(header.size());
+            resumed.offset = header.next_offset();
+        }
+        Ok(())
+    }
+
+    /// Position and offset behind the last batch, as far as headers tell.
+    pub(super) fn end(&self) -> Result<(u64, Offset), StorageError> {
+        let mut position = self.position_before(Offset::MAX)?;
+        let mut end = self.base;
+        while let Some(header) = self.header_at(position)? {
+            end = header.next_offset();
+            position += length(header.size());
+        }
+        Ok((position, end))
+    }
+
+    /// Makes the index from the log alone, unless the log is damaged, and the old one is the better one.
+    pub(super) fn rebuild_index(&self) -> Result<(), StorageError> {
+        let mut saved = self.saved.lock();
+        // Held during the walk: a batch that was published meanwhile would be missing.
+        let mut index = self.index.write();
+        let mut rebuilt = self.resume(None, Offset::MAX)?;
+        self.walk(&mut rebuilt)?;
+        if rebuilt.position == self.size() {
+            (*index, *saved) = (Some(rebuilt.index), None);
+        }
+        Ok(())
+    }
+
+    /// Takes `index` as the segment's, of which `saved` entries are in the files as they are.
+    pub(super) fn set_index(&self, index: SegmentIndex, saved: Option<EntryCounts>) {
+        let mut held = self.saved.lock();
+        *self.index.write() = Some(index);
+        *held = saved;
+    }
+
+    /// Adds the closing entry to the time index, if it is in memory: no batch will follow.
     pub(super) fn seal(&self) {
-        if let Some(index) = &mut self.index.write().index {
+        if let Some(index) = &mut *self.index.write() {
             index.seal();
         }
     }
 
-    /// Writes index entries that are not in the files yet; `sync` forces them to the disk.
-    pub(super) fn save_index(&self, sync: bool) -> Result<(), StorageError> {
-        let mut indexed = self.index.write();
-        let (saved_offsets, saved_times) = indexed.saved;
-        let Some(index) = &indexed.index else { return Ok(()) };
-        let counts = index.counts();
-        let files = [
-            (names::OFFSET_INDEX, saved_offsets * 8, index.offset_bytes(saved_offsets)),
-            (names::TIME_INDEX, saved_times * 12, index.time_bytes(saved_times)),
-        ];
-        for (suffix, position, bytes) in files {
-            let path = self.path(suffix);
-            let save = || {
-                let file = self.fs.open(&path, OpenFile::Write)?;
-                let position = length(position);
-                file.write(position, std::slice::from_ref(&bytes))?;
-                let end = position + length(bytes.len());
-                if file.len()? != end {
-                    file.set_len(end)?;
-                }
-                if sync { file.sync() } else { Ok(()) }
-            };
-            save().map_err(StorageError::io("write", &path))?;
+    /// Makes the segment the active one: its index is in memory, and open at the end.
+    pub(super) fn unseal(&self) -> Result<(), StorageError> {
+        self.with_index(|_| ())?;
+        let mut saved = self.saved.lock();
+        if let Some(index) = &mut *self.index.write() {
+            index.unseal();
+            let times = index.counts().times;
+            *saved = saved.map(|saved| EntryCounts { times: saved.times.min(times), ..saved });
         }
-        indexed.saved = counts;
         Ok(())
+    }
+
+    /// Whether recovery would have to read more than `bytes` of what the index in its files does not cover.
+    pub(super) fn is_index_behind(&self, bytes: u64) -> bool {
+        let saved = self.saved.lock().unwrap_or_default();
+        let index = self.index.read();
+        let Some(index) = &*index else { return false };
+        let covered = u64::from(index.last_position(saved.offsets));
+        index.counts().offsets > saved.offsets && self.size().saturating_sub(covered) > bytes
+    }
+
+    /// Writes index entries that are not in the files yet, and syncs the files.
+    pub(super) fn save_index(&self) -> Result<(), StorageError> {
+        let mut saved = self.saved.lock();
+        let from = saved.unwrap_or_default();
+        let (counts, offsets, times) = match &*self.index.read() {
+            Some(index) if *saved != Some(index.counts()) => {
+                (index.counts(), index.offset_bytes(from.offsets), index.time_bytes(from.times))
+            }
+            _ => return Ok(()),
+        };
+        // Until all is done, the files are of no use.
+        if saved.take().is_none() {
+            self.empty_offset_index()?;
+        }
+        self.write_index_file(names::TIME_INDEX, from.times_length(), times)?;
+        self.write_index_file(names::OFFSET_INDEX, from.offsets_length(), offsets)?;
+        *saved = Some(counts);
+        Ok(())
+    }
+
+    /// Old entries must not be found together with a new time index.
+    fn empty_offset_index(&self) -> Result<(), StorageError> {
+        let path = self.path(names::OFFSET_INDEX);
+        let old = read_file(&*self.fs, &path).map_err(StorageError::io("read", &path))?;
+        match old {
+            Some(old) if !old.is_empty() => {
+                self.write_index_file(names::OFFSET_INDEX, 0, Bytes::new())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write_index_file(
+        &self,
+        suffix: &str,
+        position: usize,
+        bytes: Bytes,
+    ) -> Result<(), StorageError> {
+        let path = self.path(suffix);
+        let write = || {
+            let file = self.fs.open(&path, OpenFile::Write)?;
+            let end = length(position) + length(bytes.len());
+            file.write(length(position), &[bytes])?;
+            if file.len()? != end {
+                file.set_len(end)?;
+            }
+            file.sync()
+        };
+        write().map_err(StorageError::io("write", &path))
+    }
+}
+
+/// Removes the files of the segment at `base`, as many as there are; the log last, so that a crash in between leaves
+/// no index without one.
+fn remove_files(fs: &dyn FileSystem, dir: &Path, base: Offset) -> Result<(), StorageError> {
+    for suffix in names::SEGMENT_SUFFIXES.iter().rev() {
+        remove_file(fs, &dir.join(names::segment_file(base, suffix)))?;
+    }
+    Ok(())
+}
+
+/// Removes a file if it is there.
+pub(super) fn remove_file(fs: &dyn FileSystem, path: &Path) -> Result<(), StorageError> {
+    match fs.remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(StorageError::io("remove", path)(e))
+        }
+        _ => Ok(()),
     }
 }
 

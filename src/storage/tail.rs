@@ -75,7 +75,8 @@ impl Tail {
     pub(super) fn read(&self, from: Offset, max_bytes: usize, upto: Offset) -> Option<Vec<Batch>> {
         let batches = self.0.lock();
         let first = batches.partition_point(|batch| batch.header().last_offset() < from);
-        let begins_here = batches.get(first).is_some_and(|b| b.header().base_offset() <= from || first > 0);
+        let begins_here =
+            batches.get(first).is_some_and(|b| b.header().base_offset() <= from || first > 0);
         if !begins_here {
             return None;
         }

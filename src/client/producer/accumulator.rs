@@ -185,12 +185,14 @@ impl Accumulator {
     fn limit(&self, now: Moment) -> usize {
         let size = self.settings.batch_size;
         let busy = self.in_flight.load(Ordering::Acquire) > 0 || !self.replica.is_idle(now);
-        if !busy || size == 0 {
-            return size;
-        }
+        // Who sets `linger.ms` says with `batch.size` how long to wait at most.
+        let wanted = if busy && size > 0 && self.settings.linger.is_zero() {
+            size.max(MAX_GROWN_BATCH.min(self.settings.max_request_size))
+        } else {
+            size
+        };
         // Never larger than what the log takes: the records would have done well in smaller ones.
-        let grown = MAX_GROWN_BATCH.min(self.settings.max_request_size).min(self.replica.log().max_batch_bytes());
-        grown.max(size)
+        wanted.min(self.replica.log().max_batch_bytes())
     }
 
     fn open_batch(&self, size: usize) -> Result<OpenBatch, NoRoom> {
@@ -339,7 +341,8 @@ impl Accumulator {
         self.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 
-    fn write(&self) {
+    /// Closes the open batch and writes what is queued.
+    pub(super) fn write(&self) {
         self.close();
         self.replica.drive();
     }
@@ -378,9 +381,3 @@ impl OpenBatch {
     }
 }
 
-/// The producer is gone; what it sent is written nevertheless.
-impl Drop for Accumulator {
-    fn drop(&mut self) {
-        self.write();
-    }
-}

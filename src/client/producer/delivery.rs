@@ -15,7 +15,7 @@ use crate::env::Runtime;
 use crate::env::sync::EventListener;
 
 /// A record on its way. [`wait`](Delivery::wait) for it, `.await` it on any runtime, or drop it: the record is sent
-/// in any case.
+/// in any case, and the next [`flush`](crate::Producer::flush) reports its failure.
 ///
 /// ```
 /// use brooklet::{Cluster, NewTopic, Record};
@@ -27,7 +27,6 @@ use crate::env::sync::EventListener;
 /// assert_eq!(metadata.to_string(), "email-0@0");
 /// # Ok::<(), brooklet::Error>(())
 /// ```
-#[must_use = "wait for it, await it, or drop it with `let _ =`: then `Producer::flush` reports its failure"]
 pub struct Delivery {
     pending: Arc<Pending>,
     runtime: Arc<dyn Runtime>,

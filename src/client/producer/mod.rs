@@ -94,7 +94,7 @@ impl ProducerBuilder {
     }
 
     /// Size in bytes at which a batch is full (`batch.size`). Default: 16384; 0 gives each record a batch of its own.
-    /// While the log is busy, batches grow past it, up to 256 KiB.
+    /// Without [`linger`](Self::linger), batches grow past it while the log is busy, up to 256 KiB.
     pub fn batch_size(mut self, bytes: usize) -> Self {
         self.settings.batch_size = bytes;
         self
@@ -242,12 +242,7 @@ impl Producer {
     /// # Errors
     /// The first failure of a record since the last flush, also of records whose delivery was dropped.
     pub fn flush(&self) -> Result<()> {
-        let routes = self.inner.by_id.load_full();
-        let mut accumulators = routes
-            .values()
-            .flat_map(|route| route.accumulators.iter().filter_map(OnceLock::get))
-            .collect::<Vec<_>>();
-        accumulators.sort_by_key(|accumulator| accumulator.key());
+        let accumulators = self.inner.accumulators();
         let pending = accumulators.iter().filter_map(|a| a.close()).collect::<Vec<_>>();
         for accumulator in &accumulators {
             accumulator.replica().drive();
@@ -380,6 +375,24 @@ impl Producer {
         let replica = self.inner.core.leader(&route.image, partition_id(&route.image, index)?)?;
         let accumulator = Accumulator::new(&self.inner.core, replica, &self.inner.settings, &self.inner.memory);
         Ok(slot.get_or_init(|| accumulator))
+    }
+}
+
+impl Inner {
+    /// All accumulators, in an order that does not depend on a hash.
+    fn accumulators(&self) -> Vec<Arc<Accumulator>> {
+        let routes = self.by_id.load_full();
+        let slots = routes.values().flat_map(|route| &route.accumulators);
+        let mut accumulators = slots.filter_map(|slot| slot.get().cloned()).collect::<Vec<_>>();
+        accumulators.sort_by_key(|accumulator| accumulator.key());
+        accumulators
+    }
+}
+
+/// The last clone is gone; what was sent is written, whether or not it still was to linger.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.accumulators().iter().for_each(|accumulator| accumulator.write());
     }
 }
 

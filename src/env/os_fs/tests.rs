@@ -51,6 +51,7 @@ fn a_file_with_unsynced_writes_keeps_its_descriptor() {
     let (_dir, path) = scratch();
     let fs = OsFs::new(ReadMode::Auto);
     let handle = OsFile {
+        me: Weak::new(),
         path: path.clone(),
         how: OpenFile::Write,
         map: false,

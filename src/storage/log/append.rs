@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::base::{LeaderEpoch, Offset};
 use crate::env::OpenFile;
 use crate::record::{Batch, EncodedBatch};
+use crate::storage::index::SegmentIndex;
 use crate::storage::log::{Log, Writer};
 use crate::storage::names;
 use crate::storage::segment::{Segment, length};
@@ -88,18 +89,24 @@ impl Log {
                 return Err(AppendError::BatchTooLarge { size: batch.size(), limit, limit_name });
             }
         }
-        let next = base.checked_add(batch.record_count()).ok_or(AppendError::OffsetsExhausted)?;
+        // By its offsets: a batch that compaction has thinned out has fewer records.
+        let last = base.checked_add(batch.header().last_offset_delta());
+        let next =
+            last.and_then(|last| last.checked_add(1)).ok_or(AppendError::OffsetsExhausted)?;
         Ok(Appended { base, next })
     }
 
+    /// Whether a batch of `size` bytes has to go to a new segment, behind the batches of `run`.
     fn must_roll(&self, run: &Run, size: usize, appended: Appended) -> bool {
         let segments = self.segments.load();
-        let Some(active) = segments.last() else { return false };
-        let written = active.size() + run.bytes;
-        written > 0
-            && (written + length(size) > u64::from(self.config.segment_bytes)
-                || active.is_index_full(self.config.segment_index_bytes)
-                || active.is_out_of_reach(appended.next))
+        let active = segments.last();
+        let run_base = run.batches.first().map(|batch| batch.header().base_offset());
+        let Some(base) = active.map(|active| active.base()).or(run_base) else { return false };
+        let written = active.map_or(0, |active| active.size()) + run.bytes;
+        let last_offset = Offset::new(appended.next.value() - 1).unwrap_or_default();
+        let full = written + length(size) > u64::from(self.config.segment_bytes)
+            || active.is_some_and(|active| active.is_index_full(self.config.segment_index_bytes));
+        (written > 0 && full) || !SegmentIndex::holds(base, last_offset)
     }
 
     fn stamp(&self, mut batch: EncodedBatch, base: Offset, epoch: LeaderEpoch) -> Batch {
@@ -124,28 +131,31 @@ impl Log {
         let run = std::mem::take(run);
         let Some(first) = run.batches.first() else { return Ok(()) };
         let base = first.header().base_offset();
-        let written = self.active(writer, base).map_err(AppendError::NotWritten).and_then(|segment| {
-            let parts = run.batches.iter().map(|b| b.bytes().clone()).collect::<Vec<Bytes>>();
-            self.write(&segment, &parts)?;
-            Ok(segment)
-        });
+        let written =
+            self.active(writer, base).map_err(AppendError::NotWritten).and_then(|segment| {
+                let parts = run.batches.iter().map(|b| b.bytes().clone()).collect::<Vec<Bytes>>();
+                self.write(&segment, &parts)?;
+                Ok(segment)
+            });
         let segment = match written {
             Ok(segment) => segment,
             Err(error) => {
-                for result in results.iter_mut().skip(run.first_result).filter(|result| result.is_ok()) {
+                for result in
+                    results.iter_mut().skip(run.first_result).filter(|result| result.is_ok())
+                {
                     *result = Err(error.clone());
                 }
                 return Err(error);
             }
         };
         writer.epochs.assign(epoch, base);
-        if !writer.unsynced.last().is_some_and(|last| Arc::ptr_eq(last, &segment)) {
-            writer.unsynced.push(Arc::clone(&segment));
-        }
+        writer.note_unsynced(&segment);
         let mut end = base;
         for batch in run.batches {
-            let fits = segment.publish(batch.header(), self.config.index_interval_bytes);
-            assert!(fits, "a batch was written to a segment whose index cannot hold its offset");
+            if !segment.publish(batch.header()) {
+                self.offline.store(true, Ordering::Release);
+                panic!("a batch was written to a segment whose index cannot hold its offset");
+            }
             end = batch.header().next_offset();
             self.cache.push(&self.tail, batch);
         }
@@ -189,18 +199,32 @@ impl Log {
 
     /// Ends the active segment and begins the next one at `base`.
     fn roll(&self, writer: &mut Writer, base: Offset) -> Result<(), AppendError> {
-        if let Some(active) = self.segments.load().last() {
-            active.seal();
+        let full = self.segments.load().last().cloned();
+        self.add_segment(writer, base).map_err(AppendError::NotWritten)?;
+        if let Some(full) = full {
+            full.seal();
+            // Its bytes may be synced by now; the end of its indexes is not.
+            writer.note_unsynced(&full);
         }
-        self.add_segment(writer, base).map(drop).map_err(AppendError::NotWritten)
+        Ok(())
     }
 
     fn add_segment(&self, writer: &mut Writer, base: Offset) -> Result<Arc<Segment>, StorageError> {
-        let segment = Arc::new(Segment::create(&self.fs, &self.dir, base)?);
+        let segment =
+            Arc::new(Segment::create(&self.fs, &self.dir, base, self.config.index_interval_bytes)?);
         let mut segments = Vec::clone(&self.segments.load());
         segments.push(Arc::clone(&segment));
         self.segments.store(Arc::new(segments));
         writer.unsynced_names = true;
         Ok(segment)
+    }
+}
+
+impl Writer {
+    /// Has the next sync cover `segment`, the active one or the one that was just sealed.
+    fn note_unsynced(&mut self, segment: &Arc<Segment>) {
+        if !self.unsynced.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
+            self.unsynced.push(Arc::clone(segment));
+        }
     }
 }

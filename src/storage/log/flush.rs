@@ -9,12 +9,17 @@ use crate::storage::StorageError;
 use crate::storage::log::Log;
 use crate::storage::segment::Segment;
 
+/// Bytes of log that recovery may have to walk through again because a checkpoint did not save their index entries,
+/// which takes two syncs.
+const CHECKPOINT_BYTES: u64 = 1 << 20;
+
 impl Log {
     /// Forces everything written before the call to the disk and returns the offset below which all is durable.
     ///
-    /// One caller at a time: who keeps to that is the replica. After an error the log is offline (rule R4): the
-    /// kernel may have dropped what it could not write, and a second sync would not say so.
+    /// After an error the log is offline (rule R4): the kernel may have dropped what it could not write, and a second
+    /// sync would not say so.
     pub(crate) fn sync(&self) -> Result<Offset, StorageError> {
+        let _flushing = self.flushing.lock();
         let (segments, names, end) = {
             let mut writer = self.writer.lock();
             if self.is_offline() {
@@ -37,8 +42,7 @@ impl Log {
         for segment in segments {
             segment.sync_log()?;
             if active.as_ref().is_none_or(|active| !Arc::ptr_eq(active, segment)) {
-                // Sealed: recovery will not look at it again, so its indexes have to be as durable as its log.
-                segment.save_index(true)?;
+                save_index(segment)?;
             }
         }
         if names {
@@ -51,14 +55,13 @@ impl Log {
     /// Saves what is derived from the log, so that recovery may begin at the offset returned: everything below it is
     /// durable.
     pub(crate) fn checkpoint(&self) -> Result<Offset, StorageError> {
+        let _flushing = self.flushing.lock();
         let flushed = self.flushed();
-        // Cloned, since the writer's lock is not held across a sync.
-        let mut epochs = self.writer.lock().epochs.clone();
-        let active = self.segments.load().last().cloned();
-        if let Some(active) = active {
-            active.save_index(false)?;
-            epochs.save(&*self.fs, &self.dir)?;
-            self.writer.lock().epochs.note_saved(&epochs);
+        if let Some(active) = self.segments.load().last() {
+            if active.is_index_behind(CHECKPOINT_BYTES) {
+                save_index(active)?;
+            }
+            self.save_epochs()?;
         }
         Ok(flushed)
     }
@@ -66,12 +69,36 @@ impl Log {
     /// Writes and syncs everything, so that the next open needs to read nothing. Returns the end.
     pub(crate) fn close(&self) -> Result<Offset, StorageError> {
         let end = self.sync()?;
-        if let Some(active) = self.segments.load().last() {
-            active.seal();
-            active.save_index(true)?;
+        let _flushing = self.flushing.lock();
+        let segments = self.segments.load_full();
+        for segment in segments.iter() {
+            segment.seal();
+            save_index(segment)?;
         }
-        self.checkpoint()?;
+        if !segments.is_empty() {
+            self.save_epochs()?;
+            sync_dir(self, &self.dir)?;
+        }
         Ok(end)
+    }
+
+    fn save_epochs(&self) -> Result<(), StorageError> {
+        // Cloned, since the writer's lock is not held across a sync.
+        let mut epochs = self.writer.lock().epochs.clone();
+        epochs.save(&*self.fs, &self.dir)?;
+        self.writer.lock().epochs.note_saved(&epochs);
+        Ok(())
+    }
+}
+
+/// Brings the index files up to date. On a full disk they stay as they are: that costs the next open a walk.
+fn save_index(segment: &Segment) -> Result<(), StorageError> {
+    match segment.save_index() {
+        Err(error) if error.is_full() => {
+            log::warn!("an index was not saved: {error}");
+            Ok(())
+        }
+        result => result,
     }
 }
 

@@ -7,8 +7,10 @@
 //!   above `flushed` is not trusted again before recovery has rewritten it (rule R4).
 //!
 //! # Locks
-//! `writer` orders appends, rolls and truncations; it is never held across a sync. Readers take no lock but the one
-//! of the index that they look into: they see an immutable list of segments and published sizes.
+//! `flushing`, then `writer`. `writer` orders appends, rolls and truncations; only a truncation, and an append that has
+//! to take back what it wrote, holds it across a sync. `flushing` orders syncs, checkpoints and truncations. Readers
+//! take no lock but the one of the index that they look into: they see an immutable list of segments and published
+//! sizes.
 //!
 //! # Elsewhere
 //! What is found at open is `recovery`'s; who may read how far is decided above (`replica`).
@@ -70,6 +72,8 @@ pub(crate) struct Log {
     flushed: AtomicI64,
     offline: AtomicBool,
     writer: Mutex<Writer>,
+    /// Held by whoever makes things durable: a sync that ends speaks for all that was written before it began.
+    flushing: Mutex<()>,
     tail: Arc<Tail>,
     cache: Arc<TailCache>,
 }
@@ -78,7 +82,7 @@ pub(crate) struct Log {
 #[derive(Debug, Default)]
 struct Writer {
     epochs: LeaderEpochs,
-    /// Segments with bytes that no sync has covered, the active one last.
+    /// Segments with bytes or, once sealed, index entries that no sync has covered; the active one last.
     unsynced: Vec<Arc<Segment>>,
     /// Names that no sync has covered: in the log's directory, and of it.
     unsynced_names: bool,
@@ -104,6 +108,7 @@ impl Log {
             segments: ArcSwap::from_pointee(found.segments),
             offline: AtomicBool::new(found.damaged),
             writer: Mutex::new(Writer { epochs: found.epochs, ..Writer::default() }),
+            flushing: Mutex::default(),
             tail: Arc::default(),
             cache: how.cache,
         };

@@ -1,12 +1,15 @@
 //! Reading: whole batches as slices, from the tail cache or from the segments.
 
+use std::ops::Range;
 use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
 
 use crate::base::{Offset, Timestamp};
 use crate::record::{Batch, BatchError, BatchHeader, Frame, HEADER_LENGTH, Limits};
+use crate::storage::ReadError;
 use crate::storage::log::Log;
 use crate::storage::segment::{Segment, length};
-use crate::storage::ReadError;
 
 /// Bytes looked at in one go while looking for the first batch wanted: index entries are about this far apart.
 const SEEK_BYTES: usize = 8 * 1024;
@@ -32,7 +35,12 @@ impl Log {
     /// Reads whole batches, oldest first, starting with the one that holds `from`, of at most `max_bytes` together,
     /// or one if the first alone is larger. None that reaches `upto` is returned. The first one may begin before
     /// `from`. Empty means that nothing is there yet.
-    pub(crate) fn read(&self, from: Offset, max_bytes: usize, upto: Offset) -> Result<Fetched, ReadError> {
+    pub(crate) fn read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        upto: Offset,
+    ) -> Result<Fetched, ReadError> {
         let (start, end) = (self.start(), self.end());
         if from < start || from > end {
             return Err(ReadError::OutOfRange { offset: from, start, end });
@@ -45,7 +53,7 @@ impl Log {
         }
         let segments = self.segments.load_full();
         let mut at = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
-        while let Some(segment) = segments.get(at) {
+        while let Some(segment) = segments.get(at).filter(|segment| segment.base() < upto) {
             let batches = read_segment(segment, from, max_bytes, upto)?;
             if !batches.is_empty() {
                 return Ok(Fetched { batches, trusted: false });
@@ -67,16 +75,32 @@ impl Log {
             if segment.base() >= upto {
                 break;
             }
-            if segment.largest_timestamp()?.is_none_or(|largest| largest < timestamp) {
+            let (largest, entry) = segment
+                .with_index(|index| (index.largest_timestamp(), index.lookup_time(timestamp)))?;
+            if largest.is_none_or(|largest| largest < timestamp) {
                 continue;
             }
-            let from = segment.offset_before_time(timestamp)?.max(self.start());
-            if let Some(found) = find_in_segment(segment, timestamp, from, upto, limits)? {
+            let range = self.start()..upto;
+            let from = match entry {
+                Some(entry) if is_time_of_batch(segment, entry)? => entry.1,
+                _ => segment.base(),
+            };
+            if let Some(found) = find_in_segment(segment, timestamp, from, range, limits)? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
     }
+}
+
+/// Whether the batch that a time entry points to has the entry's timestamp.
+fn is_time_of_batch(
+    segment: &Segment,
+    (timestamp, offset): (Timestamp, Offset),
+) -> Result<bool, ReadError> {
+    let Some(position) = seek(segment, offset, segment.size())? else { return Ok(false) };
+    let header = segment.header_at(position)?;
+    Ok(header.is_some_and(|h| h.base_offset() <= offset && h.max_timestamp() == Some(timestamp)))
 }
 
 fn read_segment(
@@ -87,30 +111,42 @@ fn read_segment(
 ) -> Result<Vec<Batch>, ReadError> {
     let size = segment.size();
     let Some(position) = seek(segment, from, size)? else { return Ok(Vec::new()) };
-    let available = usize::try_from(size - position).unwrap_or(usize::MAX);
+    let mut available = usize::try_from(size - position).unwrap_or(usize::MAX);
     let mut bytes = segment.read(position, available.min(max_bytes.max(HEADER_LENGTH)))?;
-    let mut batches = Vec::new();
-    let mut next = from;
+    let mut batches = Vec::<Batch>::new();
     while !bytes.is_empty() {
-        let whole = match Frame::peek(&bytes, length(bytes.len())) {
-            Frame::Complete(whole) => whole,
-            // The limit was met within this batch. The first one is returned nevertheless.
-            Frame::Torn | Frame::End if batches.is_empty() && bytes.len() < available => {
-                let needed = BatchSize::of(&bytes, available).ok_or_else(|| torn(next))?;
-                bytes = segment.read(position, needed.0)?;
-                continue;
-            }
-            Frame::Torn | Frame::End if bytes.len() < available => break,
-            Frame::Torn | Frame::End | Frame::Corrupt if !batches.is_empty() => break,
-            Frame::Torn | Frame::End | Frame::Corrupt => return Err(torn(next)),
-        };
-        let batch = Batch::parse(bytes.split_to(whole))
-            .map_err(|source| ReadError::Corrupt { offset: next, source })?;
-        if batch.header().last_offset() >= upto {
-            break;
+        let frame = Frame::peek(&bytes, length(bytes.len()));
+        let cut_short = bytes.len() < available && matches!(frame, Frame::Torn | Frame::End);
+        if cut_short && batches.is_empty() {
+            // The limit was met within the first batch, which is returned nevertheless.
+            let Frame::Complete(whole) = Frame::peek(&bytes, length(available)) else {
+                return Err(torn(from));
+            };
+            bytes = segment.read(position, whole)?;
+            continue;
         }
-        next = batch.header().next_offset();
-        batches.push(batch);
+        let batch = match frame {
+            Frame::Complete(whole) => Batch::parse(bytes.split_to(whole)),
+            _ if cut_short => break,
+            Frame::Torn | Frame::End | Frame::Corrupt => Err(TORN),
+        };
+        let follows = |b: &Batch| {
+            batches
+                .last()
+                .is_none_or(|last| last.header().next_offset() <= b.header().base_offset())
+        };
+        match batch {
+            Ok(batch) if batch.header().last_offset() >= upto => break,
+            Ok(batch) if follows(&batch) => {
+                available = available.saturating_sub(batch.bytes().len());
+                batches.push(batch);
+            }
+            Err(source) if batches.is_empty() => {
+                return Err(ReadError::Corrupt { offset: from, source });
+            }
+            // The good ones before it come first: the next read meets it again.
+            Ok(_) | Err(_) => break,
+        }
     }
     Ok(batches)
 }
@@ -118,36 +154,34 @@ fn read_segment(
 /// Position of the first batch that ends at or after `from`.
 fn seek(segment: &Segment, from: Offset, size: u64) -> Result<Option<u64>, ReadError> {
     let mut position = segment.position_before(from)?;
-    let mut window = bytes::Bytes::new();
-    let mut window_at = position;
-    while size.saturating_sub(position) >= length(HEADER_LENGTH) {
-        let skip = usize::try_from(position - window_at).unwrap_or(usize::MAX);
-        if window.len().saturating_sub(skip) < HEADER_LENGTH || skip > window.len() {
+    let mut window = Bytes::new();
+    while position < size {
+        if window.len() < HEADER_LENGTH {
             let available = usize::try_from(size - position).unwrap_or(usize::MAX);
             window = segment.read(position, available.min(SEEK_BYTES))?;
-            window_at = position;
-            continue;
         }
-        let header = BatchHeader::parse(&window.slice(skip..))
+        let header = BatchHeader::parse(&window)
             .map_err(|source| ReadError::Corrupt { offset: from, source })?;
         if header.last_offset() >= from {
             return Ok(Some(position));
         }
         position += length(header.size());
+        window.advance(header.size().min(window.len()));
     }
-    Ok(None)
+    // A batch that does not end where the segment does hides what is behind it.
+    if position == size { Ok(None) } else { Err(torn(from)) }
 }
 
 fn find_in_segment(
     segment: &Arc<Segment>,
     timestamp: Timestamp,
     mut from: Offset,
-    upto: Offset,
+    range: Range<Offset>,
     limits: &Limits,
 ) -> Result<Option<TimestampedOffset>, ReadError> {
     const MAX_BYTES: usize = 64 * 1024;
     loop {
-        let batches = read_segment(segment, from, MAX_BYTES, upto)?;
+        let batches = read_segment(segment, from, MAX_BYTES, range.end)?;
         let Some(last) = batches.last() else { return Ok(None) };
         let next = last.header().next_offset();
         for batch in &batches {
@@ -156,9 +190,11 @@ fn find_in_segment(
             }
             let offset = batch.header().base_offset();
             batch.verify_crc().map_err(|source| ReadError::Corrupt { offset, source })?;
-            let decoded = batch.decode(limits).map_err(|source| ReadError::Corrupt { offset, source })?;
+            let decoded =
+                batch.decode(limits).map_err(|source| ReadError::Corrupt { offset, source })?;
             let found = decoded.iter().find_map(|record| {
-                let found = record.timestamp.filter(|t| *t >= timestamp && record.offset >= from)?;
+                let found =
+                    record.timestamp.filter(|t| *t >= timestamp && record.offset >= range.start)?;
                 Some(TimestampedOffset { offset: record.offset, timestamp: found })
             });
             if found.is_some() {
@@ -169,20 +205,9 @@ fn find_in_segment(
     }
 }
 
-/// Whole size of the batch whose beginning is at hand.
-struct BatchSize(usize);
-
-impl BatchSize {
-    fn of(bytes: &[u8], available: usize) -> Option<Self> {
-        match Frame::peek(bytes, length(available)) {
-            Frame::Complete(size) => Some(Self(size)),
-            Frame::Torn | Frame::End | Frame::Corrupt => None,
-        }
-    }
-}
-
 /// Published bytes that are no batch: the file was changed behind our back, or has rotted.
+const TORN: BatchError = BatchError::Truncated { needed: HEADER_LENGTH, available: 0 };
+
 fn torn(offset: Offset) -> ReadError {
-    let source = BatchError::Truncated { needed: HEADER_LENGTH, available: 0 };
-    ReadError::Corrupt { offset, source }
+    ReadError::Corrupt { offset, source: TORN }
 }

@@ -8,34 +8,36 @@ use crate::env::OpenFile;
 use crate::storage::StorageError;
 use crate::storage::log::Log;
 use crate::storage::names;
-use crate::storage::segment::{Segment, length};
+use crate::storage::segment::{Segment, length, remove_file};
 
 impl Log {
     /// Removes every batch that ends at or after `offset`, durably. Nothing happens if the log ends before it.
     ///
     /// Readers may hold slices of what is cut, so the file that they look at keeps its length: the bytes that stay
     /// are copied to a new file that takes its name.
+    ///
+    /// A recovery point on disk that lies above `offset` has to be lowered first: it would make a recovery take what
+    /// is written later for durable.
+    ///
+    /// After an error the log is offline: which of the files went is not known.
     #[cfg_attr(not(test), expect(dead_code, reason = "a leader never truncates: for followers"))]
     pub(crate) fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
+        let _flushing = self.flushing.lock();
         let mut writer = self.writer.lock();
+        if self.is_offline() {
+            return Err(self.offline_error());
+        }
         if offset >= self.end() {
             return Ok(());
         }
         let segments = self.segments.load_full();
-        let keep = segments.partition_point(|segment| segment.base() < offset);
-        let (kept, removed) = segments.split_at(keep);
-        let mut kept = kept.to_vec();
-        let mut end = offset.max(self.start());
-        // From the last one backwards, so that a crash in between leaves no gap.
-        for segment in removed.iter().rev() {
-            remove_segment(self, segment)?;
-        }
-        if let Some(last) = kept.pop() {
-            let (cut, next) = cut_position(&last, offset)?;
-            end = next;
-            kept.push(Arc::new(self.replace_segment(&last, cut)?));
-        }
-        self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir))?;
+        // The first one stays, if only for its name, which holds the log's start.
+        let keep = segments.partition_point(|segment| segment.base() < offset).max(1);
+        let (kept, removed) = segments.split_at(keep.min(segments.len()));
+        let (kept, end) = self.cut(kept, removed, offset).inspect_err(|error| {
+            log::error!("{} is offline: {error}", self.partition);
+            self.offline.store(true, Ordering::Release);
+        })?;
         writer.epochs.truncate(end);
         writer.unsynced.retain(|segment| kept.iter().any(|k| Arc::ptr_eq(k, segment)));
         self.segments.store(Arc::new(kept));
@@ -45,12 +47,38 @@ impl Log {
         Ok(())
     }
 
+    /// Cuts the files. Returns the segments that are left, and the offset behind them.
+    fn cut(
+        &self,
+        kept: &[Arc<Segment>],
+        removed: &[Arc<Segment>],
+        offset: Offset,
+    ) -> Result<(Vec<Arc<Segment>>, Offset), StorageError> {
+        // From the last one backwards, so that a crash in between leaves no gap.
+        for segment in removed.iter().rev() {
+            segment.remove()?;
+        }
+        let mut kept = kept.to_vec();
+        let mut end = self.start();
+        if let Some(last) = kept.last_mut() {
+            let (position, next) = cut_position(last, offset)?;
+            end = next;
+            if position == last.size() {
+                last.unseal()?;
+            } else {
+                *last = Arc::new(self.replace_segment(last, position)?);
+            }
+        }
+        self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir))?;
+        Ok((kept, end))
+    }
+
     /// A segment with the first `size` bytes of `old`, under its name.
     fn replace_segment(&self, old: &Segment, size: u64) -> Result<Segment, StorageError> {
         const CHUNK: u64 = 1 << 20;
         let path = old.path(names::LOG);
         let temporary = self.dir.join(names::segment_file(old.base(), ".log.tmp"));
-        let write = || {
+        let copy = || {
             let file = self.fs.open(&temporary, OpenFile::Write)?;
             file.set_len(0)?;
             let mut position = 0;
@@ -61,50 +89,39 @@ impl Log {
                 file.write(position, &[chunk])?;
                 position += read;
             }
-            file.sync()?;
-            // The index first: an entry must never outlive the bytes that it points to (A22).
-            for suffix in [names::OFFSET_INDEX, names::TIME_INDEX] {
-                match self.fs.remove_file(&old.path(suffix)) {
-                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-                    _ => {}
-                }
-            }
-            self.fs.rename(&temporary, &path)
+            file.sync()
         };
-        write().map_err(StorageError::io("replace", &path))?;
-        let new = Segment::open(&self.fs, &self.dir, old.base())?;
-        new.rebuild_index(self.config.index_interval_bytes)?;
+        copy().map_err(StorageError::io("write", &temporary))?;
+        // The index first: an entry must never outlive the bytes that it points to (A22).
+        remove_file(&*self.fs, &old.path(names::OFFSET_INDEX))?;
+        remove_file(&*self.fs, &old.path(names::TIME_INDEX))?;
+        self.fs.rename(&temporary, &path).map_err(StorageError::io("replace", &path))?;
+        let new = Segment::open(&self.fs, &self.dir, old.base(), self.config.index_interval_bytes)?;
+        new.rebuild_index()?;
         Ok(new)
     }
 }
 
 /// Where the first batch that ends at or after `offset` begins, and the offset after the one before it.
 fn cut_position(segment: &Segment, offset: Offset) -> Result<(u64, Offset), StorageError> {
-    let mut position = segment.position_before(offset)?;
     let mut next = segment.base();
-    if segment.header_at(position)?.is_some_and(|h| h.last_offset() >= offset) {
-        // The entry points right at the batch to be cut: who comes before it is not known from there.
-        position = 0;
-    }
+    let mut position = match Offset::new(offset.value() - 1) {
+        // An entry for `offset` itself would not tell what comes before it.
+        Some(before) => segment.position_before(before)?,
+        None => 0,
+    };
     while let Some(header) = segment.header_at(position)? {
         if header.last_offset() >= offset {
-            break;
+            return Ok((position, next));
         }
         next = header.next_offset();
         position += length(header.size());
     }
-    Ok((position, next))
-}
-
-fn remove_segment(log: &Log, segment: &Segment) -> Result<(), StorageError> {
-    for suffix in names::SEGMENT_SUFFIXES.iter().rev() {
-        let path = segment.path(suffix);
-        match log.fs.remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StorageError::io("remove", &path)(e));
-            }
-            _ => {}
-        }
+    if position < segment.size() {
+        return Err(StorageError::damaged(
+            &segment.path(names::LOG),
+            format!("no batch begins at {position}"),
+        ));
     }
-    Ok(())
+    Ok((position, next))
 }

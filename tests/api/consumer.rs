@@ -1,0 +1,194 @@
+use super::*;
+use brooklet::{AutoOffsetReset, ErrorKind, Offset, SeekTo, Timestamp};
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis).unwrap()
+}
+
+#[test]
+fn a_consumer_reads_everything_once_in_the_order_of_each_partition() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 4);
+        let producer = producer(&cluster);
+        for n in 0..2_000u32 {
+            drop(producer.send(Record::to(&email).partition(n % 4).value(&n.to_string())).unwrap());
+        }
+        let mut consumer = cluster.consumer().max_poll_records(7).build().unwrap();
+        consumer.assign(email.partitions()).unwrap();
+        let (mut next, mut count) = ([0i64; 4], 0);
+        while count < 2_000 {
+            let records = consumer.poll(LONG).unwrap();
+            assert!((1..=7).contains(&records.len()));
+            assert_eq!(records.iter().len(), records.len());
+            for record in &records {
+                let partition = usize::try_from(record.partition().value()).unwrap();
+                assert_eq!(record.offset().value(), next[partition]);
+                next[partition] += 1;
+                count += 1;
+            }
+            for (partition, next) in email.partitions().iter().zip(next) {
+                assert_eq!(consumer.position(&partition.topic_partition()).unwrap().value(), next);
+            }
+        }
+        assert!(consumer.poll(Duration::ZERO).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn small_fetches_skip_nothing() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        send_all(&producer(&cluster), &email, numbers(0..500));
+        let mut consumer = cluster.consumer().max_partition_fetch_bytes(1).build().unwrap();
+        consumer.assign(email.partitions()).unwrap();
+        assert_eq!(receive(&mut consumer, 500), numbers(0..500));
+    }
+}
+
+#[test]
+fn a_blocked_poll_wakes_when_a_record_comes_in() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 2);
+        let producer = producer(&cluster);
+        let mut consumer = consumer(&cluster, &email);
+        let waiting = std::thread::spawn(move || receive(&mut consumer, 1));
+        std::thread::sleep(Duration::from_millis(20));
+        drop(producer.send(Record::to(&email).value("now")).unwrap());
+        assert_eq!(waiting.join().unwrap(), ["now"]);
+    }
+}
+
+#[test]
+fn seeking_moves_the_position() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        let partition = email.partition(0).unwrap().topic_partition();
+        let producer = producer(&cluster);
+        for n in 0..100i64 {
+            let record = Record::to(&email).timestamp(at(1_000 + 10 * n));
+            drop(producer.send(record.value(&n.to_string())).unwrap());
+        }
+        producer.flush().unwrap();
+        let mut consumer = consumer(&cluster, &email);
+        let mut first_after = |to: SeekTo| {
+            let position = consumer.seek(&partition, to).unwrap();
+            assert_eq!(consumer.position(&partition).unwrap(), position);
+            let records = consumer.poll(Duration::ZERO).unwrap();
+            assert!(records.iter().next().is_none_or(|first| first.offset() == position));
+            (position.value(), records.len())
+        };
+        assert_eq!(first_after(SeekTo::Offset(Offset::from(42))), (42, 58));
+        assert_eq!(first_after(SeekTo::Beginning), (0, 100));
+        assert_eq!(first_after(SeekTo::End), (100, 0));
+        assert_eq!(first_after(SeekTo::Timestamp(at(1_500))), (50, 50), "exactly");
+        assert_eq!(first_after(SeekTo::Timestamp(at(1_501))), (51, 49), "in between");
+        assert_eq!(first_after(SeekTo::Timestamp(at(0))), (0, 100), "before all");
+        assert_eq!(first_after(SeekTo::Timestamp(at(9_999))), (100, 0), "after all");
+        let found = email.partition(0).unwrap().offset_for_timestamp(at(1_501)).unwrap().unwrap();
+        assert_eq!((found.offset.value(), found.timestamp), (51, at(1_510)));
+    }
+}
+
+#[test]
+fn paused_partitions_are_left_out_until_resumed() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 2);
+        let producer = producer(&cluster);
+        for n in 0..10u32 {
+            drop(producer.send(Record::to(&email).partition(n % 2).value(&n.to_string())).unwrap());
+        }
+        producer.flush().unwrap();
+        let mut consumer = consumer(&cluster, &email);
+        let paused = consumer.assignment()[0].clone();
+        consumer.pause([&paused]).unwrap();
+        assert_eq!(consumer.paused(), [paused.clone()]);
+        assert_eq!(receive(&mut consumer, 5), ["1", "3", "5", "7", "9"]);
+        assert!(consumer.poll(Duration::from_millis(1)).unwrap().is_empty());
+        consumer.resume([&paused]).unwrap();
+        assert_eq!(receive(&mut consumer, 5), ["0", "2", "4", "6", "8"]);
+    }
+}
+
+#[test]
+fn assigning_again_keeps_the_positions_of_partitions_that_stay() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 2);
+        let producer = producer(&cluster);
+        for n in 0..10u32 {
+            drop(producer.send(Record::to(&email).partition(n % 2).value(&n.to_string())).unwrap());
+        }
+        producer.flush().unwrap();
+        let mut consumer = cluster.consumer().build().unwrap();
+        consumer.assign([email.partition(0).unwrap()]).unwrap();
+        assert_eq!(receive(&mut consumer, 5), ["0", "2", "4", "6", "8"]);
+        consumer.assign(email.partitions()).unwrap();
+        assert_eq!(receive(&mut consumer, 5), ["1", "3", "5", "7", "9"]);
+    }
+}
+
+#[test]
+fn latest_begins_behind_what_is_there() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        let producer = producer(&cluster);
+        send_all(&producer, &email, ["before"]);
+        let mut consumer = cluster.consumer().auto_offset_reset(AutoOffsetReset::Latest).build().unwrap();
+        consumer.assign(email.partitions()).unwrap();
+        send_all(&producer, &email, ["after"]);
+        assert_eq!(receive(&mut consumer, 1), ["after"]);
+    }
+}
+
+#[test]
+fn an_offset_out_of_range_is_reset_or_reported_as_configured() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        send_all(&producer(&cluster), &email, ["a", "b"]);
+        let partition = email.partition(0).unwrap().topic_partition();
+        let consumer = |reset| {
+            let mut consumer = cluster.consumer().auto_offset_reset(reset).build().unwrap();
+            consumer.assign(email.partitions()).unwrap();
+            consumer.seek(&partition, Offset::from(99)).unwrap();
+            consumer
+        };
+        assert_eq!(receive(&mut consumer(AutoOffsetReset::Earliest), 2), ["a", "b"]);
+        let mut latest = consumer(AutoOffsetReset::Latest);
+        assert!(latest.poll(Duration::ZERO).unwrap().is_empty());
+        assert_eq!(latest.position(&partition).unwrap().value(), 2);
+        let error = consumer(AutoOffsetReset::None).poll(Duration::ZERO).unwrap_err();
+        assert_eq!((error.kind(), error.kafka_code()), (ErrorKind::OffsetOutOfRange, Some(1)));
+        assert!(error.to_string().contains("email-0"), "{error}");
+    }
+}
+
+#[test]
+fn records_outlive_consumer_topic_and_cluster() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        send_all(&producer(&cluster), &email, numbers(0..100));
+        let records = consumer(&cluster, &email).poll(LONG).unwrap();
+        cluster.delete_topic("email").unwrap();
+        cluster.close().unwrap();
+        let values = records.iter().map(|r| String::from_utf8_lossy(r.value().unwrap()).into_owned());
+        assert_eq!(values.collect::<Vec<_>>(), numbers(0..100));
+    }
+}
+
+/// Readers close behind a writer, through rolls of tiny segments, see every record once and in order.
+#[test]
+fn consumers_follow_a_writer_through_rolling_segments() {
+    for cluster in clusters() {
+        let small = NewTopic::new("small").config("segment.bytes", 4_096).config("index.interval.bytes", 100);
+        let topic = cluster.create_topic(small).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                let mut consumer = consumer(&cluster, &topic);
+                scope.spawn(move || assert_eq!(receive(&mut consumer, 3_000), numbers(0..3_000)));
+            }
+            let producer = cluster.producer().batch_size(500).build().unwrap();
+            send_all(&producer, &topic, numbers(0..3_000));
+        });
+        let mut late = consumer(&cluster, &topic);
+        assert_eq!(receive(&mut late, 3_000), numbers(0..3_000));
+    }
+}

@@ -1,0 +1,240 @@
+use super::*;
+use brooklet::{Acks, Compression, ErrorKind, Timestamp};
+use futures_executor::block_on;
+
+#[test]
+fn offsets_count_up_in_the_order_of_the_sends() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        let producer = producer(&cluster);
+        let deliveries = (0..1_000u32)
+            .map(|n| producer.send(Record::to(&email).value(&n.to_string())).unwrap())
+            .collect::<Vec<_>>();
+        for (n, delivery) in (0..).zip(deliveries) {
+            let metadata = delivery.wait().unwrap();
+            assert_eq!(metadata.offset.unwrap().value(), n);
+            assert_eq!(metadata.to_string(), format!("email-0@{n}"));
+        }
+        assert_eq!(receive(&mut consumer(&cluster, &email), 1_000), numbers(0..1_000));
+    }
+}
+
+#[test]
+fn every_codec_and_every_acks_delivers() {
+    for cluster in clusters() {
+        let codecs = [
+            Compression::None,
+            #[cfg(feature = "gzip")]
+            Compression::Gzip,
+            #[cfg(feature = "snappy")]
+            Compression::Snappy,
+            #[cfg(feature = "lz4")]
+            Compression::Lz4,
+            #[cfg(feature = "zstd")]
+            Compression::Zstd,
+        ];
+        let email = topic(&cluster, 1);
+        let mut expected = Vec::new();
+        for codec in codecs {
+            for acks in [Acks::None, Acks::Leader, Acks::All] {
+                let producer = cluster.producer().compression(codec).acks(acks).build().unwrap();
+                let value = format!("{codec} {acks:?}");
+                let metadata = producer.send(Record::to(&email).value(&value)).unwrap().wait().unwrap();
+                assert_eq!(metadata.offset.is_none(), acks == Acks::None);
+                expected.push(value);
+            }
+        }
+        assert_eq!(receive(&mut consumer(&cluster, &email), expected.len()), expected);
+    }
+}
+
+/// Nobody waits, flushes or polls the deliveries: records become visible, and under `on-ack` durable, by themselves.
+#[test]
+fn records_nobody_waits_for_are_written() {
+    for cluster in clusters() {
+        for acks in [Acks::None, Acks::Leader, Acks::All] {
+            let name = format!("{acks:?}");
+            let topic = cluster.create_topic(NewTopic::new(&name)).unwrap();
+            let producer = cluster.producer().acks(acks).build().unwrap();
+            for n in numbers(0..50) {
+                drop(producer.send(Record::to(&topic).value(&n)).unwrap());
+            }
+            assert_eq!(receive(&mut consumer(&cluster, &topic), 50), numbers(0..50));
+        }
+    }
+}
+
+#[test]
+fn a_lingering_batch_is_written_when_its_time_has_come() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        let producer = cluster.producer().linger(Duration::from_millis(20)).build().unwrap();
+        for n in numbers(0..10) {
+            drop(producer.send(Record::to(&email).value(&n)).unwrap());
+        }
+        assert_eq!(receive(&mut consumer(&cluster, &email), 10), numbers(0..10));
+    }
+}
+
+/// With an hour of lingering, only what ends the waiting can end it.
+#[test]
+fn waiting_flushing_and_filling_end_the_lingering() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        let lingering = || cluster.producer().linger(Duration::from_secs(3600));
+        let producer = lingering().build().unwrap();
+        producer.send(Record::to(&email).value("wait")).unwrap().wait().unwrap();
+        producer.send(Record::to(&email).value("timeout")).unwrap().wait_timeout(LONG).unwrap();
+        let delivery = producer.send(Record::to(&email).value("flush")).unwrap();
+        producer.flush().unwrap();
+        block_on(delivery).unwrap();
+        let full = lingering().batch_size(1).build().unwrap();
+        block_on(full.send(Record::to(&email).value("full")).unwrap()).unwrap();
+        let dropped = lingering().build().unwrap();
+        let delivery = dropped.send(Record::to(&email).value("dropped")).unwrap();
+        drop(dropped);
+        block_on(delivery).unwrap();
+        assert_eq!(receive(&mut consumer(&cluster, &email), 5), ["wait", "timeout", "flush", "full", "dropped"]);
+    }
+}
+
+#[test]
+fn deliveries_can_be_awaited_in_any_order() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 3);
+        let producer = producer(&cluster);
+        let mut deliveries = (0..100u32)
+            .map(|n| producer.send(Record::to(&email).key(&n.to_string()).value("x")).unwrap())
+            .collect::<Vec<_>>();
+        deliveries.reverse();
+        for delivery in deliveries {
+            block_on(delivery).unwrap();
+        }
+    }
+}
+
+#[test]
+fn keys_choose_the_partition_as_kafka_does() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 6);
+        let producer = producer(&cluster);
+        for (key, partition) in [("21", 0), ("abc", 3), ("kafka", 4), ("user-42", 4), ("my-group", 5)] {
+            let metadata = producer.send(Record::to(&email).key(key)).unwrap().wait().unwrap();
+            assert_eq!(metadata.partition.value(), partition, "{key}");
+            let metadata = producer.send(Record::to(&email).key(key).partition(2)).unwrap().wait().unwrap();
+            assert_eq!(metadata.partition.value(), 2, "the caller's choice comes first");
+        }
+    }
+}
+
+#[test]
+fn keys_values_headers_and_timestamps_arrive_as_sent() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        let producer = producer(&cluster);
+        let then = Timestamp::from_millis(1_357_034_400_000).unwrap();
+        let full = Record::to(&email).key("k").value("v").timestamp(then).header("a", "1").null_header("b");
+        let metadata = producer.send(full.header("a", b"\xff\0")).unwrap().wait().unwrap();
+        assert_eq!(metadata.timestamp, then);
+        let before = Timestamp::from(std::time::SystemTime::now());
+        producer.send(Record::to(&email)).unwrap().wait().unwrap();
+        producer.send(Record::to(&email).key("").value("")).unwrap().wait().unwrap();
+
+        let records = consumer(&cluster, &email).poll(LONG).unwrap();
+        let [full, bare, empty] = records.iter().collect::<Vec<_>>()[..] else { panic!("{records:?}") };
+        assert_eq!((full.key(), full.value(), full.timestamp()), (Some(&b"k"[..]), Some(&b"v"[..]), Some(then)));
+        let headers = full.headers().iter().collect::<Vec<_>>();
+        assert_eq!(headers, [("a", Some(&b"1"[..])), ("b", None), ("a", Some(&b"\xff\0"[..]))]);
+        assert_eq!((bare.key(), bare.value(), bare.headers().len()), (None, None, 0));
+        assert!(bare.timestamp().unwrap() >= before);
+        assert_eq!((empty.key(), empty.value()), (Some(&b""[..]), Some(&b""[..])));
+        assert_eq!(full.value_bytes().unwrap(), "v");
+    }
+}
+
+#[test]
+fn threads_share_a_producer_and_keep_their_own_order() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 2);
+        let producer = producer(&cluster);
+        std::thread::scope(|scope| {
+            for thread in 0..8u32 {
+                let (producer, email) = (producer.clone(), &email);
+                scope.spawn(move || {
+                    for n in 0..200u32 {
+                        let value = format!("{thread} {n}");
+                        let sent = producer.send(Record::to(email).partition(thread % 2).value(&value)).unwrap();
+                        if n % 10 == 0 {
+                            sent.wait().unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        producer.flush().unwrap();
+        let mut next = [0u32; 8];
+        for value in receive(&mut consumer(&cluster, &email), 1_600) {
+            let (thread, n) = value.split_once(' ').unwrap();
+            let expected = &mut next[thread.parse::<usize>().unwrap()];
+            assert_eq!(n.parse::<u32>().unwrap(), *expected);
+            *expected += 1;
+        }
+        assert_eq!(next, [200; 8]);
+    }
+}
+
+#[test]
+fn a_full_buffer_makes_send_wait_and_try_send_give_the_record_back() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        let producer = cluster.producer().buffer_memory(4_096).linger(Duration::from_secs(3600)).build().unwrap();
+        let value = [7u8; 1_000];
+        let mut queued = 0;
+        let error = loop {
+            match producer.try_send(Record::to(&email).key("k").value(&value)) {
+                Ok(delivery) => drop(delivery),
+                Err(error) => break error,
+            }
+            queued += 1;
+        };
+        assert_eq!(error.error.kind(), ErrorKind::BufferFull);
+        assert!(error.error.is_retriable() && (1..=4).contains(&queued), "{queued}");
+        producer.flush().unwrap();
+        let delivery = producer.try_send(error.record).unwrap();
+        // There is never more room than for four, so this has to wait for earlier ones to be done.
+        for _ in 0..100 {
+            drop(producer.send(Record::to(&email).value(&value)).unwrap());
+        }
+        producer.flush().unwrap();
+        assert_eq!(delivery.wait().unwrap().offset.unwrap().value(), queued);
+        assert_eq!(email.partition(0).unwrap().watermarks().unwrap().high.value(), queued + 101);
+    }
+}
+
+#[test]
+fn two_producers_and_two_clusters_work_in_one_thread() {
+    let clusters = [Cluster::temp().unwrap(), Cluster::temp().unwrap()];
+    let topics = clusters.each_ref().map(|cluster| topic(cluster, 1));
+    let producers = clusters.each_ref().map(|cluster| [producer(cluster), producer(cluster)]);
+    for n in 0..50 {
+        for (topic, producers) in topics.iter().zip(&producers) {
+            for producer in producers {
+                let metadata = producer.send(Record::to(topic).value("x")).unwrap().wait().unwrap();
+                assert!(metadata.offset.unwrap().value() / 2 == n);
+            }
+        }
+    }
+    let foreign = producers[0][0].send(Record::to(&topics[1]).value("x"));
+    assert_eq!(foreign.unwrap_err().kind(), ErrorKind::InvalidState);
+}
+
+#[test]
+fn large_records_get_batches_of_their_own() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        let producer = producer(&cluster);
+        let large = "x".repeat(1_000_000);
+        send_all(&producer, &email, ["small", &large, "small", &large]);
+        assert_eq!(receive(&mut consumer(&cluster, &email), 4), ["small", &large, "small", &large]);
+    }
+}
