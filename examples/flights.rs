@@ -61,7 +61,7 @@ fn write(cluster: &Cluster, csv: &Path) -> Result<()> {
             record = record.key(tail);
         }
         // Nobody waits for a single flight: the flush reports the first failure of any.
-        drop(producer.send(record)?);
+        producer.send(record)?;
         progress.add_record(flight.line.len());
     }
     producer.flush()?;

@@ -22,7 +22,8 @@ fn main() -> brooklet::Result<()> {
     let mut received = 0;
     while received < 3 {
         for record in &consumer.poll(Duration::from_secs(1))? {
-            let [key, value] = [record.key(), record.value()].map(|b| String::from_utf8_lossy(b.unwrap_or_default()));
+            let [key, value] = [record.key(), record.value()]
+                .map(|b| String::from_utf8_lossy(b.unwrap_or_default()));
             println!("received  {}@{}  {key}: {value}", record.topic_partition(), record.offset());
             received += 1;
         }

@@ -36,24 +36,30 @@
 //! `gzip`, `snappy`, `lz4`, `zstd`: the codecs, all on by default. `zstd` is the one that compiles C.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod base;
 mod client;
 mod cluster;
 mod env;
-// Holds the whole format: what is not used yet is used by tests, and by compaction and transactions to come.
-#[allow(dead_code, unreachable_pub)]
+#[allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "the whole format is here; control batches and rewriting are for transactions and compaction"
+)]
 mod record;
 mod replica;
 mod storage;
 
 pub use base::{
-    Acks, BrokerId, Compression, ErrorKind, FlushPolicy, InvalidTopicName, Offset, PartitionId, ReadMode, Timestamp,
-    TopicId, TopicName, TopicPartition,
+    Acks, BrokerId, Compression, ErrorKind, FlushPolicy, InvalidTopicName, Offset, PartitionId,
+    ReadMode, Timestamp, TopicId, TopicName, TopicPartition,
 };
 pub use client::{
-    AutoOffsetReset, Cluster, ClusterBuilder, Consumer, ConsumerBuilder, ConsumerRecord, Delivery, Destination, Error,
-    Headers, HeadersIter, NewTopic, Outcome, Partition, Producer, ProducerBuilder, Record, RecordMetadata, Records,
-    RecordsIter, Result, SeekTo, Topic, TopicDescription, TrySendError, Watermarks,
+    AutoOffsetReset, Cluster, ClusterBuilder, Consumer, ConsumerBuilder, ConsumerRecord, Delivery,
+    Destination, Error, Headers, HeadersIter, NewTopic, Outcome, Partition, Producer,
+    ProducerBuilder, Record, RecordMetadata, Records, RecordsIter, Result, SeekTo, Topic,
+    TopicDescription, TrySendError, Watermarks,
 };
 pub use storage::TimestampedOffset;

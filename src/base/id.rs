@@ -112,8 +112,10 @@ mod tests {
 
     #[test]
     fn topic_id_prints_and_parses_as_kafka_writes_it() {
-        let bytes =
-            [1, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88];
+        let bytes = [
+            1, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77,
+            0x88,
+        ];
         let id = TopicId::from_bytes(bytes);
         assert_eq!(id.to_string(), "ASNFZ4mrze8RIjNEVWZ3iA");
         assert_eq!(TopicId::parse("ASNFZ4mrze8RIjNEVWZ3iA"), Some(id));
@@ -121,7 +123,13 @@ mod tests {
 
     #[test]
     fn topic_id_refuses_other_text() {
-        for text in ["", "ASNFZ4mrze8RIjNEVWZ3i", "ASNFZ4mrze8RIjNEVWZ3iAA", "ASNFZ4mrze8RIjNEVWZ3i=", "ASNFZ4mrze8RIjNEVWZ3iB"] {
+        for text in [
+            "",
+            "ASNFZ4mrze8RIjNEVWZ3i",
+            "ASNFZ4mrze8RIjNEVWZ3iAA",
+            "ASNFZ4mrze8RIjNEVWZ3i=",
+            "ASNFZ4mrze8RIjNEVWZ3iB",
+        ] {
             assert_eq!(TopicId::parse(text), None, "{text}");
         }
     }

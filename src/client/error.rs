@@ -122,7 +122,9 @@ fn storage_kind(error: &StorageError) -> ErrorKind {
 fn batch_kind(error: &BatchError) -> ErrorKind {
     match error {
         BatchError::UnsupportedMagic(_) => ErrorKind::UnsupportedVersion,
-        BatchError::CodecNotBuilt(_) | BatchError::InvalidLevel { .. } => ErrorKind::UnsupportedCompressionType,
+        BatchError::CodecNotBuilt(_) | BatchError::InvalidLevel { .. } => {
+            ErrorKind::UnsupportedCompressionType
+        }
         BatchError::TooLarge { .. } => ErrorKind::MessageTooLarge,
         _ => ErrorKind::CorruptMessage,
     }
@@ -156,7 +158,9 @@ impl From<ClusterError> for Error {
     fn from(error: ClusterError) -> Self {
         let kind = match &error {
             ClusterError::AlreadyOpen { .. } => ErrorKind::AlreadyOpen,
-            ClusterError::NotAStore { .. } | ClusterError::OtherBroker { .. } => ErrorKind::NotAStore,
+            ClusterError::NotAStore { .. } | ClusterError::OtherBroker { .. } => {
+                ErrorKind::NotAStore
+            }
             ClusterError::NewerFormat { .. } => ErrorKind::UnsupportedVersion,
             ClusterError::TopicExists(_) => ErrorKind::TopicAlreadyExists,
             ClusterError::TopicCollides { .. }
@@ -180,9 +184,8 @@ fn produce_kind(error: &ProduceError) -> ErrorKind {
     match error {
         ProduceError::Append(AppendError::BatchTooLarge { .. }) => ErrorKind::MessageTooLarge,
         ProduceError::Append(AppendError::OffsetsExhausted) => ErrorKind::InvalidState,
-        ProduceError::Append(AppendError::NotWritten(e) | AppendError::Unknown(e)) | ProduceError::Sync(e) => {
-            storage_kind(e)
-        }
+        ProduceError::Append(AppendError::NotWritten(e) | AppendError::Unknown(e))
+        | ProduceError::Sync(e) => storage_kind(e),
         ProduceError::Encode(error) => batch_kind(error),
         ProduceError::Deleted => ErrorKind::TopicDeleted,
         ProduceError::Closed => ErrorKind::Closed,
@@ -192,7 +195,9 @@ fn produce_kind(error: &ProduceError) -> ErrorKind {
 impl From<ProduceError> for Error {
     fn from(error: ProduceError) -> Self {
         let outcome = match &error {
-            ProduceError::Append(AppendError::Unknown(_)) | ProduceError::Sync(_) => Outcome::Unknown,
+            ProduceError::Append(AppendError::Unknown(_)) | ProduceError::Sync(_) => {
+                Outcome::Unknown
+            }
             ProduceError::Append(_)
             | ProduceError::Encode(_)
             | ProduceError::Deleted

@@ -12,7 +12,8 @@ mod topic;
 
 pub use cluster::{Cluster, ClusterBuilder};
 pub use consumer::{
-    AutoOffsetReset, Consumer, ConsumerBuilder, ConsumerRecord, Headers, HeadersIter, Records, RecordsIter, SeekTo,
+    AutoOffsetReset, Consumer, ConsumerBuilder, ConsumerRecord, Headers, HeadersIter, Records,
+    RecordsIter, SeekTo,
 };
 pub use error::{Error, Outcome, Result};
 pub use partition::{Partition, Watermarks};

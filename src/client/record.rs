@@ -119,7 +119,12 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn fields(&self) -> RecordFields<'_> {
-        RecordFields { timestamp: self.timestamp, key: self.key, value: self.value, headers: &self.headers }
+        RecordFields {
+            timestamp: self.timestamp,
+            key: self.key,
+            value: self.value,
+            headers: &self.headers,
+        }
     }
 }
 

@@ -125,7 +125,10 @@ impl Topic {
     }
 }
 
-pub(super) fn partition_id(topic: &TopicImage, index: u32) -> Result<crate::base::PartitionId, ClusterError> {
+pub(super) fn partition_id(
+    topic: &TopicImage,
+    index: u32,
+) -> Result<crate::base::PartitionId, ClusterError> {
     topic.partition_id(index).ok_or_else(|| ClusterError::UnknownPartition {
         topic: topic.name.clone(),
         partition: index,

@@ -74,7 +74,8 @@ impl Controller {
         let epoch = image.controller_epoch().saturating_add(1);
         let id = *random_id().as_bytes();
         let record = MetadataRecord::Epoch { epoch, broker, id };
-        commit(&log, &*runtime, std::slice::from_ref(&record)).map_err(ClusterError::NotRecorded)?;
+        commit(&log, &*runtime, std::slice::from_ref(&record))
+            .map_err(ClusterError::NotRecorded)?;
         image.apply(&record).map_err(|reason| damaged(&log, &reason))?;
         Ok(Self { log, runtime, queue: Mutex::default(), published: RwLock::new(image) })
     }
@@ -91,7 +92,8 @@ impl Controller {
 
     /// Makes a change and returns when it is durable.
     pub(crate) fn submit(&self, change: Change) -> Changed {
-        let proposal = Arc::new(Proposal { change, result: OnceLock::new(), answered: Event::new() });
+        let proposal =
+            Arc::new(Proposal { change, result: OnceLock::new(), answered: Event::new() });
         self.queue.lock().proposals.push(Arc::clone(&proposal));
         loop {
             let listener = proposal.answered.listen();
@@ -149,7 +151,12 @@ impl Controller {
     }
 
     /// Checks one change against `image`, applies it there and adds its record.
-    fn prepare(&self, change: &Change, image: &mut Image, records: &mut Vec<MetadataRecord>) -> Changed {
+    fn prepare(
+        &self,
+        change: &Change,
+        image: &mut Image,
+        records: &mut Vec<MetadataRecord>,
+    ) -> Changed {
         let (record, name) = match change {
             Change::CreateTopic(create) => {
                 let name = check_new_topic(create, image)?;
@@ -192,7 +199,10 @@ fn check_new_topic(create: &CreateTopic, image: &Image) -> Result<TopicName, Clu
         return Err(ClusterError::InternalTopic(name));
     }
     if !(1..=MAX_PARTITIONS).contains(&create.partitions) {
-        return Err(ClusterError::InvalidPartitions { partitions: create.partitions, max: MAX_PARTITIONS });
+        return Err(ClusterError::InvalidPartitions {
+            partitions: create.partitions,
+            max: MAX_PARTITIONS,
+        });
     }
     if image.topic(name.as_str()).is_some() {
         return Err(ClusterError::TopicExists(name));
@@ -232,7 +242,11 @@ fn damaged(log: &Replica, reason: &str) -> StorageError {
 }
 
 /// Appends `records` as one batch, and returns when it is on disk.
-fn commit(log: &Arc<Replica>, runtime: &dyn Runtime, records: &[MetadataRecord]) -> Result<(), ProduceError> {
+fn commit(
+    log: &Arc<Replica>,
+    runtime: &dyn Runtime,
+    records: &[MetadataRecord],
+) -> Result<(), ProduceError> {
     let written = Arc::new(Written::default());
     let batch = encode(records, runtime)?;
     log.enqueue(Append { batch, acks: Acks::All, completion: Arc::clone(&written) as _ });
@@ -253,7 +267,8 @@ fn encode(records: &[MetadataRecord], runtime: &dyn Runtime) -> Result<EncodedBa
     let mut builder = BatchBuilder::new(bytes::BytesMut::new());
     for record in records {
         let value = record.encode();
-        let fields = RecordFields { timestamp: Some(now), key: None, value: Some(&value), headers: &[] };
+        let fields =
+            RecordFields { timestamp: Some(now), key: None, value: Some(&value), headers: &[] };
         builder.append(&fields)?;
     }
     builder.close(&CloseOptions::default())

@@ -44,7 +44,8 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn open(how: OpenCluster) -> Result<Arc<Self>, ClusterError> {
         let OpenCluster { fs, root, broker, policy, runtime } = how;
-        let store = Store::open(OpenStore { fs, root, broker, policy, runtime: Arc::clone(&runtime) })?;
+        let store =
+            Store::open(OpenStore { fs, root, broker, policy, runtime: Arc::clone(&runtime) })?;
         let metadata = store.open_metadata(&metadata_topic()?)?;
         let controller = Controller::open(metadata, broker, Arc::clone(&runtime))?;
         let image = controller.with_image(Clone::clone);
@@ -68,7 +69,10 @@ impl Core {
         if self.is_closed() { Err(ClusterError::Closed) } else { Ok(()) }
     }
 
-    pub(crate) fn create_topic(&self, create: CreateTopic) -> Result<Arc<TopicImage>, ClusterError> {
+    pub(crate) fn create_topic(
+        &self,
+        create: CreateTopic,
+    ) -> Result<Arc<TopicImage>, ClusterError> {
         self.check_open()?;
         self.controller.submit(Change::CreateTopic(create))
     }
@@ -93,7 +97,11 @@ impl Core {
     }
 
     /// The leader of a partition of `topic`.
-    pub(crate) fn leader(&self, topic: &TopicImage, partition: PartitionId) -> Result<Arc<Replica>, ClusterError> {
+    pub(crate) fn leader(
+        &self,
+        topic: &TopicImage,
+        partition: PartitionId,
+    ) -> Result<Arc<Replica>, ClusterError> {
         self.check_open()?;
         let epoch = self.controller.with_image(|image| {
             let current = image.topic(topic.name.as_str()).filter(|current| current.id == topic.id);

@@ -20,7 +20,9 @@ pub(crate) enum ClusterError {
     OtherBroker { path: PathBuf, found: i32, expected: i32 },
     #[error("topic {0} exists")]
     TopicExists(TopicName),
-    #[error("topic {name} differs from the existing topic {existing} only in '.' and '_', which Kafka forbids")]
+    #[error(
+        "topic {name} differs from the existing topic {existing} only in '.' and '_', which Kafka forbids"
+    )]
     TopicCollides { name: TopicName, existing: TopicName },
     #[error(transparent)]
     InvalidTopicName(#[from] InvalidTopicName),

@@ -44,7 +44,11 @@ impl Identity {
         if let Some(text) = checked_text(&content) {
             let version = property(text, "version").and_then(|v| v.parse().ok()).unwrap_or(0);
             if version > FORMAT_VERSION {
-                return Err(ClusterError::NewerFormat { path: root.to_owned(), version, supported: FORMAT_VERSION });
+                return Err(ClusterError::NewerFormat {
+                    path: root.to_owned(),
+                    version,
+                    supported: FORMAT_VERSION,
+                });
             }
             if let Some(identity) = Self::parse(text) {
                 return Ok(Some(identity));
@@ -52,7 +56,8 @@ impl Identity {
         }
         // Written twice for this case: Kafka's file says the same.
         let second = root.join(KAFKA_FILE);
-        let content = read_file(fs, &second).map_err(StorageError::io("read", &second))?.unwrap_or_default();
+        let content =
+            read_file(fs, &second).map_err(StorageError::io("read", &second))?.unwrap_or_default();
         let identity = std::str::from_utf8(&content).ok().and_then(Self::parse);
         match identity {
             Some(identity) => {
@@ -60,7 +65,9 @@ impl Identity {
                 identity.save(fs, root)?;
                 Ok(Some(identity))
             }
-            None => Err(StorageError::damaged(&path, format!("and {KAFKA_FILE} is of no help")).into()),
+            None => {
+                Err(StorageError::damaged(&path, format!("and {KAFKA_FILE} is of no help")).into())
+            }
         }
     }
 
@@ -143,7 +150,11 @@ mod tests {
     fn a_newer_format_is_refused() {
         let (fs, root, _) = store();
         let text = "version=2\n";
-        overwrite(&fs, &root.join(STORE_FILE), &format!("{text}crc32={:08x}\n", crc32fast::hash(text.as_bytes())));
+        overwrite(
+            &fs,
+            &root.join(STORE_FILE),
+            &format!("{text}crc32={:08x}\n", crc32fast::hash(text.as_bytes())),
+        );
         let error = Identity::load(&fs, root).unwrap_err();
         assert!(matches!(error, ClusterError::NewerFormat { version: 2, .. }), "{error}");
     }

@@ -94,7 +94,8 @@ impl Sender {
             if received.is_empty() { Next::Park(next) } else { Next::Again }
         };
         let task = self.runtime.spawn("brooklet-sender", Box::new(step));
-        task.inspect_err(|e| log::warn!("no thread for the sender, callers write themselves: {e}")).ok()
+        task.inspect_err(|e| log::warn!("no thread for the sender, callers write themselves: {e}"))
+            .ok()
     }
 
     /// Drives all that was asked for and is not done yet, and takes no more. Who submits from now on drives.

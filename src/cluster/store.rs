@@ -14,17 +14,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::base::{BrokerId, FlushPolicy, LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition};
+use crate::base::{
+    BrokerId, FlushPolicy, LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition,
+};
 use crate::cluster::identity::{self, Identity};
 use crate::cluster::metadata::Image;
 use crate::cluster::sender::Sender;
 use crate::cluster::syncer::Syncer;
 use crate::cluster::{ClusterError, TopicImage};
+use crate::env::replace_file;
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{BufferPool, EntryKind, FileLock, FileSystem, Moment, Runtime};
-use crate::env::replace_file;
 use crate::replica::{OpenReplica, ProduceError, Replica};
-use crate::storage::{Log, OffsetCheckpoint, OpenLog, Recovered, Shutdown, StorageError, TailCache};
+use crate::storage::{
+    Log, OffsetCheckpoint, OpenLog, Recovered, Shutdown, StorageError, TailCache,
+};
 use crate::storage::{read_offsets, write_offsets};
 
 const LOCK_FILE: &str = ".lock";
@@ -203,7 +207,9 @@ impl Store {
             });
             let owner = Log::owner(&*self.fs, &path)?;
             match topic {
-                _ if owner.is_some_and(|id| image.is_deleted(id)) => self.delete_directory(&found)?,
+                _ if owner.is_some_and(|id| image.is_deleted(id)) => {
+                    self.delete_directory(&found)?
+                }
                 Some(topic) if !self.was_clean => {
                     self.replica(topic, found.partition, image.leader_epoch(topic))?;
                 }
@@ -281,7 +287,8 @@ impl Store {
     fn write_clean_marker(&self) -> Result<(), StorageError> {
         let path = self.root.join(CLEAN_MARKER);
         let content = r#"{"version":0,"brokerEpoch":-1}"#;
-        replace_file(&*self.fs, &self.root, CLEAN_MARKER, content.into()).map_err(StorageError::io("write", &path))
+        replace_file(&*self.fs, &self.root, CLEAN_MARKER, content.into())
+            .map_err(StorageError::io("write", &path))
     }
 
     /// Opens the metadata log, which is always synced.
@@ -371,7 +378,8 @@ impl Checkpoints {
 /// A directory that holds something, but no store, is not touched.
 fn refuse_foreign(fs: &dyn FileSystem, root: &Path) -> Result<(), ClusterError> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
-    let not_a_store = |reason: &str| ClusterError::NotAStore { path: root.to_owned(), reason: reason.to_owned() };
+    let not_a_store =
+        |reason: &str| ClusterError::NotAStore { path: root.to_owned(), reason: reason.to_owned() };
     let entries = match fs.list(root) {
         Ok(entries) => entries,
         Err(e) if e.kind() == NotFound => return Ok(()),
@@ -405,7 +413,10 @@ fn take_clean_marker(fs: &dyn FileSystem, root: &Path) -> Result<bool, StorageEr
 }
 
 /// A damaged file counts as empty: then everything is scanned.
-fn load_recovery_points(fs: &dyn FileSystem, root: &Path) -> Result<OffsetCheckpoint, StorageError> {
+fn load_recovery_points(
+    fs: &dyn FileSystem,
+    root: &Path,
+) -> Result<OffsetCheckpoint, StorageError> {
     match read_offsets(fs, &root.join(RECOVERY_POINTS)) {
         Ok(points) => Ok(points.unwrap_or_default()),
         Err(error @ StorageError::Damaged { .. }) => {

@@ -64,7 +64,8 @@ impl Syncer {
             checkpoint_at: None,
         };
         let task = self.runtime.spawn("brooklet-syncer", Box::new(move || turn.step()));
-        task.inspect_err(|e| log::warn!("no thread for the syncer, callers sync themselves: {e}")).ok()
+        task.inspect_err(|e| log::warn!("no thread for the syncer, callers sync themselves: {e}"))
+            .ok()
     }
 
     /// Ends the background work. What is unsynced is left to closing the logs.

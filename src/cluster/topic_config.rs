@@ -19,7 +19,11 @@ pub(crate) enum ConfigError {
 }
 
 impl ConfigError {
-    pub(crate) fn out_of_range(name: &'static str, value: impl ToString, allowed: impl Into<String>) -> Self {
+    pub(crate) fn out_of_range(
+        name: &'static str,
+        value: impl ToString,
+        allowed: impl Into<String>,
+    ) -> Self {
         Self::OutOfRange { name, value: value.to_string(), allowed: allowed.into() }
     }
 }
@@ -57,9 +61,13 @@ impl TopicConfig {
         let mut config = Self::default();
         for (name, value) in settings {
             let Some(setting) = SETTINGS.iter().find(|s| s.name == name) else {
-                return Err(ConfigError::Unknown { name: name.chars().take(64).collect(), suggestion: nearest(name) });
+                return Err(ConfigError::Unknown {
+                    name: name.chars().take(64).collect(),
+                    suggestion: nearest(name),
+                });
             };
-            let number = value.trim().parse().ok().filter(|n| (setting.min..=setting.max).contains(n));
+            let number =
+                value.trim().parse().ok().filter(|n| (setting.min..=setting.max).contains(n));
             let Some(number) = number else {
                 let allowed = format!("{} to {}", setting.min, setting.max);
                 return Err(ConfigError::out_of_range(setting.name, value, allowed));
@@ -133,29 +141,50 @@ mod tests {
     #[test]
     fn unknown_names_suggest_the_nearest() {
         let unknown = |name: &str| TopicConfig::parse([(name, "1")]).unwrap_err().to_string();
-        assert_eq!(unknown("retention.sm"), r#"unknown setting "retention.sm": did you mean "retention.ms"?"#);
+        assert_eq!(
+            unknown("retention.sm"),
+            r#"unknown setting "retention.sm": did you mean "retention.ms"?"#
+        );
         assert_eq!(unknown("color"), r#"unknown setting "color""#);
     }
 
     #[test]
     fn values_out_of_range_name_the_range() {
-        for (name, value) in [("segment.bytes", "13"), ("segment.bytes", "2147483648"), ("retention.ms", "-2"), ("flush.messages", "0"), ("segment.bytes", "1k")] {
+        for (name, value) in [
+            ("segment.bytes", "13"),
+            ("segment.bytes", "2147483648"),
+            ("retention.ms", "-2"),
+            ("flush.messages", "0"),
+            ("segment.bytes", "1k"),
+        ] {
             let error = TopicConfig::parse([(name, value)]).unwrap_err();
-            assert!(matches!(&error, ConfigError::OutOfRange { name: n, .. } if *n == name), "{error}");
+            assert!(
+                matches!(&error, ConfigError::OutOfRange { name: n, .. } if *n == name),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn flush_settings_select_the_interval_policy() {
-        let policy = |name| TopicConfig::parse([(name, "5")]).unwrap().flush_policy(FlushPolicy::OnAck);
-        assert_eq!(policy("flush.ms"), FlushPolicy::Interval { time: Duration::from_millis(5), messages: None });
-        assert_eq!(policy("flush.messages"), FlushPolicy::Interval { time: Duration::MAX, messages: Some(5) });
+        let policy =
+            |name| TopicConfig::parse([(name, "5")]).unwrap().flush_policy(FlushPolicy::OnAck);
+        assert_eq!(
+            policy("flush.ms"),
+            FlushPolicy::Interval { time: Duration::from_millis(5), messages: None }
+        );
+        assert_eq!(
+            policy("flush.messages"),
+            FlushPolicy::Interval { time: Duration::MAX, messages: Some(5) }
+        );
         assert_eq!(policy("retention.ms"), FlushPolicy::OnAck);
     }
 
     #[test]
     fn edit_distance_counts_changes() {
-        for (a, b, distance) in [("", "abc", 3), ("abc", "abc", 0), ("kitten", "sitting", 3), ("flaw", "lawn", 2)] {
+        for (a, b, distance) in
+            [("", "abc", 3), ("abc", "abc", 0), ("kitten", "sitting", 3), ("flaw", "lawn", 2)]
+        {
             assert_eq!(edit_distance(a, b), distance, "{a} {b}");
         }
     }

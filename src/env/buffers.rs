@@ -39,7 +39,8 @@ impl BufferPool {
     pub(crate) fn put(&self, mut buffer: BytesMut) {
         buffer.clear();
         let mut pooled = self.buffers.lock();
-        if buffer.capacity() > 0 && pooled.bytes.saturating_add(buffer.capacity()) <= self.max_bytes {
+        if buffer.capacity() > 0 && pooled.bytes.saturating_add(buffer.capacity()) <= self.max_bytes
+        {
             pooled.bytes = pooled.bytes.saturating_add(buffer.capacity());
             pooled.buffers.push(buffer);
         }

@@ -114,7 +114,12 @@ pub(crate) fn read_file(fs: &dyn FileSystem, path: &Path) -> io::Result<Option<B
 
 /// Replaces the content of `dir/name` so that a crash leaves the old content or the new, never a mixture: written
 /// to `name.tmp`, synced, renamed, and the directory synced.
-pub(crate) fn replace_file(fs: &dyn FileSystem, dir: &Path, name: &str, content: Bytes) -> io::Result<()> {
+pub(crate) fn replace_file(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    name: &str,
+    content: Bytes,
+) -> io::Result<()> {
     let temporary = dir.join(format!("{name}.tmp"));
     let file = fs.open(&temporary, OpenFile::Write)?;
     file.set_len(0)?;

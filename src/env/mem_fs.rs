@@ -34,7 +34,9 @@ impl FileSystem for MemFs {
     fn open(&self, path: &Path, how: OpenFile) -> io::Result<Arc<dyn File>> {
         let mut nodes = self.nodes.lock();
         match nodes.get(path) {
-            Some(Node::File(_)) if how == OpenFile::CreateMapped => Err(io::ErrorKind::AlreadyExists.into()),
+            Some(Node::File(_)) if how == OpenFile::CreateMapped => {
+                Err(io::ErrorKind::AlreadyExists.into())
+            }
             Some(Node::File(file)) => Ok(Arc::clone(file) as Arc<dyn File>),
             Some(Node::Directory) => Err(io::ErrorKind::IsADirectory.into()),
             Some(Node::Locked) => Err(io::ErrorKind::PermissionDenied.into()),
@@ -270,7 +272,7 @@ mod tests {
                         model[position..position + content.len()].copy_from_slice(&content);
                     }
                 }
-                prop_assert_eq!(file.len().unwrap() as usize, model.len());
+                prop_assert_eq!(file.len().unwrap(), model.len() as u64);
                 prop_assert_eq!(&file.read(0, model.len()).unwrap()[..], &model[..]);
                 let middle = model.len() / 2;
                 prop_assert_eq!(&file.read(middle as u64, model.len() - middle).unwrap()[..], &model[middle..]);

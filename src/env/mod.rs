@@ -16,6 +16,8 @@ mod threads;
 pub(crate) mod sync;
 
 pub(crate) use buffers::BufferPool;
+#[cfg(test)]
+pub(crate) use fs::Entry;
 pub(crate) use fs::{EntryKind, File, FileLock, FileSystem, OpenFile, read_file, replace_file};
 pub(crate) use mem_fs::MemFs;
 pub(crate) use os_fs::OsFs;

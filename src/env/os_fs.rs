@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
@@ -206,7 +206,8 @@ impl OsFile {
             return Ok(map.slice(position..end));
         }
         let file = self.descriptor(|_| {})?;
-        let file_length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let file_length =
+            usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
         if end > file_length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

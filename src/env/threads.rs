@@ -106,7 +106,8 @@ impl TaskControl for ThreadTask {
             if self.ended.load(Ordering::Acquire) {
                 return true;
             }
-            let deadline = self.start.checked_add(deadline.as_duration()).unwrap_or_else(Instant::now);
+            let deadline =
+                self.start.checked_add(deadline.as_duration()).unwrap_or_else(Instant::now);
             if listener.wait_deadline(deadline).is_none() {
                 return self.ended.load(Ordering::Acquire);
             }
@@ -137,11 +138,14 @@ mod tests {
         let stepped = Arc::new(Event::new());
         let (counter, event) = (Arc::clone(&steps), Arc::clone(&stepped));
         let task = runtime
-            .spawn("counter", Box::new(move || {
-                counter.fetch_add(1, Ordering::SeqCst);
-                event.notify(usize::MAX);
-                Next::Park(None)
-            }))
+            .spawn(
+                "counter",
+                Box::new(move || {
+                    counter.fetch_add(1, Ordering::SeqCst);
+                    event.notify(usize::MAX);
+                    Next::Park(None)
+                }),
+            )
             .unwrap();
         let deadline = runtime.now().after(Duration::from_secs(10)).unwrap();
         for wanted in 1..=3 {

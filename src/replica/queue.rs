@@ -27,7 +27,10 @@ pub(crate) trait Completion: Send + Sync {
 
 impl fmt::Debug for Append {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Append").field("size", &self.batch.size()).field("acks", &self.acks).finish()
+        f.debug_struct("Append")
+            .field("size", &self.batch.size())
+            .field("acks", &self.acks)
+            .finish()
     }
 }
 
@@ -51,7 +54,10 @@ impl Waiting {
     }
 
     /// Takes those that lie below `high_watermark` as a whole.
-    pub(super) fn take_below(&mut self, high_watermark: Offset) -> Vec<(Appended, Arc<dyn Completion>)> {
+    pub(super) fn take_below(
+        &mut self,
+        high_watermark: Offset,
+    ) -> Vec<(Appended, Arc<dyn Completion>)> {
         let done = self.0.partition_point(|(appended, _)| appended.next <= high_watermark);
         self.0.drain(..done).collect()
     }

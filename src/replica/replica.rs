@@ -24,9 +24,9 @@ use crate::base::{Acks, FlushPolicy, LeaderEpoch, Offset, Timestamp, TopicId, To
 use crate::env::sync::{Event, Mutex};
 use crate::env::{Moment, Runtime};
 use crate::record::Limits;
+use crate::replica::ProduceError;
 use crate::replica::queue::{Append, Queue, Waiting};
 use crate::replica::watchers::Watchers;
-use crate::replica::ProduceError;
 use crate::storage::{Fetched, Log, ReadError, StorageError, TimestampedOffset};
 
 /// A waiting caller does the work of writing and syncing itself unless the last sync took this long: on a slow disk
@@ -240,7 +240,12 @@ impl Replica {
             FlushPolicy::Interval { .. } => {
                 // Zero stands for "nothing unsynced".
                 let since = nanos(began.as_duration()).max(1);
-                let _ = self.unsynced_since.compare_exchange(0, since, Ordering::AcqRel, Ordering::Acquire);
+                let _ = self.unsynced_since.compare_exchange(
+                    0,
+                    since,
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                );
                 self.raise_high_watermark(self.log.end());
                 self.schedule();
             }

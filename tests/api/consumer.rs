@@ -11,7 +11,7 @@ fn a_consumer_reads_everything_once_in_the_order_of_each_partition() {
         let email = topic(&cluster, 4);
         let producer = producer(&cluster);
         for n in 0..2_000u32 {
-            drop(producer.send(Record::to(&email).partition(n % 4).value(&n.to_string())).unwrap());
+            producer.send(Record::to(&email).partition(n % 4).value(&n.to_string())).unwrap();
         }
         let mut consumer = cluster.consumer().max_poll_records(7).build().unwrap();
         consumer.assign(email.partitions()).unwrap();
@@ -53,7 +53,7 @@ fn a_blocked_poll_wakes_when_a_record_comes_in() {
         let mut consumer = consumer(&cluster, &email);
         let waiting = std::thread::spawn(move || receive(&mut consumer, 1));
         std::thread::sleep(Duration::from_millis(20));
-        drop(producer.send(Record::to(&email).value("now")).unwrap());
+        producer.send(Record::to(&email).value("now")).unwrap();
         assert_eq!(waiting.join().unwrap(), ["now"]);
     }
 }
@@ -66,7 +66,7 @@ fn seeking_moves_the_position() {
         let producer = producer(&cluster);
         for n in 0..100i64 {
             let record = Record::to(&email).timestamp(at(1_000 + 10 * n));
-            drop(producer.send(record.value(&n.to_string())).unwrap());
+            producer.send(record.value(&n.to_string())).unwrap();
         }
         producer.flush().unwrap();
         let mut consumer = consumer(&cluster, &email);
@@ -95,13 +95,13 @@ fn paused_partitions_are_left_out_until_resumed() {
         let email = topic(&cluster, 2);
         let producer = producer(&cluster);
         for n in 0..10u32 {
-            drop(producer.send(Record::to(&email).partition(n % 2).value(&n.to_string())).unwrap());
+            producer.send(Record::to(&email).partition(n % 2).value(&n.to_string())).unwrap();
         }
         producer.flush().unwrap();
         let mut consumer = consumer(&cluster, &email);
         let paused = consumer.assignment()[0].clone();
         consumer.pause([&paused]).unwrap();
-        assert_eq!(consumer.paused(), [paused.clone()]);
+        assert_eq!(consumer.paused(), std::slice::from_ref(&paused));
         assert_eq!(receive(&mut consumer, 5), ["1", "3", "5", "7", "9"]);
         assert!(consumer.poll(Duration::from_millis(1)).unwrap().is_empty());
         consumer.resume([&paused]).unwrap();
@@ -115,7 +115,7 @@ fn assigning_again_keeps_the_positions_of_partitions_that_stay() {
         let email = topic(&cluster, 2);
         let producer = producer(&cluster);
         for n in 0..10u32 {
-            drop(producer.send(Record::to(&email).partition(n % 2).value(&n.to_string())).unwrap());
+            producer.send(Record::to(&email).partition(n % 2).value(&n.to_string())).unwrap();
         }
         producer.flush().unwrap();
         let mut consumer = cluster.consumer().build().unwrap();
@@ -132,7 +132,8 @@ fn latest_begins_behind_what_is_there() {
         let email = topic(&cluster, 1);
         let producer = producer(&cluster);
         send_all(&producer, &email, ["before"]);
-        let mut consumer = cluster.consumer().auto_offset_reset(AutoOffsetReset::Latest).build().unwrap();
+        let mut consumer =
+            cluster.consumer().auto_offset_reset(AutoOffsetReset::Latest).build().unwrap();
         consumer.assign(email.partitions()).unwrap();
         send_all(&producer, &email, ["after"]);
         assert_eq!(receive(&mut consumer, 1), ["after"]);
@@ -169,7 +170,8 @@ fn records_outlive_consumer_topic_and_cluster() {
         let records = consumer(&cluster, &email).poll(LONG).unwrap();
         cluster.delete_topic("email").unwrap();
         cluster.close().unwrap();
-        let values = records.iter().map(|r| String::from_utf8_lossy(r.value().unwrap()).into_owned());
+        let values =
+            records.iter().map(|r| String::from_utf8_lossy(r.value().unwrap()).into_owned());
         assert_eq!(values.collect::<Vec<_>>(), numbers(0..100));
     }
 }
@@ -178,7 +180,9 @@ fn records_outlive_consumer_topic_and_cluster() {
 #[test]
 fn consumers_follow_a_writer_through_rolling_segments() {
     for cluster in clusters() {
-        let small = NewTopic::new("small").config("segment.bytes", 4_096).config("index.interval.bytes", 100);
+        let small = NewTopic::new("small")
+            .config("segment.bytes", 4_096)
+            .config("index.interval.bytes", 100);
         let topic = cluster.create_topic(small).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..2 {

@@ -15,7 +15,9 @@ fn bad_topics_are_refused() {
     for cluster in clusters() {
         topic(&cluster, 1);
         let create = |topic| kind(cluster.create_topic(topic));
-        for name in ["", ".", "..", "a/b", "a b", "naïve", "a\0b", "../../etc/passwd", &"x".repeat(250)] {
+        for name in
+            ["", ".", "..", "a/b", "a b", "naïve", "a\0b", "../../etc/passwd", &"x".repeat(250)]
+        {
             assert_eq!(create(NewTopic::new(name)), ErrorKind::InvalidTopic, "{name:?}");
         }
         assert_eq!(create(NewTopic::new("__consumer_offsets")), ErrorKind::InvalidTopic);
@@ -23,7 +25,10 @@ fn bad_topics_are_refused() {
         assert_eq!(create(NewTopic::new("x").partitions(0)), ErrorKind::InvalidPartitions);
         assert_eq!(create(NewTopic::new("x").partitions(u32::MAX)), ErrorKind::InvalidPartitions);
         assert_eq!(create(NewTopic::new("x").config("colour", "red")), ErrorKind::InvalidConfig);
-        assert_eq!(create(NewTopic::new("x").config("segment.bytes", "13")), ErrorKind::InvalidConfig);
+        assert_eq!(
+            create(NewTopic::new("x").config("segment.bytes", "13")),
+            ErrorKind::InvalidConfig
+        );
         cluster.create_topic(NewTopic::new("a.b")).unwrap();
         assert_eq!(create(NewTopic::new("a_b")), ErrorKind::InvalidTopic);
         assert_eq!(cluster.topics().unwrap().len(), 2);
@@ -39,8 +44,12 @@ fn unknown_topics_and_partitions_are_refused() {
         assert_eq!(kind(cluster.delete_topic("emial")), ErrorKind::UnknownTopicOrPartition);
         assert_eq!(kind(email.partition(3)), ErrorKind::UnknownTopicOrPartition);
         assert_eq!(kind(producer.send(Record::to("emial"))), ErrorKind::UnknownTopicOrPartition);
-        assert_eq!(kind(producer.send(Record::to(&email).partition(3))), ErrorKind::UnknownTopicOrPartition);
-        let message = producer.send(Record::to(&email).partition(u32::MAX)).unwrap_err().to_string();
+        assert_eq!(
+            kind(producer.send(Record::to(&email).partition(3))),
+            ErrorKind::UnknownTopicOrPartition
+        );
+        let message =
+            producer.send(Record::to(&email).partition(u32::MAX)).unwrap_err().to_string();
         assert_eq!(message, "topic email has partitions 0..3, not 4294967295");
     }
 }
@@ -48,7 +57,9 @@ fn unknown_topics_and_partitions_are_refused() {
 #[test]
 fn oversized_records_are_refused_and_harm_nobody() {
     for cluster in clusters() {
-        let email = cluster.create_topic(NewTopic::new("email").config("max.message.bytes", 2_000)).unwrap();
+        let email = cluster
+            .create_topic(NewTopic::new("email").config("max.message.bytes", 2_000))
+            .unwrap();
         let producer = cluster.producer().max_request_size(4_000).build().unwrap();
         let too_large_for_producer = producer.send(Record::to(&email).value(&[0; 5_000]));
         assert_eq!(kind(too_large_for_producer), ErrorKind::MessageTooLarge);
@@ -57,9 +68,16 @@ fn oversized_records_are_refused_and_harm_nobody() {
         let after = producer.send(Record::to(&email).value("after")).unwrap();
         before.wait().unwrap();
         let error = too_large_for_topic.wait().unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::MessageTooLarge, Outcome::NotWritten));
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::MessageTooLarge, Outcome::NotWritten)
+        );
         assert_eq!(after.wait().unwrap().offset, Some(Offset::from(1)));
-        assert_eq!(producer.flush().unwrap_err().kind(), ErrorKind::MessageTooLarge, "flush reports it once");
+        assert_eq!(
+            producer.flush().unwrap_err().kind(),
+            ErrorKind::MessageTooLarge,
+            "flush reports it once"
+        );
         producer.flush().unwrap();
         assert_eq!(receive(&mut consumer(&cluster, &email), 2), ["before", "after"]);
     }
@@ -175,16 +193,14 @@ fn a_second_owner_in_the_process_is_refused() {
 fn directories_that_are_not_ours_are_left_alone() {
     let version = "version=99\n";
     let future = format!("{version}crc32={:08x}\n", crc32fast::hash(version.as_bytes()));
-    let foreign: [(&str, &[(&str, &str)], ErrorKind); 3] = [
-        ("somebody's home", &[("notes.txt", "dear diary")], ErrorKind::NotAStore),
-        ("Kafka's", &[("meta.properties", "version=1\nnode.id=1\n")], ErrorKind::NotAStore),
-        ("from the future", &[("brooklet.store", &future)], ErrorKind::UnsupportedVersion),
+    let foreign = [
+        ("somebody's home", "notes.txt", "dear diary", ErrorKind::NotAStore),
+        ("Kafka's", "meta.properties", "version=1\nnode.id=1\n", ErrorKind::NotAStore),
+        ("from the future", "brooklet.store", &future, ErrorKind::UnsupportedVersion),
     ];
-    for (what, files, expected) in foreign {
+    for (what, name, content, expected) in foreign {
         let dir = tempfile::tempdir().unwrap();
-        for (name, content) in files {
-            std::fs::write(dir.path().join(name), content).unwrap();
-        }
+        std::fs::write(dir.path().join(name), content).unwrap();
         let before = snapshot(dir.path());
         assert_eq!(kind(Cluster::open(dir.path())), expected, "{what}");
         let after = snapshot(dir.path()).into_iter().filter(|(name, _)| !name.ends_with(".lock"));
@@ -211,7 +227,8 @@ fn a_directory_that_cannot_be_written_is_read_only() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     Cluster::open(dir.path()).unwrap().close().unwrap();
-    let set_mode = |mode| std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    let set_mode =
+        |mode| std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
     set_mode(0o500);
     // Permissions do not bind the superuser.
     let binding = std::fs::write(dir.path().join("probe"), "").is_err();

@@ -1,5 +1,12 @@
 //! The public API, as applications use it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and looks at real files and clocks"
+)]
+
 #[path = "consumer.rs"]
 mod consumer;
 #[path = "errors.rs"]
@@ -26,7 +33,10 @@ fn clusters() -> Vec<Cluster> {
         Cluster::builder().read_mode(ReadMode::Pread).temp().unwrap(),
         Cluster::builder().flush_policy(FlushPolicy::Os).temp().unwrap(),
         Cluster::builder()
-            .flush_policy(FlushPolicy::Interval { time: Duration::from_millis(5), messages: Some(10) })
+            .flush_policy(FlushPolicy::Interval {
+                time: Duration::from_millis(5),
+                messages: Some(10),
+            })
             .temp()
             .unwrap(),
     ]
@@ -47,9 +57,13 @@ fn consumer(cluster: &Cluster, topic: &Topic) -> Consumer {
 }
 
 /// Sends `values` to `topic` and waits until they are acknowledged.
-fn send_all<V: AsRef<[u8]>>(producer: &Producer, topic: &Topic, values: impl IntoIterator<Item = V>) {
+fn send_all<V: AsRef<[u8]>>(
+    producer: &Producer,
+    topic: &Topic,
+    values: impl IntoIterator<Item = V>,
+) {
     for value in values {
-        let _ = producer.send(Record::to(topic).value(&value)).unwrap();
+        producer.send(Record::to(topic).value(&value)).unwrap();
     }
     producer.flush().unwrap();
 }
@@ -60,7 +74,9 @@ fn receive(consumer: &mut Consumer, count: usize) -> Vec<String> {
     while values.len() < count {
         let records = consumer.poll(LONG).unwrap();
         assert!(!records.is_empty(), "{} of {count} records came", values.len());
-        values.extend(records.iter().map(|r| String::from_utf8(r.value().unwrap().to_vec()).unwrap()));
+        values.extend(
+            records.iter().map(|r| String::from_utf8(r.value().unwrap().to_vec()).unwrap()),
+        );
     }
     values
 }

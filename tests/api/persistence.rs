@@ -17,7 +17,7 @@ fn records_and_topics_are_there_after_reopening() {
             let values = numbers(round * 100..(round + 1) * 100);
             let producer = producer(&cluster);
             for value in &values {
-                drop(producer.send(Record::to(&email).partition(1).value(value)).unwrap());
+                producer.send(Record::to(&email).partition(1).value(value)).unwrap();
             }
             expected.extend(values);
             producer.flush().unwrap();
@@ -34,7 +34,7 @@ fn dropping_the_last_handle_closes_as_well() {
         let cluster = Cluster::open(dir.path()).unwrap();
         let email = topic(&cluster, 1);
         let producer = producer(&cluster);
-        drop(producer.send(Record::to(&email).value("not waited for")).unwrap());
+        producer.send(Record::to(&email).value("not waited for")).unwrap();
         email
     };
     assert!(Cluster::open(dir.path()).is_err(), "a topic handle keeps the cluster open");
@@ -58,7 +58,9 @@ fn deleted_stays_deleted_and_names_can_be_used_again() {
         send_all(&producer(&cluster), &email, ["x"]);
         cluster.close().unwrap();
     }
-    let entries = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let entries = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap());
     let mut entries = entries.collect::<Vec<_>>();
     entries.sort();
     assert_eq!(

@@ -39,7 +39,8 @@ fn every_codec_and_every_acks_delivers() {
             for acks in [Acks::None, Acks::Leader, Acks::All] {
                 let producer = cluster.producer().compression(codec).acks(acks).build().unwrap();
                 let value = format!("{codec} {acks:?}");
-                let metadata = producer.send(Record::to(&email).value(&value)).unwrap().wait().unwrap();
+                let metadata =
+                    producer.send(Record::to(&email).value(&value)).unwrap().wait().unwrap();
                 assert_eq!(metadata.offset.is_none(), acks == Acks::None);
                 expected.push(value);
             }
@@ -57,7 +58,7 @@ fn records_nobody_waits_for_are_written() {
             let topic = cluster.create_topic(NewTopic::new(&name)).unwrap();
             let producer = cluster.producer().acks(acks).build().unwrap();
             for n in numbers(0..50) {
-                drop(producer.send(Record::to(&topic).value(&n)).unwrap());
+                producer.send(Record::to(&topic).value(&n)).unwrap();
             }
             assert_eq!(receive(&mut consumer(&cluster, &topic), 50), numbers(0..50));
         }
@@ -70,7 +71,7 @@ fn a_lingering_batch_is_written_when_its_time_has_come() {
         let email = topic(&cluster, 1);
         let producer = cluster.producer().linger(Duration::from_millis(20)).build().unwrap();
         for n in numbers(0..10) {
-            drop(producer.send(Record::to(&email).value(&n)).unwrap());
+            producer.send(Record::to(&email).value(&n)).unwrap();
         }
         assert_eq!(receive(&mut consumer(&cluster, &email), 10), numbers(0..10));
     }
@@ -94,7 +95,10 @@ fn waiting_flushing_and_filling_end_the_lingering() {
         let delivery = dropped.send(Record::to(&email).value("dropped")).unwrap();
         drop(dropped);
         block_on(delivery).unwrap();
-        assert_eq!(receive(&mut consumer(&cluster, &email), 5), ["wait", "timeout", "flush", "full", "dropped"]);
+        assert_eq!(
+            receive(&mut consumer(&cluster, &email), 5),
+            ["wait", "timeout", "flush", "full", "dropped"]
+        );
     }
 }
 
@@ -118,10 +122,13 @@ fn keys_choose_the_partition_as_kafka_does() {
     for cluster in clusters() {
         let email = topic(&cluster, 6);
         let producer = producer(&cluster);
-        for (key, partition) in [("21", 0), ("abc", 3), ("kafka", 4), ("user-42", 4), ("my-group", 5)] {
+        for (key, partition) in
+            [("21", 0), ("abc", 3), ("kafka", 4), ("user-42", 4), ("my-group", 5)]
+        {
             let metadata = producer.send(Record::to(&email).key(key)).unwrap().wait().unwrap();
             assert_eq!(metadata.partition.value(), partition, "{key}");
-            let metadata = producer.send(Record::to(&email).key(key).partition(2)).unwrap().wait().unwrap();
+            let metadata =
+                producer.send(Record::to(&email).key(key).partition(2)).unwrap().wait().unwrap();
             assert_eq!(metadata.partition.value(), 2, "the caller's choice comes first");
         }
     }
@@ -133,7 +140,12 @@ fn keys_values_headers_and_timestamps_arrive_as_sent() {
         let email = topic(&cluster, 1);
         let producer = producer(&cluster);
         let then = Timestamp::from_millis(1_357_034_400_000).unwrap();
-        let full = Record::to(&email).key("k").value("v").timestamp(then).header("a", "1").null_header("b");
+        let full = Record::to(&email)
+            .key("k")
+            .value("v")
+            .timestamp(then)
+            .header("a", "1")
+            .null_header("b");
         let metadata = producer.send(full.header("a", b"\xff\0")).unwrap().wait().unwrap();
         assert_eq!(metadata.timestamp, then);
         let before = Timestamp::from(std::time::SystemTime::now());
@@ -141,8 +153,13 @@ fn keys_values_headers_and_timestamps_arrive_as_sent() {
         producer.send(Record::to(&email).key("").value("")).unwrap().wait().unwrap();
 
         let records = consumer(&cluster, &email).poll(LONG).unwrap();
-        let [full, bare, empty] = records.iter().collect::<Vec<_>>()[..] else { panic!("{records:?}") };
-        assert_eq!((full.key(), full.value(), full.timestamp()), (Some(&b"k"[..]), Some(&b"v"[..]), Some(then)));
+        let [full, bare, empty] = records.iter().collect::<Vec<_>>()[..] else {
+            panic!("{records:?}")
+        };
+        assert_eq!(
+            (full.key(), full.value(), full.timestamp()),
+            (Some(&b"k"[..]), Some(&b"v"[..]), Some(then))
+        );
         let headers = full.headers().iter().collect::<Vec<_>>();
         assert_eq!(headers, [("a", Some(&b"1"[..])), ("b", None), ("a", Some(&b"\xff\0"[..]))]);
         assert_eq!((bare.key(), bare.value(), bare.headers().len()), (None, None, 0));
@@ -163,7 +180,9 @@ fn threads_share_a_producer_and_keep_their_own_order() {
                 scope.spawn(move || {
                     for n in 0..200u32 {
                         let value = format!("{thread} {n}");
-                        let sent = producer.send(Record::to(email).partition(thread % 2).value(&value)).unwrap();
+                        let sent = producer
+                            .send(Record::to(email).partition(thread % 2).value(&value))
+                            .unwrap();
                         if n % 10 == 0 {
                             sent.wait().unwrap();
                         }
@@ -187,7 +206,12 @@ fn threads_share_a_producer_and_keep_their_own_order() {
 fn a_full_buffer_makes_send_wait_and_try_send_give_the_record_back() {
     for cluster in clusters() {
         let email = topic(&cluster, 1);
-        let producer = cluster.producer().buffer_memory(4_096).linger(Duration::from_secs(3600)).build().unwrap();
+        let producer = cluster
+            .producer()
+            .buffer_memory(4_096)
+            .linger(Duration::from_secs(3600))
+            .build()
+            .unwrap();
         let value = [7u8; 1_000];
         let mut queued = 0;
         let error = loop {
@@ -203,7 +227,7 @@ fn a_full_buffer_makes_send_wait_and_try_send_give_the_record_back() {
         let delivery = producer.try_send(error.record).unwrap();
         // There is never more room than for four, so this has to wait for earlier ones to be done.
         for _ in 0..100 {
-            drop(producer.send(Record::to(&email).value(&value)).unwrap());
+            producer.send(Record::to(&email).value(&value)).unwrap();
         }
         producer.flush().unwrap();
         assert_eq!(delivery.wait().unwrap().offset.unwrap().value(), queued);

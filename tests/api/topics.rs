@@ -17,7 +17,10 @@ fn topics_are_created_listed_described_and_deleted() {
 
         cluster.delete_topic("flights").unwrap();
         assert_eq!(cluster.topics().unwrap().len(), 1);
-        assert_eq!(cluster.topic("flights").unwrap_err().kind(), ErrorKind::UnknownTopicOrPartition);
+        assert_eq!(
+            cluster.topic("flights").unwrap_err().kind(),
+            ErrorKind::UnknownTopicOrPartition
+        );
     }
 }
 
@@ -33,9 +36,15 @@ fn a_deleted_topic_says_so_to_every_handle() {
         let sent = producer.send(Record::to(&email).value("b"));
         assert_eq!(sent.unwrap_err().kind(), ErrorKind::TopicDeleted);
         assert_eq!(consumer.poll(LONG).unwrap_err().kind(), ErrorKind::TopicDeleted);
-        assert_eq!(email.partition(0).unwrap().watermarks().unwrap_err().kind(), ErrorKind::TopicDeleted);
+        assert_eq!(
+            email.partition(0).unwrap().watermarks().unwrap_err().kind(),
+            ErrorKind::TopicDeleted
+        );
         assert_eq!(email.describe().unwrap_err().kind(), ErrorKind::TopicDeleted);
-        assert_eq!(cluster.delete_topic("email").unwrap_err().kind(), ErrorKind::UnknownTopicOrPartition);
+        assert_eq!(
+            cluster.delete_topic("email").unwrap_err().kind(),
+            ErrorKind::UnknownTopicOrPartition
+        );
     }
 }
 
@@ -51,7 +60,10 @@ fn a_topic_created_again_is_empty_and_reached_by_name() {
         let metadata = producer.send(Record::to("email").value("new")).unwrap().wait().unwrap();
         assert_eq!(metadata.offset.unwrap().value(), 0);
         assert_eq!(receive(&mut consumer(&cluster, &new), 1), ["new"]);
-        assert_eq!(old.partition(0).unwrap().watermarks().unwrap_err().kind(), ErrorKind::TopicDeleted);
+        assert_eq!(
+            old.partition(0).unwrap().watermarks().unwrap_err().kind(),
+            ErrorKind::TopicDeleted
+        );
     }
 }
 

@@ -130,7 +130,8 @@ impl Fetcher {
             };
             let decoded = checked.and_then(|()| batch.decode(&settings.limits));
             // A bad batch stays in front, so that the error comes until the application has sought past it.
-            let decoded = decoded.map_err(|source| self.in_partition(ReadError::Corrupt { offset, source }))?;
+            let decoded = decoded
+                .map_err(|source| self.in_partition(ReadError::Corrupt { offset, source }))?;
             self.ahead.pop_front();
             let next = decoded.header().next_offset();
             match Current::from(decoded, self.position) {
@@ -166,7 +167,9 @@ impl Fetcher {
         let partition = self.leader.partition();
         match error {
             ReadError::Corrupt { offset, source } => {
-                let message = format!("the batch at {partition}@{offset} is corrupt: {source}; seek past it to go on");
+                let message = format!(
+                    "the batch at {partition}@{offset} is corrupt: {source}; seek past it to go on"
+                );
                 Error::new(ErrorKind::CorruptMessage, message)
             }
             ReadError::OutOfRange { offset, start, end } => {

@@ -186,7 +186,8 @@ impl Consumer {
         let mut before = std::mem::take(&mut self.fetchers);
         for (partition, leader) in assigned {
             let kept = before.remove(&partition).filter(|fetcher| fetcher.reads(&leader));
-            let fetcher = kept.unwrap_or_else(|| Fetcher::new(leader, &self.arrived, self.settings.reset));
+            let fetcher =
+                kept.unwrap_or_else(|| Fetcher::new(leader, &self.arrived, self.settings.reset));
             self.fetchers.insert(partition, fetcher);
         }
         Ok(())
@@ -282,7 +283,10 @@ impl Consumer {
     ///
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) for the first that is not assigned; those before it are paused.
-    pub fn pause<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Result<()> {
+    pub fn pause<'a>(
+        &mut self,
+        partitions: impl IntoIterator<Item = &'a TopicPartition>,
+    ) -> Result<()> {
         partitions.into_iter().try_for_each(|partition| {
             self.fetcher(partition)?.set_paused(true);
             Ok(())
@@ -293,7 +297,10 @@ impl Consumer {
     ///
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) for the first that is not assigned; those before it are resumed.
-    pub fn resume<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Result<()> {
+    pub fn resume<'a>(
+        &mut self,
+        partitions: impl IntoIterator<Item = &'a TopicPartition>,
+    ) -> Result<()> {
         partitions.into_iter().try_for_each(|partition| {
             self.fetcher(partition)?.set_paused(false);
             Ok(())
@@ -312,6 +319,7 @@ impl Consumer {
 }
 
 fn not_assigned(partition: &TopicPartition) -> Error {
-    let message = format!("{partition} is not assigned to this consumer: call Consumer::assign first");
+    let message =
+        format!("{partition} is not assigned to this consumer: call Consumer::assign first");
     Error::new(ErrorKind::InvalidState, message)
 }

@@ -28,7 +28,12 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    pub(super) fn new(partition: TopicPartition, batch: DecodedBatch, at: usize, count: usize) -> Self {
+    pub(super) fn new(
+        partition: TopicPartition,
+        batch: DecodedBatch,
+        at: usize,
+        count: usize,
+    ) -> Self {
         Self { partition, batch, at, count }
     }
 
@@ -44,7 +49,11 @@ impl Records {
     }
 
     /// Checks and decodes batches, leaving out what lies before `from`.
-    pub(in crate::client) fn decode(partition: TopicPartition, fetched: &Fetched, from: Offset) -> Result<Self> {
+    pub(in crate::client) fn decode(
+        partition: TopicPartition,
+        fetched: &Fetched,
+        from: Offset,
+    ) -> Result<Self> {
         let mut records = Self::default();
         for batch in &fetched.batches {
             let offset = batch.header().base_offset();
@@ -55,7 +64,9 @@ impl Records {
                 continue;
             }
             let (mut at, mut count) = (0, batch.iter().len());
-            while let Some((record, next)) = batch.read_at(at).filter(|(record, _)| record.offset < from) {
+            while let Some((record, next)) =
+                batch.read_at(at).filter(|(record, _)| record.offset < from)
+            {
                 debug_assert!(record.offset < from);
                 (at, count) = (next, count.saturating_sub(1));
             }
@@ -78,7 +89,13 @@ impl Records {
 
     /// The records, partition by partition, each in the order of their offsets.
     pub fn iter(&self) -> RecordsIter<'_> {
-        RecordsIter { chunks: self.chunks.iter(), current: None, remaining: 0, at: 0, left: self.count }
+        RecordsIter {
+            chunks: self.chunks.iter(),
+            current: None,
+            remaining: 0,
+            at: 0,
+            left: self.count,
+        }
     }
 }
 
@@ -191,7 +208,8 @@ impl<'a> ConsumerRecord<'a> {
 
 impl fmt::Debug for ConsumerRecord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let text =
+            |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         f.debug_struct("ConsumerRecord")
             .field("partition", &format_args!("{}", self.chunk.partition))
             .field("offset", &self.view.offset.value())

@@ -16,9 +16,9 @@ use bytes::BytesMut;
 
 use crate::base::{ErrorKind, FlushPolicy, Timestamp, TopicId, TopicPartition};
 use crate::client::Error;
+use crate::client::producer::Settings;
 use crate::client::producer::memory::Memory;
 use crate::client::producer::pending::Pending;
-use crate::client::producer::Settings;
 use crate::cluster::{Core, Drive, Sender};
 use crate::env::sync::Mutex;
 use crate::env::{BufferPool, Moment, Runtime};
@@ -150,7 +150,11 @@ impl Accumulator {
     }
 
     /// Encodes a record into the open batch.
-    pub(super) fn append(&self, record: &RecordFields<'_>, patience: Patience) -> Result<Appended, NoRoom> {
+    pub(super) fn append(
+        &self,
+        record: &RecordFields<'_>,
+        patience: Patience,
+    ) -> Result<Appended, NoRoom> {
         let size = size_upper_bound(record);
         loop {
             let mut open = self.open.lock();
@@ -196,8 +200,10 @@ impl Accumulator {
     }
 
     fn open_batch(&self, size: usize) -> Result<OpenBatch, NoRoom> {
-        let limits =
-            [("max.request.size", self.settings.max_request_size), ("buffer.memory", self.memory.limit())];
+        let limits = [
+            ("max.request.size", self.settings.max_request_size),
+            ("buffer.memory", self.memory.limit()),
+        ];
         for (name, limit) in limits {
             if size > limit {
                 let message = format!("a record of up to {size} bytes exceeds {name}={limit}");
@@ -212,7 +218,13 @@ impl Accumulator {
             return Err(NoRoom::Yet);
         }
         let (acks, memory) = (self.settings.acks, Arc::clone(&self.memory));
-        let pending = Pending::new(Weak::clone(&self.me), Arc::clone(&self.partition), acks, memory, reserved);
+        let pending = Pending::new(
+            Weak::clone(&self.me),
+            Arc::clone(&self.partition),
+            acks,
+            memory,
+            reserved,
+        );
         let buffer = self.pool.take().unwrap_or_else(|| BytesMut::with_capacity(size));
         let now = self.runtime.now();
         let patience = if self.settings.linger.is_zero() { NAP } else { self.settings.linger };
@@ -262,7 +274,8 @@ impl Accumulator {
         } else if appended.first {
             // With nothing else going on, the write is done before the sender would be awake. Not if a sync has to
             // follow: the caller may be about to wait, and will then do both.
-            let alone = self.settings.linger.is_zero() && self.replica.policy() != FlushPolicy::OnAck;
+            let alone =
+                self.settings.linger.is_zero() && self.replica.policy() != FlushPolicy::OnAck;
             if alone && patience == Patience::MayBlock && self.replica.is_idle(self.runtime.now()) {
                 self.write();
             } else {
@@ -315,7 +328,8 @@ impl Accumulator {
         let _closing = self.closing.lock();
         let batch = {
             let mut open = self.open.lock();
-            let is_open = open.batch.as_ref().is_some_and(|batch| Arc::ptr_eq(&batch.pending, pending));
+            let is_open =
+                open.batch.as_ref().is_some_and(|batch| Arc::ptr_eq(&batch.pending, pending));
             if is_open { open.batch.take() } else { None }
         };
         let closed = batch.is_some();
@@ -331,7 +345,9 @@ impl Accumulator {
         let Settings { acks, compression, level, .. } = *self.settings;
         let options = CloseOptions { compression, level, ..CloseOptions::default() };
         match batch.builder.close(&options) {
-            Ok(closed) => self.replica.enqueue(Append { batch: closed, acks, completion: batch.pending }),
+            Ok(closed) => {
+                self.replica.enqueue(Append { batch: closed, acks, completion: batch.pending })
+            }
             Err(error) => batch.pending.finish(Err(error.into())),
         }
     }
@@ -380,4 +396,3 @@ impl OpenBatch {
         true
     }
 }
-

@@ -62,7 +62,9 @@ impl Delivery {
         self.pending.wait_until(&*self.runtime, deadline);
         match self.pending.result() {
             Some(result) => self.metadata(result),
-            None => Err(Error::timed_out("the record is not acknowledged yet; it is still on its way")),
+            None => {
+                Err(Error::timed_out("the record is not acknowledged yet; it is still on its way"))
+            }
         }
     }
 

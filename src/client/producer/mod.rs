@@ -14,8 +14,8 @@ use arc_swap::ArcSwap;
 
 use crate::base::{Acks, Compression, ErrorKind, TopicId, TopicName};
 use crate::client::record::Destination;
-use crate::client::{Error, Record, Result, Topic};
 use crate::client::topic::partition_id;
+use crate::client::{Error, Record, Result, Topic};
 use crate::cluster::{ConfigError, Core, TopicImage};
 use crate::record::check_codec;
 
@@ -138,9 +138,10 @@ impl ProducerBuilder {
             return Err(Error::closed());
         }
         check_codec(settings.compression, settings.level)?;
-        for (name, value) in
-            [("buffer.memory", settings.buffer_memory), ("max.request.size", settings.max_request_size)]
-        {
+        for (name, value) in [
+            ("buffer.memory", settings.buffer_memory),
+            ("max.request.size", settings.max_request_size),
+        ] {
             if value == 0 {
                 return Err(ConfigError::out_of_range(name, value, "1 or more").into());
             }
@@ -283,7 +284,9 @@ impl Producer {
                 Err(NoRoom::Ever(error)) => return Err(Refused::Failed(error)),
                 Err(NoRoom::Ended(error)) => {
                     self.forget(&route);
-                    if error.kind() != ErrorKind::TopicDeleted || matches!(record.destination, Destination::Topic(_)) {
+                    if error.kind() != ErrorKind::TopicDeleted
+                        || matches!(record.destination, Destination::Topic(_))
+                    {
                         return Err(Refused::Failed(error));
                     }
                 }
@@ -352,7 +355,11 @@ impl Producer {
     }
 
     #[inline]
-    fn accumulator<'r>(&self, route: &'r Route, record: &Record<'_>) -> Result<&'r Arc<Accumulator>> {
+    fn accumulator<'r>(
+        &self,
+        route: &'r Route,
+        record: &Record<'_>,
+    ) -> Result<&'r Arc<Accumulator>> {
         let index = match (record.partition, record.key) {
             (Some(partition), _) => partition,
             (None, Some(key)) => partitioner::of_key(key, route.image.partitions),
@@ -362,7 +369,9 @@ impl Producer {
         match slot.map(|slot| (slot.get(), slot)) {
             Some((Some(accumulator), _)) => Ok(accumulator),
             Some((None, slot)) => self.add_accumulator(route, index, slot),
-            None => Err(partition_id(&route.image, index).map(|_| Error::closed()).unwrap_or_else(Error::from)),
+            None => Err(partition_id(&route.image, index)
+                .map(|_| Error::closed())
+                .unwrap_or_else(Error::from)),
         }
     }
 
@@ -373,7 +382,8 @@ impl Producer {
         slot: &'r OnceLock<Arc<Accumulator>>,
     ) -> Result<&'r Arc<Accumulator>> {
         let replica = self.inner.core.leader(&route.image, partition_id(&route.image, index)?)?;
-        let accumulator = Accumulator::new(&self.inner.core, replica, &self.inner.settings, &self.inner.memory);
+        let accumulator =
+            Accumulator::new(&self.inner.core, replica, &self.inner.settings, &self.inner.memory);
         Ok(slot.get_or_init(|| accumulator))
     }
 }
@@ -409,7 +419,12 @@ impl From<Error> for Refused {
 }
 
 #[inline]
-fn deliver(accumulator: &Arc<Accumulator>, route: &Route, record: &Record<'_>, appended: Appended) -> Delivery {
+fn deliver(
+    accumulator: &Arc<Accumulator>,
+    route: &Route,
+    record: &Record<'_>,
+    appended: Appended,
+) -> Delivery {
     if record.partition.is_none() && record.key.is_none() {
         route.sticky.sent(appended.bytes, appended.first, accumulator.batch_size());
     }

@@ -54,7 +54,9 @@ mod tests {
 
     #[test]
     fn keys_go_where_kafka_puts_them() {
-        for (key, of_6, of_12) in [("", 3, 9), ("21", 0, 0), ("kafka", 4, 4), ("foobar", 0, 6), ("naïve", 3, 9)] {
+        for (key, of_6, of_12) in
+            [("", 3, 9), ("21", 0, 0), ("kafka", 4, 4), ("foobar", 0, 6), ("naïve", 3, 9)]
+        {
             assert_eq!(of_key(key.as_bytes(), 6), of_6, "{key}");
             assert_eq!(of_key(key.as_bytes(), 12), of_12, "{key}");
         }

@@ -87,7 +87,11 @@ impl Pending {
     }
 
     /// As [`Pending::wait`], up to a moment, and without doing any file I/O, which might take longer.
-    pub(super) fn wait_until(self: &Arc<Self>, runtime: &dyn Runtime, deadline: Option<Moment>) -> bool {
+    pub(super) fn wait_until(
+        self: &Arc<Self>,
+        runtime: &dyn Runtime,
+        deadline: Option<Moment>,
+    ) -> bool {
         if let Some(accumulator) = self.accumulator.upgrade() {
             accumulator.hasten(self);
         }
@@ -121,7 +125,9 @@ impl Pending {
 impl Completion for Pending {
     fn complete(&self, result: Result<Appended, ProduceError>) {
         let with_offset = self.acks != Acks::None;
-        self.finish(result.map(|appended| with_offset.then_some(appended.base)).map_err(Error::from));
+        self.finish(
+            result.map(|appended| with_offset.then_some(appended.base)).map_err(Error::from),
+        );
     }
 
     fn hand_over(&self) -> bool {

@@ -52,7 +52,10 @@ impl Image {
         match record {
             MetadataRecord::Epoch { epoch, .. } => {
                 if *epoch <= self.controller_epoch {
-                    return Err(format!("controller epoch {epoch} after {}", self.controller_epoch));
+                    return Err(format!(
+                        "controller epoch {epoch} after {}",
+                        self.controller_epoch
+                    ));
                 }
                 self.controller_epoch = *epoch;
             }
@@ -62,7 +65,8 @@ impl Image {
                 let settings = config.iter().map(|(k, v)| (k.as_str(), v.as_str()));
                 let config = TopicConfig::parse(settings).map_err(|e| e.to_string())?;
                 let created_in = self.controller_epoch;
-                let topic = TopicImage { id: *id, name: name.clone(), partitions, config, created_in };
+                let topic =
+                    TopicImage { id: *id, name: name.clone(), partitions, config, created_in };
                 self.keys.insert(name.collision_key(), name.clone());
                 if self.topics.insert(name, Arc::new(topic)).is_some() {
                     return Err("a topic was created twice".to_owned());
@@ -118,7 +122,12 @@ mod tests {
 
     fn created(name: &str, id: u8) -> MetadataRecord {
         let id = TopicId::from_bytes([id; 16]);
-        MetadataRecord::TopicCreated { id, name: name.to_owned(), partitions: 2, config: Vec::new() }
+        MetadataRecord::TopicCreated {
+            id,
+            name: name.to_owned(),
+            partitions: 2,
+            config: Vec::new(),
+        }
     }
 
     #[test]
@@ -134,7 +143,9 @@ mod tests {
     #[test]
     fn a_name_is_free_again_after_deletion_but_the_id_stays_deleted() {
         let mut image = Image::default();
-        for record in [created("a.b", 1), MetadataRecord::TopicDeleted { id: TopicId::from_bytes([1; 16]) }] {
+        for record in
+            [created("a.b", 1), MetadataRecord::TopicDeleted { id: TopicId::from_bytes([1; 16]) }]
+        {
             image.apply(&record).unwrap();
         }
         assert!(image.topic("a.b").is_none() && image.is_deleted(TopicId::from_bytes([1; 16])));
@@ -149,6 +160,10 @@ mod tests {
         assert!(image.apply(&epoch(2)).is_err());
         image.apply(&created("a", 1)).unwrap();
         assert!(image.apply(&created("a", 2)).is_err());
-        assert!(image.apply(&MetadataRecord::TopicDeleted { id: TopicId::from_bytes([9; 16]) }).is_err());
+        assert!(
+            image
+                .apply(&MetadataRecord::TopicDeleted { id: TopicId::from_bytes([9; 16]) })
+                .is_err()
+        );
     }
 }

@@ -20,9 +20,20 @@ pub(crate) enum MetadataRecord {
     /// A controller took office. The leader epochs of all partitions rise by one, so that offsets which a crash
     /// made free are told apart from their earlier use. The random id tells apart two histories that were accepted
     /// separately.
-    Epoch { epoch: i32, broker: BrokerId, id: [u8; 16] },
-    TopicCreated { id: TopicId, name: String, partitions: i32, config: Vec<(String, String)> },
-    TopicDeleted { id: TopicId },
+    Epoch {
+        epoch: i32,
+        broker: BrokerId,
+        id: [u8; 16],
+    },
+    TopicCreated {
+        id: TopicId,
+        name: String,
+        partitions: i32,
+        config: Vec<(String, String)>,
+    },
+    TopicDeleted {
+        id: TopicId,
+    },
 }
 
 impl MetadataRecord {
