@@ -36,7 +36,7 @@ pub(crate) struct Sender {
 const AWAKE: u64 = 0;
 
 /// How long the sender sleeps while more work is likely.
-const NAP: Duration = Duration::from_micros(100);
+const NAP: Duration = Duration::from_micros(30);
 
 /// How many naps without work it takes until work is unlikely.
 const QUIET_NAPS: u32 = 20;

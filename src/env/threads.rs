@@ -4,15 +4,19 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::base::Timestamp;
 use crate::env::runtime::{Moment, Next, Runtime, Step, Task, TaskControl};
 use crate::env::sync::{Event, EventListener, Listener};
+
+/// How long a task rests after a step that panicked, so that one that does nothing else does no harm.
+const PAUSE_AFTER_PANIC: Duration = Duration::from_millis(10);
 
 /// Threads and the system's clocks.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +53,7 @@ impl Runtime for Threads {
         }
     }
 
-    fn spawn(&self, name: &str, mut step: Step) -> io::Result<Task> {
+    fn spawn(&self, name: &str, step: Step) -> io::Result<Task> {
         let control = Arc::new(ThreadTask {
             start: self.start,
             thread: OnceLock::new(),
@@ -60,10 +64,15 @@ impl Runtime for Threads {
         let shared = Arc::clone(&control);
         let clock = *self;
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-            // Also when a step panics: whoever joins must not wait for ever.
+            // Whatever happens: whoever joins must not wait for ever.
             let _end = EndOnDrop(&shared);
+            // Dropped before the end is told: what a step holds may have things to finish.
+            let mut step = step;
             while !shared.stopped.load(Ordering::Acquire) {
-                match step() {
+                // The panic is told by its hook. It was one replica's or one caller's: the others want to go on.
+                let next = panic::catch_unwind(AssertUnwindSafe(&mut step))
+                    .unwrap_or(Next::Park(clock.now().after(PAUSE_AFTER_PANIC)));
+                match next {
                     Next::Again => {}
                     Next::Park(None) => thread::park(),
                     Next::Park(Some(deadline)) => thread::park_timeout(deadline.since(clock.now())),
@@ -127,8 +136,6 @@ impl Drop for EndOnDrop<'_> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -159,6 +166,42 @@ mod tests {
             task.wake();
         }
         assert!(task.end(deadline));
+    }
+
+    #[test]
+    fn a_task_has_ended_when_what_it_held_is_dropped() {
+        struct Slow(Arc<AtomicBool>);
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                thread::sleep(Duration::from_millis(20));
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let runtime = Threads::new();
+        let dropped = Arc::new(AtomicBool::new(false));
+        let held = Slow(Arc::clone(&dropped));
+        let step = move || {
+            let _held = &held;
+            Next::Park(None)
+        };
+        let task = runtime.spawn("holder", Box::new(step)).unwrap();
+        assert!(task.end(runtime.now().after(Duration::from_secs(10)).unwrap()));
+        assert!(dropped.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn a_task_goes_on_after_a_step_that_panicked() {
+        let runtime = Threads::new();
+        let (sent, received) = std::sync::mpsc::channel();
+        let mut steps = 0;
+        let step = move || {
+            steps += 1;
+            assert!(steps > 1, "the first step panics, as it is to");
+            sent.send(steps).unwrap();
+            Next::Park(None)
+        };
+        let _task = runtime.spawn("panics", Box::new(step)).unwrap();
+        assert_eq!(received.recv_timeout(Duration::from_secs(10)), Ok(2));
     }
 
     #[test]

@@ -186,12 +186,12 @@ impl Replica {
         }
     }
 
-    /// Whether the last write was so long ago that a caller may well do the next one itself: at least eight times as
+    /// Whether the last write was so long ago that a caller may well do the next one itself: at least four times as
     /// long as it took.
     pub(crate) fn is_idle(&self, now: Moment) -> bool {
         let ended = self.last_write.ended_nanos.load(Ordering::Relaxed);
         let took = self.last_write.took_nanos.load(Ordering::Relaxed);
-        nanos(now.as_duration()) >= ended.saturating_add(took.saturating_mul(8))
+        nanos(now.as_duration()) >= ended.saturating_add(took.saturating_mul(4))
     }
 
     fn write_queued(&self, syncing: Syncing) {

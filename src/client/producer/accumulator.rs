@@ -34,7 +34,10 @@ const MAX_IN_FLIGHT: usize = 5;
 
 /// How long a batch that nobody waits for may stay open without `linger.ms`. Long enough that a caller who is about
 /// to wait gets there first, short enough that nobody notices.
-const NAP: Duration = Duration::from_micros(100);
+const NAP: Duration = Duration::from_micros(30);
+
+/// How much longer than that while the log is being written by callers.
+const BUSY_PATIENCE: Duration = Duration::from_micros(500);
 
 /// One producer's batches for one partition.
 pub(super) struct Accumulator {
@@ -366,10 +369,17 @@ impl Accumulator {
 
 impl Drive for Accumulator {
     fn drive(&self, now: Moment) -> Option<Moment> {
-        let due = self.open.lock().batch.as_ref().map(|batch| batch.due);
-        if due.is_some_and(|due| due > now) {
-            // Written by others meanwhile, and begun anew.
-            return due;
+        if let Some(due) = self.open.lock().batch.as_ref().map(|batch| batch.due) {
+            if due > now {
+                // Written by others meanwhile, and begun anew.
+                return Some(due);
+            }
+            // Whoever writes this log at the moment fills this batch too, and will write it: two who take turns
+            // would only be in each other's way.
+            let latest = due.after(BUSY_PATIENCE);
+            if !self.replica.is_idle(now) && latest.is_some_and(|latest| latest > now) {
+                return now.after(NAP);
+            }
         }
         // First, so that a record that comes in from now on is submitted again.
         self.submitted.store(false, Ordering::Release);

@@ -161,7 +161,7 @@ impl ProducerBuilder {
 /// Sends records to topics. A handle, cheap to clone; clones share their batches, so use one from many threads.
 ///
 /// [`send`](Producer::send) puts the record into a batch and returns at once; the order of sends is the order in the
-/// partition. What was sent is written within about 100 µs, or after [`linger`](ProducerBuilder::linger), whether or
+/// partition. What was sent is written within a fraction of a millisecond, or after [`linger`](ProducerBuilder::linger), whether or
 /// not anybody waits for it.
 ///
 /// ```
