@@ -6,7 +6,7 @@ use std::time::Duration;
 /// When a send counts as done (`acks`). Default: [`Acks::All`].
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Acks {
-    /// `acks=0`: validated and queued; no offset is returned, and a crash may lose the record.
+    /// `acks=0`: done when it was written, but not told the offset; never waits for a sync.
     None,
     /// `acks=1`: written by the leader, and synced there under [`FlushPolicy::OnAck`].
     Leader,

@@ -14,14 +14,8 @@ pub enum ErrorKind {
     InvalidConfig,
     /// A topic needs at least one partition, and a partition count that fits 31 bits.
     InvalidPartitions,
-    /// A record or batch breaks a rule of the format.
-    InvalidRecord,
-    /// A replication factor below 1 or above the number of brokers.
-    InvalidReplicationFactor,
     /// A call that makes no sense in the present state, such as seeking an unassigned partition.
     InvalidState,
-    /// A record's timestamp lies outside the window that the topic accepts.
-    InvalidTimestamp,
     /// A topic name that Kafka's rules forbid, or that differs from another topic's only in `.` and `_`.
     InvalidTopic,
     /// A record larger than `max.request.size`, `buffer.memory` or the topic's `max.message.bytes` allows.
@@ -62,15 +56,12 @@ impl ErrorKind {
             Self::TimedOut => 7,
             Self::MessageTooLarge => 10,
             Self::InvalidTopic => 17,
-            Self::InvalidTimestamp => 32,
             Self::UnsupportedVersion => 35,
             Self::TopicAlreadyExists => 36,
             Self::InvalidPartitions => 37,
-            Self::InvalidReplicationFactor => 38,
             Self::InvalidConfig => 40,
             Self::Storage | Self::StorageFull | Self::ReadOnly => 56,
             Self::UnsupportedCompressionType => 76,
-            Self::InvalidRecord => 87,
             Self::TopicDeleted => 100,
             Self::AlreadyOpen
             | Self::BufferFull

@@ -129,6 +129,12 @@ impl TopicPartition {
     }
 }
 
+impl AsRef<TopicPartition> for TopicPartition {
+    fn as_ref(&self) -> &TopicPartition {
+        self
+    }
+}
+
 /// `topic-partition`, as in Kafka's logs and directory names.
 impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

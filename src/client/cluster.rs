@@ -53,7 +53,7 @@ impl Cluster {
         Self::builder().in_memory()
     }
 
-    /// A cluster in a new temporary directory, which is removed when the cluster is closed.
+    /// A cluster in a new temporary directory, which is removed with the last handle.
     pub fn temp() -> Result<Self> {
         Self::builder().temp()
     }
@@ -175,7 +175,7 @@ impl ClusterBuilder {
         self.open_on(Arc::new(fs), path)
     }
 
-    fn open_on(self, fs: Arc<dyn FileSystem>, root: PathBuf) -> Result<Cluster> {
+    pub(super) fn open_on(self, fs: Arc<dyn FileSystem>, root: PathBuf) -> Result<Cluster> {
         let runtime: Arc<dyn Runtime> = Arc::new(Threads::new());
         let broker = BrokerId::new(1).unwrap_or(BrokerId::ZERO);
         let core = Core::open(OpenCluster { fs, root, broker, policy: self.policy, runtime })?;

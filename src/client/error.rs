@@ -176,7 +176,11 @@ impl From<ClusterError> for Error {
             ClusterError::NotRecorded(cause) => produce_kind(cause),
             ClusterError::Storage(error) => storage_kind(error),
         };
-        Self::with_outcome(kind, Outcome::NotWritten, error)
+        let outcome = match &error {
+            ClusterError::NotRecorded(cause) => produce_outcome(cause),
+            _ => Outcome::NotWritten,
+        };
+        Self::with_outcome(kind, outcome, error)
     }
 }
 
@@ -194,16 +198,17 @@ fn produce_kind(error: &ProduceError) -> ErrorKind {
 
 impl From<ProduceError> for Error {
     fn from(error: ProduceError) -> Self {
-        let outcome = match &error {
-            ProduceError::Append(AppendError::Unknown(_)) | ProduceError::Sync(_) => {
-                Outcome::Unknown
-            }
-            ProduceError::Append(_)
-            | ProduceError::Encode(_)
-            | ProduceError::Deleted
-            | ProduceError::Closed => Outcome::NotWritten,
-        };
-        Self::with_outcome(produce_kind(&error), outcome, error)
+        Self::with_outcome(produce_kind(&error), produce_outcome(&error), error)
+    }
+}
+
+fn produce_outcome(error: &ProduceError) -> Outcome {
+    match error {
+        ProduceError::Append(AppendError::Unknown(_)) | ProduceError::Sync(_) => Outcome::Unknown,
+        ProduceError::Append(_)
+        | ProduceError::Encode(_)
+        | ProduceError::Deleted
+        | ProduceError::Closed => Outcome::NotWritten,
     }
 }
 

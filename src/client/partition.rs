@@ -29,7 +29,7 @@ use crate::storage::TimestampedOffset;
 #[derive(Clone, Debug)]
 pub struct Partition {
     topic: Topic,
-    id: PartitionId,
+    place: TopicPartition,
 }
 
 /// The offsets between which a partition can be read.
@@ -44,7 +44,8 @@ pub struct Watermarks {
 
 impl Partition {
     pub(super) fn new(topic: Topic, id: PartitionId) -> Self {
-        Self { topic, id }
+        let place = TopicPartition::new(topic.name().clone(), id);
+        Self { topic, place }
     }
 
     /// The topic.
@@ -54,16 +55,16 @@ impl Partition {
 
     /// The partition's index within its topic.
     pub fn id(&self) -> PartitionId {
-        self.id
+        self.place.partition
     }
 
     /// Topic and index, by name.
-    pub fn topic_partition(&self) -> TopicPartition {
-        TopicPartition::new(self.topic.name().clone(), self.id)
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.place
     }
 
     pub(super) fn leader(&self) -> Result<Arc<Replica>> {
-        Ok(self.topic.core().leader(self.topic.image(), self.id)?)
+        Ok(self.topic.core().leader(self.topic.image(), self.id())?)
     }
 
     /// Which offsets can be read.
@@ -86,7 +87,7 @@ impl Partition {
     /// [`CorruptMessage`](crate::ErrorKind::CorruptMessage) if a batch does not match its checksum.
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Records> {
         let fetched = self.leader()?.fetch(from, max_bytes)?;
-        Records::decode(self.topic_partition(), &fetched, from)
+        Records::decode(self.place.clone(), &fetched, from)
     }
 
     /// The first committed record with a timestamp of at least `timestamp`, `None` if there is none.
@@ -103,6 +104,13 @@ impl Partition {
 /// `topic-partition`.
 impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.topic, self.id)
+        self.place.fmt(f)
+    }
+}
+
+/// Calls that ask for a partition by name take the handle as well.
+impl AsRef<TopicPartition> for Partition {
+    fn as_ref(&self) -> &TopicPartition {
+        &self.place
     }
 }

@@ -5,13 +5,14 @@
 //!
 //! # Invariants
 //! - What is published was synced: nobody acts on metadata that a crash could take back.
+//! - A deleted topic is gone from the store before its name is free.
 //! - No lock is held while the batch is written and synced; the role keeps others out.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::base::{Acks, TopicId, TopicName};
 use crate::cluster::metadata::{Image, MetadataRecord, TopicImage};
-use crate::cluster::store::random_id;
+use crate::cluster::store::{Store, random_id};
 use crate::cluster::{ClusterError, TopicConfig};
 use crate::env::Runtime;
 use crate::env::sync::{Event, Mutex, RwLock};
@@ -51,8 +52,11 @@ struct Proposal {
 #[derive(Debug)]
 pub(crate) struct Controller {
     log: Arc<Replica>,
+    store: Arc<Store>,
     runtime: Arc<dyn Runtime>,
     queue: Mutex<Queue>,
+    /// Notified whenever the role becomes free once no more changes are made.
+    role_left: Event,
     published: RwLock<Image>,
 }
 
@@ -61,12 +65,15 @@ struct Queue {
     proposals: Vec<Arc<Proposal>>,
     /// Somebody has the controller's role.
     busy: bool,
+    /// No more changes are made.
+    closed: bool,
 }
 
 impl Controller {
     /// Reads the metadata log and takes office: a new controller epoch is recorded.
     pub(crate) fn open(
         log: Arc<Replica>,
+        store: Arc<Store>,
         broker: crate::base::BrokerId,
         runtime: Arc<dyn Runtime>,
     ) -> Result<Self, ClusterError> {
@@ -77,7 +84,8 @@ impl Controller {
         commit(&log, &*runtime, std::slice::from_ref(&record))
             .map_err(ClusterError::NotRecorded)?;
         image.apply(&record).map_err(|reason| damaged(&log, &reason))?;
-        Ok(Self { log, runtime, queue: Mutex::default(), published: RwLock::new(image) })
+        let (queue, role_left) = (Mutex::default(), Event::new());
+        Ok(Self { log, store, runtime, queue, role_left, published: RwLock::new(image) })
     }
 
     /// The metadata log's replica.
@@ -109,7 +117,7 @@ impl Controller {
     /// Works off the queue. `false` if somebody else is at it, who looks at the queue again before leaving.
     fn run(&self) -> bool {
         loop {
-            let proposals = {
+            let (proposals, closed) = {
                 let mut queue = self.queue.lock();
                 if queue.busy {
                     return false;
@@ -118,14 +126,31 @@ impl Controller {
                     return true;
                 }
                 queue.busy = true;
-                std::mem::take(&mut queue.proposals)
+                (std::mem::take(&mut queue.proposals), queue.closed)
             };
-            let role = Role(self);
-            for (proposal, result) in proposals.iter().zip(self.process(&proposals)) {
+            let role = Role { controller: self, proposals };
+            let results = match closed {
+                true => role.proposals.iter().map(|_| Err(ClusterError::Closed)).collect(),
+                false => self.process(&role.proposals),
+            };
+            for (proposal, result) in role.proposals.iter().zip(results) {
                 let _first = proposal.result.set(result);
-                proposal.answered.notify(usize::MAX);
             }
-            drop(role);
+        }
+    }
+
+    /// Takes no more changes, and waits for those under way.
+    pub(crate) fn close(&self) {
+        loop {
+            let listener = self.role_left.listen();
+            {
+                let mut queue = self.queue.lock();
+                queue.closed = true;
+                if !queue.busy {
+                    return;
+                }
+            }
+            self.runtime.park(listener, None);
         }
     }
 
@@ -140,7 +165,10 @@ impl Controller {
             return results;
         }
         match commit(&self.log, &*self.runtime, &records) {
-            Ok(()) => *self.published.write() = image,
+            Ok(()) => {
+                self.delete(proposals, &results);
+                *self.published.write() = image;
+            }
             Err(error) => {
                 for result in results.iter_mut().filter(|result| result.is_ok()) {
                     *result = Err(ClusterError::NotRecorded(error.clone()));
@@ -148,6 +176,18 @@ impl Controller {
             }
         }
         results
+    }
+
+    /// Removes the topics whose deletion was recorded.
+    fn delete(&self, proposals: &[Arc<Proposal>], results: &[Changed]) {
+        for (proposal, result) in proposals.iter().zip(results) {
+            if let (Change::DeleteTopic(..), Ok(topic)) = (&proposal.change, result)
+                && let Err(error) = self.store.delete_topic(topic)
+            {
+                // It is deleted all the same.
+                log::warn!("files of the deleted topic {} are left: {error}", topic.name);
+            }
+        }
     }
 
     /// Checks one change against `image`, applies it there and adds its record.
@@ -185,11 +225,35 @@ impl Controller {
     }
 }
 
-struct Role<'a>(&'a Controller);
+/// Given back, and its proposals answered, on every way out.
+struct Role<'a> {
+    controller: &'a Controller,
+    proposals: Vec<Arc<Proposal>>,
+}
 
 impl Drop for Role<'_> {
     fn drop(&mut self) {
-        self.0.queue.lock().busy = false;
+        let log = self.controller.log.log();
+        for proposal in &self.proposals {
+            // After a panic nobody knows how far it came: what is published may not be what was recorded.
+            let panicked = || {
+                log.take_offline();
+                let partition = log.partition().clone();
+                Err(ClusterError::NotRecorded(ProduceError::Sync(StorageError::Offline {
+                    partition,
+                })))
+            };
+            let _answer = proposal.result.get_or_init(panicked);
+            proposal.answered.notify(usize::MAX);
+        }
+        let closed = {
+            let mut queue = self.controller.queue.lock();
+            queue.busy = false;
+            queue.closed
+        };
+        if closed {
+            self.controller.role_left.notify(usize::MAX);
+        }
     }
 }
 

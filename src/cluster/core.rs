@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crate::base::{BrokerId, FlushPolicy, PartitionId, TopicId, TopicName};
 use crate::cluster::controller::{Change, Controller};
 use crate::cluster::store::{OpenStore, Store};
 use crate::cluster::{ClusterError, CreateTopic, TopicConfig, TopicImage};
-use crate::env::{FileSystem, Moment, Runtime};
+use crate::env::{FileSystem, Runtime};
 use crate::replica::Replica;
 use crate::storage::StorageError;
 
@@ -18,9 +17,6 @@ const METADATA_TOPIC: &str = "__brooklet_metadata";
 
 /// The metadata topic's id: the same in every cluster.
 const METADATA_ID: TopicId = TopicId::from_bytes(*b"brookletmetadata");
-
-/// How long closing waits for background work that is stuck in a slow file call.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a cluster is opened with.
 #[derive(Debug)]
@@ -36,7 +32,7 @@ pub(crate) struct OpenCluster {
 #[derive(Debug)]
 pub(crate) struct Core {
     runtime: Arc<dyn Runtime>,
-    store: Store,
+    store: Arc<Store>,
     controller: Controller,
     closed: AtomicBool,
 }
@@ -44,10 +40,11 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn open(how: OpenCluster) -> Result<Arc<Self>, ClusterError> {
         let OpenCluster { fs, root, broker, policy, runtime } = how;
-        let store =
-            Store::open(OpenStore { fs, root, broker, policy, runtime: Arc::clone(&runtime) })?;
+        let how = OpenStore { fs, root, broker, policy, runtime: Arc::clone(&runtime) };
+        let store = Arc::new(Store::open(how)?);
         let metadata = store.open_metadata(&metadata_topic()?)?;
-        let controller = Controller::open(metadata, broker, Arc::clone(&runtime))?;
+        let controller =
+            Controller::open(metadata, Arc::clone(&store), broker, Arc::clone(&runtime))?;
         let image = controller.with_image(Clone::clone);
         store.load(&image)?;
         Ok(Arc::new(Self { runtime, store, controller, closed: AtomicBool::new(false) }))
@@ -79,8 +76,7 @@ impl Core {
 
     pub(crate) fn delete_topic(&self, id: TopicId, name: &TopicName) -> Result<(), ClusterError> {
         self.check_open()?;
-        let topic = self.controller.submit(Change::DeleteTopic(id, name.clone()))?;
-        self.store.delete_topic(&topic)
+        self.controller.submit(Change::DeleteTopic(id, name.clone())).map(drop)
     }
 
     /// The topic of this name.
@@ -111,13 +107,19 @@ impl Core {
         self.store.replica(topic, partition, epoch)
     }
 
-    /// Syncs every partition.
+    /// Syncs every partition. The first error of one does not keep the others from it.
     pub(crate) fn sync(&self) -> Result<(), ClusterError> {
         self.check_open()?;
+        let mut first_error = None;
         for replica in self.store.replicas() {
-            replica.flush()?;
+            // One that was deleted meanwhile is no failure.
+            if let Err(error) = replica.flush()
+                && replica.ended().is_none()
+            {
+                first_error.get_or_insert(error);
+            }
         }
-        Ok(())
+        first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Writes and syncs everything and gives the directory free. Later calls find the cluster closed.
@@ -125,9 +127,9 @@ impl Core {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let now = self.runtime.now();
-        let deadline = now.after(CLOSE_TIMEOUT).unwrap_or(Moment::since_start(Duration::MAX));
-        self.store.close(self.controller.log(), deadline)
+        // Changes under way first: whoever makes one renames directories.
+        self.controller.close();
+        self.store.close(self.controller.log())
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of clients or groups.
 
+mod checkpoints;
 mod controller;
 mod core;
 mod error;
@@ -11,6 +12,9 @@ mod sender;
 mod store;
 mod syncer;
 mod topic_config;
+
+#[cfg(test)]
+mod tests;
 
 pub(crate) use controller::CreateTopic;
 pub(crate) use core::{Core, OpenCluster};

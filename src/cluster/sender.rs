@@ -5,19 +5,27 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
 
-use crate::env::sync::Mutex;
 use crate::env::{Moment, Next, Runtime, Task};
+use crate::replica::Replica;
 
 /// Something with records to write.
 pub(crate) trait Drive: Send + Sync {
     /// Closes the batch and writes it, unless it may wait for company until a later moment, which is returned.
     fn drive(&self, now: Moment) -> Option<Moment>;
+}
+
+/// Its closed batches have nothing to wait for.
+impl Drive for Replica {
+    fn drive(&self, _now: Moment) -> Option<Moment> {
+        Self::drive(self);
+        None
+    }
 }
 
 /// A request: what to drive, and when.
@@ -27,7 +35,8 @@ type Request = (Option<Moment>, Arc<dyn Drive>);
 pub(crate) struct Sender {
     runtime: Arc<dyn Runtime>,
     requests: crossbeam_channel::Sender<Request>,
-    received: Mutex<Option<Receiver<Request>>>,
+    received: Receiver<Request>,
+    closed: AtomicBool,
     /// Nanoseconds of the moment at which the thread will be awake, [`AWAKE`] if it is.
     awake_at: Arc<AtomicU64>,
     task: OnceLock<Option<Task>>,
@@ -49,30 +58,32 @@ impl fmt::Debug for Sender {
 
 impl Sender {
     pub(crate) fn new(runtime: Arc<dyn Runtime>) -> Self {
-        // Unbounded, but each accumulator has one request in it at most.
+        // Unbounded, but each accumulator has one request in it at most, and one for each batch in flight.
         let (requests, received) = unbounded();
-        let received = Mutex::new(Some(received));
-        Self { runtime, requests, received, awake_at: Arc::default(), task: OnceLock::new() }
+        let (closed, awake_at) = (AtomicBool::new(false), Arc::default());
+        Self { runtime, requests, received, closed, awake_at, task: OnceLock::new() }
     }
 
     /// Has `what` driven at `due`, or at once.
     pub(crate) fn submit(&self, what: Arc<dyn Drive>, due: Option<Moment>) {
         let task = self.task.get_or_init(|| self.start());
-        match (task, self.requests.send((due, what))) {
-            // A thread that will be awake in time by itself is not woken: that would cost more than most writes.
-            (Some(task), Ok(())) => {
+        // It does not fail: the other end is here.
+        let _ = self.requests.send((due, what));
+        match task {
+            // Looked at after sending: either `close` finds the request, or it was closed, and this is seen here.
+            Some(task) if !self.closed.load(Ordering::SeqCst) => {
+                // A thread that will be awake in time by itself is not woken: that would cost more than most writes.
                 if self.awake_at.load(Ordering::SeqCst) > due.map_or(AWAKE, nanos) {
                     task.wake();
                 }
             }
             // Closed, or no thread to be had: the caller does it.
-            (None, Ok(())) => self.drain(),
-            (_, Err(crossbeam_channel::SendError((_, what)))) => drive_now(&*what),
+            _ => self.drain(),
         }
     }
 
     fn start(&self) -> Option<Task> {
-        let received = self.received.lock().clone()?;
+        let received = self.received.clone();
         let runtime = Arc::clone(&self.runtime);
         let awake_at = Arc::clone(&self.awake_at);
         let mut lingering = Lingering::default();
@@ -100,18 +111,18 @@ impl Sender {
 
     /// Drives all that was asked for and is not done yet, and takes no more. Who submits from now on drives.
     pub(crate) fn close(&self, deadline: Moment) {
-        if let Some(Some(task)) = self.task.get()
+        self.closed.store(true, Ordering::SeqCst);
+        // If there is no thread by now, there will be none.
+        if let Some(task) = self.task.get_or_init(|| None)
             && !task.end(deadline)
         {
             log::warn!("the sender did not end in time");
         }
         self.drain();
-        self.received.lock().take();
     }
 
     fn drain(&self) {
-        let received = self.received.lock().clone();
-        for (_, what) in received.iter().flat_map(Receiver::try_iter) {
+        for (_, what) in self.received.try_iter() {
             drive_now(&*what);
         }
     }
@@ -159,6 +170,123 @@ impl Drop for Lingering {
     fn drop(&mut self) {
         while let Some((_, what)) = self.due.pop_first() {
             drive_now(&*what);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::sync::Event;
+    use crate::env::{Threads, pause};
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// Counts its drives; the first `postponed` of them put it off by a millisecond.
+    #[derive(Default)]
+    struct Counted {
+        postponed: u64,
+        drives: AtomicU64,
+        done: AtomicU64,
+        event: Event,
+    }
+
+    impl Drive for Counted {
+        fn drive(&self, now: Moment) -> Option<Moment> {
+            let drives = self.drives.fetch_add(1, Ordering::SeqCst);
+            let later = now.after(Duration::from_millis(1));
+            if drives < self.postponed && later.is_some() {
+                return later;
+            }
+            self.done.fetch_add(1, Ordering::SeqCst);
+            self.event.notify(usize::MAX);
+            None
+        }
+    }
+
+    impl Counted {
+        fn wait(&self, runtime: &Threads) -> Moment {
+            loop {
+                let listener = self.event.listen();
+                if self.done.load(Ordering::SeqCst) > 0 {
+                    return runtime.now();
+                }
+                assert!(runtime.park(listener, runtime.now().after(LONG)), "it was not driven");
+            }
+        }
+    }
+
+    fn sender() -> (Threads, Sender, Arc<Counted>) {
+        let runtime = Threads::new();
+        (runtime, Sender::new(Arc::new(runtime)), Arc::default())
+    }
+
+    fn later(runtime: &Threads, duration: Duration) -> Moment {
+        runtime.now().after(duration).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_done_when_it_is_due() {
+        let (runtime, sender, first) = sender();
+        let due = later(&runtime, Duration::from_millis(30));
+        sender.submit(Arc::clone(&first) as _, Some(due));
+        let urgent = Arc::new(Counted { postponed: 2, ..Counted::default() });
+        sender.submit(Arc::clone(&urgent) as _, None);
+        assert!(urgent.wait(&runtime) < due);
+        assert!(first.wait(&runtime) >= due);
+        assert_eq!(urgent.drives.load(Ordering::SeqCst), 3, "driven again for as long as it asks");
+    }
+
+    /// The thread naps while more is likely, then sleeps; it must be woken from that.
+    #[test]
+    fn a_request_wakes_the_thread_from_every_sleep() {
+        let (runtime, sender, _) = sender();
+        for micros in [0, 50, 200, 3_000, 20_000] {
+            pause(Duration::from_micros(micros));
+            for due in [None, Some(later(&runtime, Duration::from_micros(40)))] {
+                let counted = Arc::new(Counted::default());
+                sender.submit(Arc::clone(&counted) as _, due);
+                counted.wait(&runtime);
+            }
+        }
+    }
+
+    #[test]
+    fn closing_does_what_still_lingers() {
+        let (runtime, sender, first) = sender();
+        sender.submit(Arc::clone(&first) as _, Some(later(&runtime, LONG)));
+        sender.close(later(&runtime, LONG));
+        assert_eq!(first.done.load(Ordering::SeqCst), 1);
+        let second = Arc::new(Counted::default());
+        sender.submit(Arc::clone(&second) as _, Some(later(&runtime, LONG)));
+        assert_eq!(second.done.load(Ordering::SeqCst), 1, "by its bringer, at once");
+    }
+
+    #[test]
+    fn a_sender_that_was_never_asked_starts_no_thread() {
+        let (runtime, sender, _) = sender();
+        sender.close(later(&runtime, LONG));
+        assert!(matches!(sender.task.get(), Some(None)));
+    }
+
+    #[test]
+    fn no_request_is_lost_while_the_sender_closes() {
+        for _ in 0..300 {
+            let (runtime, sender, _) = sender();
+            let all = (0..40).map(|_| Arc::new(Counted::default())).collect::<Vec<_>>();
+            std::thread::scope(|scope| {
+                for half in all.chunks(20) {
+                    let sender = &sender;
+                    scope.spawn(move || {
+                        for counted in half {
+                            let due = later(&runtime, LONG);
+                            sender.submit(Arc::clone(counted) as _, Some(due));
+                        }
+                    });
+                }
+                sender.close(later(&runtime, LONG));
+            });
+            assert!(all.iter().all(|counted| counted.done.load(Ordering::SeqCst) == 1));
         }
     }
 }

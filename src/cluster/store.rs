@@ -3,20 +3,20 @@
 //! # Invariants
 //! - The clean marker is removed, durably, before anything else is changed, and written last, after everything that
 //!   it vouches for (rule R3).
-//! - A recovery point on disk never is ahead of what was synced (rule R5).
+//! - A topic that was deleted has no replica, and none is opened again.
 //!
 //! # Locks
 //! `opening` orders the opening and removal of replicas; it is held while files are opened, and taken before every
-//! lock of a replica or log. `Checkpoints` has locks of its own, which are leaves.
+//! lock of a replica, a log or the checkpoints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crate::base::{
-    BrokerId, FlushPolicy, LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition,
-};
+use crate::base::{BrokerId, FlushPolicy, LeaderEpoch, PartitionId, TopicId, TopicPartition};
+use crate::cluster::checkpoints::Checkpoints;
 use crate::cluster::identity::{self, Identity};
 use crate::cluster::metadata::Image;
 use crate::cluster::sender::Sender;
@@ -25,17 +25,14 @@ use crate::cluster::{ClusterError, TopicImage};
 use crate::env::replace_file;
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{BufferPool, EntryKind, FileLock, FileSystem, Moment, Runtime};
-use crate::replica::{OpenReplica, ProduceError, Replica};
-use crate::storage::{
-    Log, OffsetCheckpoint, OpenLog, Recovered, Shutdown, StorageError, TailCache,
-};
-use crate::storage::{read_offsets, write_offsets};
+use crate::replica::{OpenReplica, Replica};
+use crate::storage::{Log, OpenLog, Recovered, Shutdown, StorageError, TailCache};
 
 const LOCK_FILE: &str = ".lock";
 const CLEAN_MARKER: &str = ".kafka_cleanshutdown";
-const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
-const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
-const LOG_STARTS: &str = "log-start-offset-checkpoint";
+
+/// How long closing waits for background work that is stuck in a slow file call.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Suffix of the directory of a partition that is being deleted.
 const DELETE_SUFFIX: &str = "-delete";
@@ -67,8 +64,11 @@ pub(crate) struct Store {
     cache: Arc<TailCache>,
     pool: Arc<BufferPool>,
     was_clean: bool,
+    /// There are logs that could not be recovered: the next shutdown is none the cleaner.
+    unrecovered: AtomicBool,
     replicas: RwLock<BTreeMap<(TopicId, PartitionId), Arc<Replica>>>,
-    opening: Mutex<()>,
+    /// Topics that were deleted, of which directories may be left.
+    opening: Mutex<BTreeSet<TopicId>>,
     checkpoints: Arc<Checkpoints>,
     syncer: Arc<Syncer>,
     sender: Arc<Sender>,
@@ -98,19 +98,15 @@ impl Store {
             return Err(ClusterError::OtherBroker { path: root, found, expected });
         }
         let was_clean = take_clean_marker(&*fs, &root)?;
-        let recovery_points = load_recovery_points(&*fs, &root)?;
         let root: Arc<Path> = root.into();
+        let checkpoints = Arc::new(Checkpoints::load(Arc::clone(&fs), Arc::clone(&root))?);
         let pool = Arc::new(BufferPool::new(POOL_BYTES));
-        let checkpoints = Arc::new(Checkpoints {
-            fs: Arc::clone(&fs),
-            root: Arc::clone(&root),
-            points: Mutex::new(Points { replicas: Vec::new(), offsets: recovery_points }),
-        });
         Ok(Self {
             policy,
             cache: Arc::new(TailCache::new(TAIL_BYTES, Arc::clone(&pool))),
             pool,
             was_clean,
+            unrecovered: AtomicBool::new(false),
             replicas: RwLock::default(),
             opening: Mutex::default(),
             syncer: Arc::new(Syncer::new(Arc::clone(&runtime), Arc::downgrade(&checkpoints))),
@@ -128,6 +124,12 @@ impl Store {
         &self.sender
     }
 
+    /// What the syncer does about once a second.
+    #[cfg(test)]
+    pub(crate) fn checkpoint(&self) {
+        self.checkpoints.save();
+    }
+
     pub(crate) fn pool(&self) -> &Arc<BufferPool> {
         &self.pool
     }
@@ -142,12 +144,22 @@ impl Store {
         if let Some(replica) = self.replicas.read().get(&(topic.id, partition)) {
             return Ok(Arc::clone(replica));
         }
-        let _opening = self.opening.lock();
+        let deleted = self.opening.lock();
         if self.closed.load(Ordering::Acquire) {
             return Err(ClusterError::Closed);
         }
+        if deleted.contains(&topic.id) {
+            return Err(ClusterError::TopicDeleted(topic.name.clone()));
+        }
         if let Some(replica) = self.replicas.read().get(&(topic.id, partition)) {
             return Ok(Arc::clone(replica));
+        }
+        if !deleted.is_empty() {
+            let named = TopicPartition::new(topic.name.clone(), partition);
+            let owner = Log::owner(&*self.fs, &self.root.join(named.directory_name()))?;
+            if owner.is_some_and(|id| deleted.contains(&id)) {
+                self.remove_partitions(&[named])?;
+            }
         }
         let policy = topic.config.flush_policy(self.policy);
         let replica = self.open_replica(topic, partition, epoch, policy)?.0;
@@ -193,51 +205,84 @@ impl Store {
 
     /// Goes through the partition directories: recovers what was not closed, and removes what belongs to deleted
     /// topics. Directories of neither kind are left alone.
-    pub(crate) fn load(&self, image: &Image) -> Result<(), ClusterError> {
+    ///
+    /// What goes wrong with one partition is told to who uses it: the others are not to blame.
+    pub(crate) fn load(&self, image: &Image) -> Result<(), StorageError> {
         let entries = self.fs.list(&self.root).map_err(StorageError::io("list", &self.root))?;
         for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Directory) {
-            let path = self.root.join(&entry.name);
-            if is_being_deleted(&entry.name) {
-                remove_tree(&*self.fs, &path)?;
-                continue;
+            if let Err(error) = self.load_directory(&entry.name, image) {
+                log::error!("{}: {error}", self.root.join(&entry.name).display());
+                // It was left unclean, and still is.
+                self.unrecovered.fetch_or(!self.was_clean, Ordering::AcqRel);
             }
-            let Some(found) = TopicPartition::parse_directory_name(&entry.name) else { continue };
-            let topic = image.topic(found.topic.as_str()).filter(|topic| {
-                topic.partition_ids().any(|partition| partition == found.partition)
-            });
-            let owner = Log::owner(&*self.fs, &path)?;
-            match topic {
-                _ if owner.is_some_and(|id| image.is_deleted(id)) => {
-                    self.delete_directory(&found)?
-                }
-                Some(topic) if !self.was_clean => {
-                    self.replica(topic, found.partition, image.leader_epoch(topic))?;
-                }
-                Some(_) => {}
-                None if found.topic.is_internal() => {}
-                None => log::warn!("{} belongs to no topic: left alone", path.display()),
+        }
+        Ok(())
+    }
+
+    fn load_directory(&self, name: &str, image: &Image) -> Result<(), ClusterError> {
+        let path = self.root.join(name);
+        if is_being_deleted(name) {
+            return Ok(remove_tree(&*self.fs, &path)?);
+        }
+        let Some(found) = TopicPartition::parse_directory_name(name) else { return Ok(()) };
+        let topic = image
+            .topic(found.topic.as_str())
+            .filter(|topic| topic.partition_ids().any(|partition| partition == found.partition));
+        let owner = Log::owner(&*self.fs, &path)?;
+        match topic {
+            _ if owner.is_some_and(|id| image.is_deleted(id)) => {
+                self.opening.lock().extend(owner);
+                self.remove_partitions(&[found])?;
             }
+            Some(topic) if !self.was_clean => {
+                self.replica(topic, found.partition, image.leader_epoch(topic))?;
+            }
+            Some(_) => {}
+            None if found.topic.is_internal() => {}
+            None => log::warn!("{} belongs to no topic: left alone", path.display()),
         }
         Ok(())
     }
 
     /// Ends the replicas of a deleted topic and removes their directories.
-    pub(crate) fn delete_topic(&self, topic: &TopicImage) -> Result<(), ClusterError> {
-        let _opening = self.opening.lock();
-        for partition in topic.partition_ids() {
-            let replica = self.replicas.write().remove(&(topic.id, partition));
-            if let Some(replica) = replica {
-                replica.end(&ProduceError::Deleted, false);
-            }
-            let partition = TopicPartition::new(topic.name.clone(), partition);
-            self.checkpoints.remove(&partition);
-            self.delete_directory(&partition)?;
+    ///
+    /// After an error directories may be left. They go when a topic of the same name needs theirs, or with the next
+    /// open.
+    pub(crate) fn delete_topic(&self, topic: &TopicImage) -> Result<(), StorageError> {
+        let replicas = {
+            // Who is about to open one comes too late.
+            self.opening.lock().insert(topic.id);
+            let mut replicas = self.replicas.write();
+            let keys = topic.partition_ids().map(|partition| (topic.id, partition));
+            keys.filter_map(|key| replicas.remove(&key)).collect::<Vec<_>>()
+        };
+        // With no lock held: those who wait are answered.
+        for replica in replicas {
+            replica.delete();
         }
-        Ok(())
+        let partitions =
+            topic.partition_ids().map(|id| TopicPartition::new(topic.name.clone(), id));
+        self.remove_partitions(&partitions.collect::<Vec<_>>())
     }
 
-    /// Renames the directory, durably, then removes it: what a crash leaves behind is removed at the next open.
-    fn delete_directory(&self, partition: &TopicPartition) -> Result<(), StorageError> {
+    /// Removes partitions of a deleted topic. The recovery points first: those of a topic of the same name would be
+    /// taken for damaged.
+    fn remove_partitions(&self, partitions: &[TopicPartition]) -> Result<(), StorageError> {
+        self.checkpoints.remove(partitions)?;
+        let mut renamed = Vec::new();
+        for partition in partitions {
+            renamed.extend(self.rename_deleted(partition)?);
+        }
+        if renamed.is_empty() {
+            return Ok(());
+        }
+        // What a crash leaves behind from here on is removed at the next open.
+        self.fs.sync_dir(&self.root).map_err(StorageError::io("sync", &self.root))?;
+        renamed.iter().try_for_each(|dir| remove_tree(&*self.fs, dir))
+    }
+
+    /// Gives a partition's directory a name that is never used again. `None` if it has no directory.
+    fn rename_deleted(&self, partition: &TopicPartition) -> Result<Option<PathBuf>, StorageError> {
         let from = self.root.join(partition.directory_name());
         let unique = format!("{:032x}", u128::from_be_bytes(*random_id().as_bytes()));
         let suffix = format!(".{unique}{DELETE_SUFFIX}");
@@ -246,12 +291,10 @@ impl Store {
         name.truncate(255 - suffix.len());
         let to = self.root.join(name + &suffix);
         match self.fs.rename(&from, &to) {
-            Ok(()) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(StorageError::io("rename", &from)(e)),
+            Ok(()) => Ok(Some(to)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(StorageError::io("rename", &from)(e)),
         }
-        self.fs.sync_dir(&self.root).map_err(StorageError::io("sync", &self.root))?;
-        remove_tree(&*self.fs, &to)
     }
 
     /// Opened replicas, in the order of their topics' ids.
@@ -260,12 +303,11 @@ impl Store {
     }
 
     /// Writes and syncs everything, and leaves the mark of a clean shutdown. `metadata` is closed last.
-    pub(crate) fn close(&self, metadata: &Replica, deadline: Moment) -> Result<(), StorageError> {
+    pub(crate) fn close(&self, metadata: &Replica) -> Result<(), StorageError> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        self.sender.close(deadline);
-        self.syncer.close(deadline);
+        self.end_background();
         let opening = self.opening.lock();
         let replicas = self.replicas();
         drop(opening);
@@ -280,11 +322,22 @@ impl Store {
             None => self.checkpoints.save_all().and_then(|()| self.write_clean_marker()),
             Some(error) => Err(error),
         };
+        self.checkpoints.end();
         self.lock.lock().take();
         result
     }
 
+    fn end_background(&self) {
+        let deadline = self.runtime.now().after(CLOSE_TIMEOUT);
+        let deadline = deadline.unwrap_or(Moment::since_start(Duration::MAX));
+        self.sender.close(deadline);
+        self.syncer.close(deadline);
+    }
+
     fn write_clean_marker(&self) -> Result<(), StorageError> {
+        if self.unrecovered.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let path = self.root.join(CLEAN_MARKER);
         let content = r#"{"version":0,"brokerEpoch":-1}"#;
         replace_file(&*self.fs, &self.root, CLEAN_MARKER, content.into())
@@ -297,81 +350,13 @@ impl Store {
     }
 }
 
-/// What is known to be durable, and the files that say so.
-#[derive(Debug)]
-pub(crate) struct Checkpoints {
-    fs: Arc<dyn FileSystem>,
-    root: Arc<Path>,
-    points: Mutex<Points>,
-}
-
-#[derive(Debug)]
-struct Points {
-    replicas: Vec<Arc<Replica>>,
-    /// What the file says: also of logs that were not opened.
-    offsets: OffsetCheckpoint,
-}
-
-impl Checkpoints {
-    fn recovery_point(&self, partition: &TopicPartition) -> Option<Offset> {
-        self.points.lock().offsets.get(partition).copied()
-    }
-
-    fn add(&self, replica: &Arc<Replica>) {
-        self.points.lock().replicas.push(Arc::clone(replica));
-    }
-
-    fn remove(&self, partition: &TopicPartition) {
-        let mut points = self.points.lock();
-        points.replicas.retain(|replica| replica.partition() != partition);
-        points.offsets.remove(partition);
-    }
-
-    /// Brings the recovery points on disk up to date. A failure is logged: older points are true as well.
-    pub(crate) fn save(&self) {
-        if let Err(error) = self.save_recovery_points() {
-            log::warn!("the recovery points were not saved: {error}");
+/// One that was not closed, since opening the cluster failed: its lock must not go before its threads.
+impl Drop for Store {
+    fn drop(&mut self) {
+        if !*self.closed.get_mut() {
+            self.end_background();
+            self.checkpoints.end();
         }
-    }
-
-    fn save_recovery_points(&self) -> Result<(), StorageError> {
-        let replicas = self.points.lock().replicas.clone();
-        let mut moved = Vec::new();
-        for replica in replicas {
-            let before = self.recovery_point(replica.partition());
-            if before != Some(replica.log().flushed()) && !replica.log().is_offline() {
-                moved.push((replica.partition().clone(), replica.log().checkpoint()?));
-            }
-        }
-        let offsets = {
-            let mut points = self.points.lock();
-            for (partition, offset) in moved {
-                // Not if it was deleted meanwhile.
-                if points.replicas.iter().any(|replica| *replica.partition() == partition) {
-                    points.offsets.insert(partition, offset);
-                }
-            }
-            points.offsets.clone()
-        };
-        write_offsets(&*self.fs, &self.root, RECOVERY_POINTS, &offsets)
-    }
-
-    /// All checkpoint files, when every log has been closed.
-    fn save_all(&self) -> Result<(), StorageError> {
-        self.save_recovery_points()?;
-        let replicas = self.points.lock().replicas.clone();
-        let mut high_watermarks = read_offsets(&*self.fs, &self.root.join(HIGH_WATERMARKS))
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        for replica in &replicas {
-            high_watermarks.insert(replica.partition().clone(), replica.high_watermark());
-        }
-        let known = self.points.lock().offsets.clone();
-        high_watermarks.retain(|partition, _| known.contains_key(partition));
-        write_offsets(&*self.fs, &self.root, HIGH_WATERMARKS, &high_watermarks)?;
-        // Only starts that differ from the first segment's base are listed, and nothing raises a start yet.
-        write_offsets(&*self.fs, &self.root, LOG_STARTS, &OffsetCheckpoint::new())
     }
 }
 
@@ -409,21 +394,6 @@ fn take_clean_marker(fs: &dyn FileSystem, root: &Path) -> Result<bool, StorageEr
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(StorageError::io("remove", &path)(e)),
-    }
-}
-
-/// A damaged file counts as empty: then everything is scanned.
-fn load_recovery_points(
-    fs: &dyn FileSystem,
-    root: &Path,
-) -> Result<OffsetCheckpoint, StorageError> {
-    match read_offsets(fs, &root.join(RECOVERY_POINTS)) {
-        Ok(points) => Ok(points.unwrap_or_default()),
-        Err(error @ StorageError::Damaged { .. }) => {
-            log::warn!("{error}: every log is scanned from its beginning");
-            Ok(OffsetCheckpoint::new())
-        }
-        Err(error) => Err(error),
     }
 }
 

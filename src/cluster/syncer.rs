@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 
 use crate::base::{PartitionId, TopicId};
-use crate::cluster::store::Checkpoints;
+use crate::cluster::checkpoints::Checkpoints;
 use crate::env::sync::Mutex;
 use crate::env::{Moment, Next, Runtime, Task};
 use crate::replica::{Replica, SyncScheduler};
@@ -71,7 +71,8 @@ impl Syncer {
     /// Ends the background work. What is unsynced is left to closing the logs.
     pub(super) fn close(&self, deadline: Moment) {
         self.received.lock().take();
-        if let Some(Some(task)) = self.task.get()
+        // If there is no thread by now, there will be none.
+        if let Some(task) = self.task.get_or_init(|| None)
             && !task.end(deadline)
         {
             log::warn!("the syncer did not end in time");

@@ -6,6 +6,8 @@
 mod buffers;
 mod descriptors;
 mod fs;
+#[cfg(test)]
+mod hook_fs;
 mod mem_fs;
 #[allow(unsafe_code)]
 mod mmap;
@@ -19,7 +21,11 @@ pub(crate) use buffers::BufferPool;
 #[cfg(test)]
 pub(crate) use fs::Entry;
 pub(crate) use fs::{EntryKind, File, FileLock, FileSystem, OpenFile, read_file, replace_file};
+#[cfg(test)]
+pub(crate) use hook_fs::{Call, HookFs};
 pub(crate) use mem_fs::MemFs;
 pub(crate) use os_fs::OsFs;
 pub(crate) use runtime::{Moment, Next, Runtime, Task};
 pub(crate) use threads::Threads;
+#[cfg(test)]
+pub(crate) use threads::pause;

@@ -85,6 +85,12 @@ impl Runtime for Threads {
     }
 }
 
+/// For tests that want others to get somewhere, or see that they do not.
+#[cfg(test)]
+pub(crate) fn pause(duration: Duration) {
+    thread::sleep(duration);
+}
+
 #[derive(Debug)]
 struct ThreadTask {
     start: Instant,
@@ -135,8 +141,8 @@ impl Drop for EndOnDrop<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
     use super::*;
+    use std::sync::atomic::AtomicUsize;
 
     #[test]
     fn a_task_steps_when_woken_and_ends_when_asked() {

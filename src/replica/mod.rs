@@ -8,6 +8,9 @@ mod queue;
 mod replica;
 mod watchers;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use error::ProduceError;
 pub(crate) use queue::{Append, Completion};
 pub(crate) use replica::{OpenReplica, Replica, SyncScheduler};

@@ -9,6 +9,8 @@
 //!    caller, or else to the store's syncer.
 //! 4. The high watermark rises; batches below it are acknowledged, and consumers are woken.
 //!
+//! Nobody is answered while a role is held: an answer may wake a future, which may do anything, even close the cluster.
+//!
 //! # Invariants
 //! - `high_watermark <= log end`; under [`FlushPolicy::OnAck`] also `high_watermark <= flushed`. It never goes back.
 //! - Written bytes under `on-ack` never stay unsynced with nobody about to sync them.
@@ -16,7 +18,7 @@
 //! # Locks
 //! `queue` and `waiting` are leaves: nothing is called with one of them held.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,9 +27,10 @@ use crate::env::sync::{Event, Mutex};
 use crate::env::{Moment, Runtime};
 use crate::record::Limits;
 use crate::replica::ProduceError;
-use crate::replica::queue::{Append, Queue, Waiting};
+use crate::replica::queue::{Append, Completion, Queue, Waiting};
 use crate::replica::watchers::Watchers;
-use crate::storage::{Fetched, Log, ReadError, StorageError, TimestampedOffset};
+use crate::storage::{AppendError, Appended, Fetched, Log, ReadError};
+use crate::storage::{StorageError, TimestampedOffset};
 
 /// A waiting caller does the work of writing and syncing itself unless the last sync took this long: on a slow disk
 /// it is to wait like everybody else, so that `wait` can be interrupted by nothing but its own batch.
@@ -68,8 +71,8 @@ pub(crate) struct Replica {
     high_watermark: AtomicI64,
     watchers: Watchers,
     syncing: AtomicBool,
-    /// Notified whenever the syncer's role becomes free.
-    sync_ended: Event,
+    /// Notified whenever the syncer's role becomes free; the writer's too once the replica has ended.
+    role_left: Event,
     /// Handed to the store's syncer, which has not begun yet.
     scheduled: AtomicBool,
     /// Moment of the first write that no sync has covered, for [`FlushPolicy::Interval`]. Zero for none.
@@ -126,7 +129,7 @@ impl Replica {
             high_watermark,
             watchers: Watchers::default(),
             syncing: AtomicBool::new(false),
-            sync_ended: Event::new(),
+            role_left: Event::new(),
             scheduled: AtomicBool::new(false),
             unsynced_since: AtomicU64::new(0),
             last_write: LastStep::default(),
@@ -205,31 +208,32 @@ impl Replica {
                 std::mem::take(&mut queue.pending)
             };
             let role = WriterRole(self);
-            self.write(appends, syncing);
+            let began = self.runtime.now();
+            let answers = self.write(appends);
+            self.last_write.note(began, self.runtime.now());
             drop(role);
+            for (completion, result) in answers {
+                completion.complete(result.map_err(|error| self.blame(error.into())));
+            }
+            self.written(began, syncing);
         }
     }
 
-    fn write(&self, appends: Vec<Append>, syncing: Syncing) {
-        let began = self.runtime.now();
+    /// Appends, and returns those that need not wait for more, with their results.
+    fn write(&self, appends: Vec<Append>) -> Vec<Answer> {
         let (batches, asked): (Vec<_>, Vec<_>) =
             appends.into_iter().map(|a| (a.batch, (a.acks, a.completion))).unzip();
+        let mut asked = Asked { replica: self, completions: asked };
         let results = self.log.append(batches, self.epoch);
-        self.last_write.note(began, self.runtime.now());
         let mut answers = Vec::new();
-        {
-            let mut waiting = self.waiting.lock();
-            for (result, (acks, completion)) in results.into_iter().zip(asked) {
-                match (result, acks) {
-                    (Ok(appended), Acks::Leader | Acks::All) => waiting.push(appended, completion),
-                    (result, _) => answers.push((completion, result)),
-                }
+        let mut waiting = self.waiting.lock();
+        for (result, (acks, completion)) in results.into_iter().zip(asked.completions.drain(..)) {
+            match (result, acks) {
+                (Ok(appended), Acks::Leader | Acks::All) => waiting.push(appended, completion),
+                (result, _) => answers.push((completion, result)),
             }
         }
-        for (completion, result) in answers {
-            completion.complete(result.map_err(ProduceError::from));
-        }
-        self.written(began, syncing);
+        answers
     }
 
     /// What the policy asks to be done with bytes that were just written.
@@ -285,14 +289,18 @@ impl Replica {
 
     /// Syncs the log and acknowledges what that makes durable. Returns at once if somebody else is at it.
     pub(crate) fn sync(&self) {
+        // With its like where the role is left: either the role is seen free here, or there the bytes that were
+        // written before this call.
+        fence(Ordering::SeqCst);
         if self.syncing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let role = SyncerRole(self);
+        let mut role = SyncerRole { replica: self, panicked: true };
         self.unsynced_since.store(0, Ordering::Release);
         let began = self.runtime.now();
         let synced = self.log.sync();
         self.last_sync.note(began, self.runtime.now());
+        role.panicked = false;
         // Free before anybody is woken: those woken may want it.
         drop(role);
         match synced {
@@ -304,7 +312,7 @@ impl Replica {
                 self.syncer.flushed();
                 self.hand_over();
             }
-            Err(error) => self.fail_waiting(&ProduceError::Sync(error)),
+            Err(error) => self.fail_waiting(&self.blame(ProduceError::Sync(error))),
         }
     }
 
@@ -327,12 +335,15 @@ impl Replica {
         self.drive();
         let end = self.log.end();
         loop {
-            let listener = self.sync_ended.listen();
+            let listener = self.role_left.listen();
             if self.log.flushed() >= end {
                 return Ok(());
             }
             if self.log.is_offline() {
-                return self.log.sync().map(drop);
+                let error = self.offline();
+                // One that was written while others were failed.
+                self.fail_waiting(&self.blame(ProduceError::Sync(error.clone())));
+                return Err(error);
             }
             self.sync();
             if self.log.flushed() < end && !self.log.is_offline() {
@@ -392,30 +403,81 @@ impl Replica {
         self.queue.lock().ended.clone()
     }
 
-    /// Takes no more batches. Those queued are written first if `write_rest`, else they fail as later ones will.
-    pub(crate) fn end(&self, reason: &ProduceError, write_rest: bool) {
+    /// The topic is deleted: what is not acknowledged has failed. When this returns, nobody touches the log's files
+    /// any more, except to read.
+    pub(crate) fn delete(&self) {
         let refused = {
             let mut queue = self.queue.lock();
-            queue.ended.get_or_insert_with(|| reason.clone());
-            if write_rest { Vec::new() } else { std::mem::take(&mut queue.pending) }
+            queue.ended.get_or_insert(ProduceError::Deleted);
+            std::mem::take(&mut queue.pending)
         };
         for append in refused {
-            append.completion.complete(Err(reason.clone()));
+            append.completion.complete(Err(ProduceError::Deleted));
         }
-        if write_rest {
-            self.drive();
-        } else {
-            self.log.take_offline();
-            self.fail_waiting(reason);
-        }
-        self.watchers.notify();
+        // An append or a sync that begins now finds the log offline; one may be under way.
+        self.log.take_offline();
+        self.quiesce();
+        self.fail_waiting(&ProduceError::Deleted);
     }
 
-    /// Writes and syncs everything, and leaves the log so that the next open finds it complete.
+    /// Takes no more batches, writes and syncs those that were queued, and leaves the log so that the next open finds
+    /// it complete.
     pub(crate) fn close(&self) -> Result<(), StorageError> {
-        self.end(&ProduceError::Closed, true);
+        self.queue.lock().ended.get_or_insert(ProduceError::Closed);
+        self.watchers.notify();
+        self.quiesce();
         self.flush()?;
         self.log.close().map(drop)
+    }
+
+    /// Waits until everything queued is written, and nobody writes or syncs. For a replica that takes no more.
+    fn quiesce(&self) {
+        loop {
+            let listener = self.role_left.listen();
+            self.drive();
+            let is_written = {
+                let queue = self.queue.lock();
+                !queue.writing && queue.pending.is_empty()
+            };
+            if is_written && !self.syncing.load(Ordering::Acquire) {
+                return;
+            }
+            self.runtime.park(listener, None);
+        }
+    }
+
+    fn offline(&self) -> StorageError {
+        StorageError::Offline { partition: self.partition().clone() }
+    }
+
+    /// What a failure is put down to: the log of a deleted topic fails for no other reason.
+    fn blame(&self, error: ProduceError) -> ProduceError {
+        match self.ended() {
+            Some(ProduceError::Deleted) => ProduceError::Deleted,
+            _ => error,
+        }
+    }
+}
+
+/// A result for whoever asked.
+type Answer = (Arc<dyn Completion>, Result<Appended, AppendError>);
+
+/// Those whose batches are being written. If it comes to a panic they are told, and nothing is appended behind what
+/// may have been left half done.
+struct Asked<'a> {
+    replica: &'a Replica,
+    completions: Vec<(Acks, Arc<dyn Completion>)>,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if self.completions.is_empty() {
+            return;
+        }
+        self.replica.log.take_offline();
+        for (_, completion) in self.completions.drain(..) {
+            completion.complete(Err(AppendError::Unknown(self.replica.offline()).into()));
+        }
     }
 }
 
@@ -424,15 +486,33 @@ struct WriterRole<'a>(&'a Replica);
 
 impl Drop for WriterRole<'_> {
     fn drop(&mut self) {
-        self.0.queue.lock().writing = false;
+        let mut queue = self.0.queue.lock();
+        queue.writing = false;
+        let has_ended = queue.ended.is_some();
+        drop(queue);
+        if has_ended {
+            self.0.role_left.notify(usize::MAX);
+        }
     }
 }
 
-struct SyncerRole<'a>(&'a Replica);
+/// As [`WriterRole`].
+struct SyncerRole<'a> {
+    replica: &'a Replica,
+    panicked: bool,
+}
 
 impl Drop for SyncerRole<'_> {
     fn drop(&mut self) {
-        self.0.syncing.store(false, Ordering::Release);
-        self.0.sync_ended.notify(usize::MAX);
+        let Self { replica, panicked } = *self;
+        if panicked {
+            replica.log.take_offline();
+        }
+        replica.syncing.store(false, Ordering::Release);
+        fence(Ordering::SeqCst);
+        replica.role_left.notify(usize::MAX);
+        if panicked {
+            replica.fail_waiting(&ProduceError::Sync(replica.offline()));
+        }
     }
 }

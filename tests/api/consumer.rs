@@ -27,7 +27,7 @@ fn a_consumer_reads_everything_once_in_the_order_of_each_partition() {
                 count += 1;
             }
             for (partition, next) in email.partitions().iter().zip(next) {
-                assert_eq!(consumer.position(&partition.topic_partition()).unwrap().value(), next);
+                assert_eq!(consumer.position(&partition).unwrap().value(), next);
             }
         }
         assert!(consumer.poll(Duration::ZERO).unwrap().is_empty());
@@ -62,7 +62,7 @@ fn a_blocked_poll_wakes_when_a_record_comes_in() {
 fn seeking_moves_the_position() {
     for cluster in clusters() {
         let email = topic(&cluster, 1);
-        let partition = email.partition(0).unwrap().topic_partition();
+        let partition = email.partition(0).unwrap();
         let producer = producer(&cluster);
         for n in 0..100i64 {
             let record = Record::to(&email).timestamp(at(1_000 + 10 * n));
@@ -145,7 +145,7 @@ fn an_offset_out_of_range_is_reset_or_reported_as_configured() {
     for cluster in clusters() {
         let email = topic(&cluster, 1);
         send_all(&producer(&cluster), &email, ["a", "b"]);
-        let partition = email.partition(0).unwrap().topic_partition();
+        let partition = email.partition(0).unwrap();
         let consumer = |reset| {
             let mut consumer = cluster.consumer().auto_offset_reset(reset).build().unwrap();
             consumer.assign(email.partitions()).unwrap();
@@ -194,5 +194,21 @@ fn consumers_follow_a_writer_through_rolling_segments() {
         });
         let mut late = consumer(&cluster, &topic);
         assert_eq!(receive(&mut late, 3_000), numbers(0..3_000));
+    }
+}
+
+#[test]
+fn without_a_reset_there_is_no_position_before_the_first_seek() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        send_all(&producer(&cluster), &email, ["a"]);
+        let mut consumer =
+            cluster.consumer().auto_offset_reset(AutoOffsetReset::None).build().unwrap();
+        consumer.assign(email.partitions()).unwrap();
+        let partition = consumer.assignment()[0].clone();
+        assert_eq!(consumer.poll(LONG).unwrap_err().kind(), ErrorKind::OffsetOutOfRange);
+        assert_eq!(consumer.position(&partition).unwrap_err().kind(), ErrorKind::OffsetOutOfRange);
+        consumer.seek(&partition, SeekTo::Beginning).unwrap();
+        assert_eq!(receive(&mut consumer, 1), ["a"]);
     }
 }

@@ -102,7 +102,7 @@ fn consumers_say_what_is_missing() {
         let mut consumer = cluster.consumer().build().unwrap();
         assert_eq!(kind(consumer.poll(LONG)), ErrorKind::InvalidState);
         consumer.assign([email.partition(0).unwrap()]).unwrap();
-        let other = email.partition(1).unwrap().topic_partition();
+        let other = email.partition(1).unwrap();
         assert_eq!(kind(consumer.seek(&other, Offset::ZERO)), ErrorKind::InvalidState);
         assert_eq!(kind(consumer.position(&other)), ErrorKind::InvalidState);
         assert_eq!(kind(consumer.pause([&other])), ErrorKind::InvalidState);

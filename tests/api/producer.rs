@@ -262,3 +262,32 @@ fn large_records_get_batches_of_their_own() {
         assert_eq!(receive(&mut consumer(&cluster, &email), 4), ["small", &large, "small", &large]);
     }
 }
+
+/// A refused batch is answered before earlier ones are on disk: a flush waits for these all the same.
+#[test]
+fn a_flush_waits_for_batches_before_a_refused_one() {
+    for cluster in clusters() {
+        let topic = NewTopic::new("small").config("max.message.bytes", 2_000);
+        let topic = cluster.create_topic(topic).unwrap();
+        let producer = producer(&cluster);
+        for _ in 0..20 {
+            let accepted = producer.send(Record::to(&topic).value(&[0; 1_500])).unwrap();
+            producer.send(Record::to(&topic).value(&[0; 3_000])).unwrap();
+            assert_eq!(producer.flush().unwrap_err().kind(), ErrorKind::MessageTooLarge);
+            accepted.wait_timeout(Duration::ZERO).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_size_limit_holds_in_an_open_batch_too() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        let linger = Duration::from_secs(3600);
+        let producer = cluster.producer().max_request_size(200).linger(linger).build().unwrap();
+        producer.send(Record::to(&email).value("small")).unwrap();
+        let large = producer.send(Record::to(&email).value(&[0; 1_000]));
+        assert_eq!(large.unwrap_err().kind(), ErrorKind::MessageTooLarge);
+        producer.flush().unwrap();
+    }
+}

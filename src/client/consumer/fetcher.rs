@@ -17,7 +17,8 @@ use crate::storage::ReadError;
 pub(super) struct Fetcher {
     leader: Arc<Replica>,
     arrived: Arc<Event>,
-    position: Offset,
+    /// `None` before the first seek, if there is nothing to begin with otherwise.
+    position: Option<Offset>,
     paused: bool,
     /// Batches that were fetched and not looked at yet.
     ahead: VecDeque<Batch>,
@@ -39,8 +40,9 @@ impl Fetcher {
     pub(super) fn new(leader: Arc<Replica>, arrived: &Arc<Event>, reset: AutoOffsetReset) -> Self {
         leader.watch(arrived);
         let position = match reset {
-            AutoOffsetReset::Earliest | AutoOffsetReset::None => leader.log().start(),
-            AutoOffsetReset::Latest => leader.high_watermark(),
+            AutoOffsetReset::Earliest => Some(leader.log().start()),
+            AutoOffsetReset::Latest => Some(leader.high_watermark()),
+            AutoOffsetReset::None => None,
         };
         Self {
             leader,
@@ -57,8 +59,13 @@ impl Fetcher {
         Arc::ptr_eq(&self.leader, leader)
     }
 
-    pub(super) fn position(&self) -> Offset {
-        self.position
+    /// # Errors
+    /// There is none yet: [`AutoOffsetReset::None`], and nobody has sought.
+    pub(super) fn position(&self) -> Result<Offset> {
+        self.position.ok_or_else(|| {
+            let message = format!("no position in {}: seek first", self.leader.partition());
+            Error::new(ErrorKind::OffsetOutOfRange, message)
+        })
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -67,11 +74,10 @@ impl Fetcher {
 
     pub(super) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
-        // A poll in progress elsewhere cannot be: it borrows the consumer. The next one looks again.
     }
 
     pub(super) fn seek(&mut self, to: SeekTo, limits: &Limits) -> Result<Offset> {
-        self.position = match to {
+        let position = match to {
             SeekTo::Beginning => self.leader.log().start(),
             SeekTo::End => self.leader.high_watermark(),
             SeekTo::Offset(offset) => offset,
@@ -80,9 +86,10 @@ impl Fetcher {
                 found.map_or_else(|| self.leader.high_watermark(), |found| found.offset)
             }
         };
+        self.position = Some(position);
         self.ahead.clear();
         self.current = None;
-        Ok(self.position)
+        Ok(position)
     }
 
     /// Adds up to `room` records to `records` and moves the position behind them. Returns how many.
@@ -100,10 +107,10 @@ impl Fetcher {
                     let chunk = current.take(partition, room - taken);
                     taken += chunk.count();
                     if current.remaining == 0 {
-                        self.position = current.batch.header().next_offset();
+                        self.position = Some(current.batch.header().next_offset());
                         self.current = None;
                     } else if let Some(next) = current.batch.read_at(current.at) {
-                        self.position = next.0.offset;
+                        self.position = Some(next.0.offset);
                     }
                     records.push(chunk);
                 }
@@ -119,9 +126,11 @@ impl Fetcher {
     /// The next batch with records at or behind the position.
     fn next_batch(&mut self, settings: &Settings) -> Result<Option<Current>> {
         loop {
-            if self.ahead.is_empty() && !self.fetch(settings)? {
+            if self.ahead.is_empty() && !self.fetch(self.position()?, settings)? {
                 return Ok(None);
             }
+            // As it is after the fetch, which may have reset it.
+            let position = self.position()?;
             let Some(batch) = self.ahead.front() else { return Ok(None) };
             let offset = batch.header().base_offset();
             let checked = match self.trusted || !settings.check_crcs {
@@ -134,29 +143,32 @@ impl Fetcher {
                 .map_err(|source| self.in_partition(ReadError::Corrupt { offset, source }))?;
             self.ahead.pop_front();
             let next = decoded.header().next_offset();
-            match Current::from(decoded, self.position) {
+            match Current::from(decoded, position) {
                 Some(current) => return Ok(Some(current)),
                 // Control records, or a batch that compaction has emptied: nothing for applications.
-                None => self.position = self.position.max(next),
+                None => self.position = Some(position.max(next)),
             }
         }
     }
 
-    /// Fetches more batches. `false` if there are none yet.
-    fn fetch(&mut self, settings: &Settings) -> Result<bool> {
-        if let Some(ended) = self.leader.ended() {
-            return Err(ended.into());
-        }
-        let fetched = match self.leader.fetch(self.position, settings.max_partition_fetch_bytes) {
+    /// Fetches batches from `position` on. `false` if there are none yet.
+    fn fetch(&mut self, position: Offset, settings: &Settings) -> Result<bool> {
+        let max_bytes = settings.max_partition_fetch_bytes;
+        let fetched = match self.leader.fetch(position, max_bytes) {
             Err(ReadError::OutOfRange { start, .. }) if settings.reset != AutoOffsetReset::None => {
-                self.position = match settings.reset {
+                let position = match settings.reset {
                     AutoOffsetReset::Latest => self.leader.high_watermark(),
                     _ => start,
                 };
-                self.leader.fetch(self.position, settings.max_partition_fetch_bytes)
+                self.position = Some(position);
+                self.leader.fetch(position, max_bytes)
             }
             other => other,
         };
+        // Looked at afterwards: the files of a topic that was deleted meanwhile may be those of another.
+        if let Some(ended) = self.leader.ended() {
+            return Err(ended.into());
+        }
         let fetched = fetched.map_err(|error| self.in_partition(error))?;
         self.trusted = fetched.trusted;
         self.ahead = fetched.batches.into();

@@ -3,6 +3,9 @@
 mod fetcher;
 mod records;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,7 +184,7 @@ impl Consumer {
                 let message = format!("{partition} belongs to another cluster than the consumer");
                 return Err(Error::new(ErrorKind::InvalidState, message));
             }
-            assigned.insert(partition.topic_partition(), partition.leader()?);
+            assigned.insert(partition.topic_partition().clone(), partition.leader()?);
         }
         let mut before = std::mem::take(&mut self.fetchers);
         for (partition, leader) in assigned {
@@ -241,15 +244,21 @@ impl Consumer {
             let Some((partition, fetcher)) = self.fetchers.iter_mut().nth(at) else { break };
             match fetcher.take(partition, room, &self.settings, &mut records) {
                 Ok(taken) => room -= taken,
-                // What was found before is handed out; the error comes again with the next poll.
-                Err(_) if !records.is_empty() => break,
-                Err(error) => return Err(error),
-            }
-            if room == 0 {
-                self.turn = at;
-                return Ok(records);
+                // What was found before is handed out; the error comes first in the next poll.
+                Err(_) if !records.is_empty() => {
+                    self.turn = at;
+                    break;
+                }
+                // The other partitions have their turn before it comes again.
+                Err(error) => {
+                    self.turn = at + 1;
+                    return Err(error);
+                }
             }
             self.turn = at + 1;
+            if room == 0 {
+                break;
+            }
         }
         Ok(records)
     }
@@ -259,9 +268,13 @@ impl Consumer {
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) if the partition is not assigned. An offset out of range is an
     /// error of the next poll, or reset there as `auto.offset.reset` says.
-    pub fn seek(&mut self, partition: &TopicPartition, to: impl Into<SeekTo>) -> Result<Offset> {
+    pub fn seek(
+        &mut self,
+        partition: impl AsRef<TopicPartition>,
+        to: impl Into<SeekTo>,
+    ) -> Result<Offset> {
         let limits = self.settings.limits;
-        self.fetcher(partition)?.seek(to.into(), &limits)
+        self.fetcher(partition.as_ref())?.seek(to.into(), &limits)
     }
 
     /// [`seek`](Consumer::seek) in every assigned partition.
@@ -273,22 +286,24 @@ impl Consumer {
     /// The offset of the next record that a poll will return, if it is there.
     ///
     /// # Errors
-    /// [`InvalidState`](ErrorKind::InvalidState) if the partition is not assigned.
-    pub fn position(&self, partition: &TopicPartition) -> Result<Offset> {
+    /// [`InvalidState`](ErrorKind::InvalidState) if the partition is not assigned;
+    /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) under [`AutoOffsetReset::None`] before the first seek.
+    pub fn position(&self, partition: impl AsRef<TopicPartition>) -> Result<Offset> {
+        let partition = partition.as_ref();
         let fetcher = self.fetchers.get(partition).ok_or_else(|| not_assigned(partition))?;
-        Ok(fetcher.position())
+        fetcher.position()
     }
 
     /// Returns no records of these partitions until they are resumed.
     ///
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) for the first that is not assigned; those before it are paused.
-    pub fn pause<'a>(
+    pub fn pause(
         &mut self,
-        partitions: impl IntoIterator<Item = &'a TopicPartition>,
+        partitions: impl IntoIterator<Item = impl AsRef<TopicPartition>>,
     ) -> Result<()> {
         partitions.into_iter().try_for_each(|partition| {
-            self.fetcher(partition)?.set_paused(true);
+            self.fetcher(partition.as_ref())?.set_paused(true);
             Ok(())
         })
     }
@@ -297,12 +312,12 @@ impl Consumer {
     ///
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) for the first that is not assigned; those before it are resumed.
-    pub fn resume<'a>(
+    pub fn resume(
         &mut self,
-        partitions: impl IntoIterator<Item = &'a TopicPartition>,
+        partitions: impl IntoIterator<Item = impl AsRef<TopicPartition>>,
     ) -> Result<()> {
         partitions.into_iter().try_for_each(|partition| {
-            self.fetcher(partition)?.set_paused(false);
+            self.fetcher(partition.as_ref())?.set_paused(false);
             Ok(())
         })
     }

@@ -48,7 +48,8 @@ impl Records {
         self.chunks.push(chunk);
     }
 
-    /// Checks and decodes batches, leaving out what lies before `from`.
+    /// Checks and decodes batches, leaving out what lies before `from`. A bad batch ends it, and is an error if it is
+    /// the first.
     pub(in crate::client) fn decode(
         partition: TopicPartition,
         fetched: &Fetched,
@@ -58,16 +59,19 @@ impl Records {
         for batch in &fetched.batches {
             let offset = batch.header().base_offset();
             let checked = if fetched.trusted { Ok(()) } else { batch.verify_crc() };
-            let decoded = checked.and_then(|()| batch.decode(&Limits::default()));
-            let batch = decoded.map_err(|source| ReadError::Corrupt { offset, source })?;
+            let batch = match checked.and_then(|()| batch.decode(&Limits::default())) {
+                Ok(batch) => batch,
+                Err(_) if !records.is_empty() => break,
+                Err(source) => return Err(ReadError::Corrupt { offset, source }.into()),
+            };
             if batch.header().is_control() {
                 continue;
             }
             let (mut at, mut count) = (0, batch.iter().len());
-            while let Some((record, next)) =
-                batch.read_at(at).filter(|(record, _)| record.offset < from)
-            {
-                debug_assert!(record.offset < from);
+            while let Some((record, next)) = batch.read_at(at) {
+                if record.offset >= from {
+                    break;
+                }
                 (at, count) = (next, count.saturating_sub(1));
             }
             if count > 0 {

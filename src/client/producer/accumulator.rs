@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::base::{ErrorKind, FlushPolicy, Timestamp, TopicId, TopicPartition};
+use crate::base::{ErrorKind, FlushPolicy, Timestamp, TopicId};
 use crate::client::Error;
 use crate::client::producer::Settings;
 use crate::client::producer::memory::Memory;
-use crate::client::producer::pending::Pending;
+use crate::client::producer::pending::{Origin, Pending};
 use crate::cluster::{Core, Drive, Sender};
 use crate::env::sync::Mutex;
 use crate::env::{BufferPool, Moment, Runtime};
@@ -42,31 +42,31 @@ const BUSY_PATIENCE: Duration = Duration::from_micros(500);
 /// One producer's batches for one partition.
 pub(super) struct Accumulator {
     me: Weak<Self>,
-    partition: Arc<TopicPartition>,
+    origin: Arc<Origin>,
     replica: Arc<Replica>,
     sender: Arc<Sender>,
     pool: Arc<BufferPool>,
     runtime: Arc<dyn Runtime>,
     settings: Arc<Settings>,
-    memory: Arc<Memory>,
     closing: Mutex<()>,
     open: Mutex<Open>,
-    in_flight: AtomicUsize,
     /// In the hands of the sender, which has not begun yet.
     submitted: AtomicBool,
 }
 
 impl std::fmt::Debug for Accumulator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Accumulator").field("partition", &self.partition).finish_non_exhaustive()
+        let partition = &self.origin.partition;
+        f.debug_struct("Accumulator").field("partition", partition).finish_non_exhaustive()
     }
 }
 
 #[derive(Default)]
 struct Open {
     batch: Option<OpenBatch>,
-    /// The latest batch, open or closed: once it is done, so are all before it.
-    latest: Option<Arc<Pending>>,
+    /// Batches that were not done when the latest was begun, that one included. A later one may be done before an
+    /// earlier one: refusals are answered at once.
+    unfinished: Vec<Arc<Pending>>,
 }
 
 struct OpenBatch {
@@ -108,8 +108,10 @@ pub(super) enum Patience {
 
 /// Why a record was not appended.
 pub(super) enum NoRoom {
-    /// Earlier batches have to be done first.
+    /// Earlier batches of the partition have to be done first.
     Yet,
+    /// Other batches of the producer have to be done first.
+    Memory,
     /// It never will be.
     Ever(Error),
     /// The partition is no more.
@@ -125,27 +127,28 @@ impl Accumulator {
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
-            partition: Arc::new(replica.partition().clone()),
+            origin: Arc::new(Origin {
+                accumulator: Weak::clone(me),
+                replica: Arc::downgrade(&replica),
+                partition: replica.partition().clone(),
+                acks: settings.acks,
+                memory: Arc::clone(memory),
+                in_flight: AtomicUsize::new(0),
+            }),
             replica,
             sender: Arc::clone(core.store().sender()),
             pool: Arc::clone(core.store().pool()),
             runtime: Arc::clone(core.runtime()),
             settings: Arc::clone(settings),
-            memory: Arc::clone(memory),
             closing: Mutex::default(),
             open: Mutex::default(),
-            in_flight: AtomicUsize::new(0),
             submitted: AtomicBool::new(false),
         })
     }
 
-    pub(super) fn replica(&self) -> &Replica {
-        &self.replica
-    }
-
     /// Orders accumulators, for whoever goes through several.
     pub(super) fn key(&self) -> (TopicId, i32) {
-        (self.replica.topic_id(), self.partition.partition.value())
+        (self.replica.topic_id(), self.replica.partition().partition.value())
     }
 
     pub(super) fn batch_size(&self) -> usize {
@@ -159,6 +162,7 @@ impl Accumulator {
         patience: Patience,
     ) -> Result<Appended, NoRoom> {
         let size = size_upper_bound(record);
+        self.check_size(size)?;
         loop {
             let mut open = self.open.lock();
             let room = open.batch.as_mut().map(|batch| batch.has_room(size));
@@ -166,19 +170,20 @@ impl Accumulator {
                 (Some(batch), Some(true)) => self.append_to(batch, record, size, false)?,
                 (Some(_), _) => {
                     drop(open);
-                    let too_many = self.in_flight.load(Ordering::Acquire) >= MAX_IN_FLIGHT;
-                    if !too_many {
-                        self.close();
-                    }
-                    self.write_full(patience);
-                    if too_many {
+                    if self.origin.in_flight.load(Ordering::Acquire) >= MAX_IN_FLIGHT {
+                        if patience == Patience::MayBlock {
+                            self.replica.drive();
+                        }
                         return Err(NoRoom::Yet);
                     }
+                    self.close();
+                    self.write_closed(patience);
                     continue;
                 }
                 (None, _) => {
                     let batch = self.open_batch(size)?;
-                    open.latest = Some(Arc::clone(&batch.pending));
+                    open.unfinished.retain(|pending| pending.result().is_none());
+                    open.unfinished.push(Arc::clone(&batch.pending));
                     self.append_to(open.batch.insert(batch), record, size, true)?
                 }
             };
@@ -191,7 +196,7 @@ impl Accumulator {
     /// The size at which a batch that is begun now will be full.
     fn limit(&self, now: Moment) -> usize {
         let size = self.settings.batch_size;
-        let busy = self.in_flight.load(Ordering::Acquire) > 0 || !self.replica.is_idle(now);
+        let busy = self.origin.in_flight.load(Ordering::Acquire) > 0 || !self.replica.is_idle(now);
         // Who sets `linger.ms` says with `batch.size` how long to wait at most.
         let wanted = if busy && size > 0 && self.settings.linger.is_zero() {
             size.max(MAX_GROWN_BATCH.min(self.settings.max_request_size))
@@ -202,32 +207,31 @@ impl Accumulator {
         wanted.min(self.replica.log().max_batch_bytes())
     }
 
-    fn open_batch(&self, size: usize) -> Result<OpenBatch, NoRoom> {
+    #[inline]
+    fn check_size(&self, size: usize) -> Result<(), NoRoom> {
         let limits = [
             ("max.request.size", self.settings.max_request_size),
-            ("buffer.memory", self.memory.limit()),
+            ("buffer.memory", self.origin.memory.limit()),
         ];
-        for (name, limit) in limits {
-            if size > limit {
+        match limits.iter().find(|(_, limit)| size > *limit) {
+            None => Ok(()),
+            Some((name, limit)) => {
                 let message = format!("a record of up to {size} bytes exceeds {name}={limit}");
-                return Err(NoRoom::Ever(Error::new(ErrorKind::MessageTooLarge, message)));
+                Err(NoRoom::Ever(Error::new(ErrorKind::MessageTooLarge, message)))
             }
         }
+    }
+
+    fn open_batch(&self, size: usize) -> Result<OpenBatch, NoRoom> {
         if let Some(error) = self.replica.ended() {
             return Err(NoRoom::Ended(error.into()));
         }
-        let reserved = size.max(self.settings.batch_size.min(self.memory.limit()));
-        if !self.memory.reserve(reserved) {
-            return Err(NoRoom::Yet);
+        let memory = &self.origin.memory;
+        let reserved = size.max(self.settings.batch_size.min(memory.limit()));
+        if !memory.reserve(reserved) {
+            return Err(NoRoom::Memory);
         }
-        let (acks, memory) = (self.settings.acks, Arc::clone(&self.memory));
-        let pending = Pending::new(
-            Weak::clone(&self.me),
-            Arc::clone(&self.partition),
-            acks,
-            memory,
-            reserved,
-        );
+        let pending = Pending::new(&self.origin, reserved);
         let buffer = self.pool.take().unwrap_or_else(|| BytesMut::with_capacity(size));
         let now = self.runtime.now();
         let patience = if self.settings.linger.is_zero() { NAP } else { self.settings.linger };
@@ -273,7 +277,7 @@ impl Accumulator {
     fn see_to_writing(&self, appended: &Appended, patience: Patience) {
         if appended.full {
             self.close();
-            self.write_full(patience);
+            self.write_closed(patience);
         } else if appended.first {
             // With nothing else going on, the write is done before the sender would be awake. Not if a sync has to
             // follow: the caller may be about to wait, and will then do both.
@@ -282,48 +286,49 @@ impl Accumulator {
             if alone && patience == Patience::MayBlock && self.replica.is_idle(self.runtime.now()) {
                 self.write();
             } else {
-                self.submit(Some(appended.due));
+                self.submit(appended.due);
             }
         }
     }
 
-    /// Writes what was closed because it was full. Whoever filled it does so, if it may: the batch is still in its
-    /// processor's cache, and it is held back while the disk is.
-    fn write_full(&self, patience: Patience) {
+    /// Writes what was closed, because it was full for the most part. Whoever filled it does so, if it may: the batch
+    /// is still in its processor's cache, and it is held back while the disk is.
+    fn write_closed(&self, patience: Patience) {
         match patience {
             Patience::MayBlock => self.replica.drive(),
-            Patience::NoBlocking => self.submit(None),
+            // The replica, since what is open by now may wait for its company.
+            Patience::NoBlocking => self.sender.submit(Arc::clone(&self.replica) as _, None),
         }
     }
 
-    /// Has the sender write: now, or when the batch has waited long enough.
-    fn submit(&self, due: Option<Moment>) {
-        if self.submitted.swap(true, Ordering::AcqRel) && due.is_some() {
-            return;
-        }
-        if let Some(me) = self.me.upgrade() {
-            self.sender.submit(me, due);
+    /// Has the sender close and write the open batch when it has waited long enough.
+    fn submit(&self, due: Moment) {
+        if !self.submitted.swap(true, Ordering::AcqRel)
+            && let Some(me) = self.me.upgrade()
+        {
+            self.sender.submit(me, Some(due));
         }
     }
 
     /// For a caller who waits but does no file I/O: has the sender write the batch at once, if it is still open.
     pub(super) fn hasten(&self, pending: &Arc<Pending>) {
         if !self.settings.linger.is_zero() && self.close_if(pending) {
-            self.submit(None);
+            self.write_closed(Patience::NoBlocking);
         }
     }
 
-    /// Closes the open batch, if there is one, and queues it. Returns the latest batch.
-    pub(super) fn close(&self) -> Option<Arc<Pending>> {
+    /// Closes the open batch, if there is one, and queues it.
+    pub(super) fn close(&self) {
         let _closing = self.closing.lock();
-        let (batch, latest) = {
-            let mut open = self.open.lock();
-            (open.batch.take(), open.latest.clone())
-        };
+        let batch = self.open.lock().batch.take();
         if let Some(batch) = batch {
             self.queue(batch);
         }
-        latest
+    }
+
+    /// The batches that are not done.
+    pub(super) fn unfinished(&self) -> Vec<Arc<Pending>> {
+        self.open.lock().unfinished.clone()
     }
 
     /// Closes the open batch if it is this one.
@@ -344,7 +349,7 @@ impl Accumulator {
 
     /// With `closing` held.
     fn queue(&self, batch: OpenBatch) {
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        self.origin.in_flight.fetch_add(1, Ordering::AcqRel);
         let Settings { acks, compression, level, .. } = *self.settings;
         let options = CloseOptions { compression, level, ..CloseOptions::default() };
         match batch.builder.close(&options) {
@@ -355,9 +360,12 @@ impl Accumulator {
         }
     }
 
-    /// A batch is done.
-    pub(super) fn finished(&self) {
-        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+    /// Ends the waiting of the open batch, if there is one: others need its memory.
+    pub(super) fn expedite(&self, patience: Patience) {
+        if self.open.lock().batch.is_some() {
+            self.close();
+            self.write_closed(patience);
+        }
     }
 
     /// Closes the open batch and writes what is queued.

@@ -6,6 +6,9 @@ mod memory;
 mod partitioner;
 mod pending;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -211,7 +214,8 @@ pub struct TrySendError<'a> {
 impl Producer {
     /// Queues a record and returns a handle to its acknowledgement, which may be waited for, awaited, or dropped.
     ///
-    /// Blocks only while the buffer is full, for at most [`max_block`](ProducerBuilder::max_block).
+    /// Who fills a batch writes it to its file, without syncing it. Waits while the buffer is full or five batches of
+    /// the partition are on their way, for at most [`max_block`](ProducerBuilder::max_block).
     ///
     /// # Errors
     /// By [`kind`](Error::kind): [`UnknownTopicOrPartition`](ErrorKind::UnknownTopicOrPartition),
@@ -226,7 +230,8 @@ impl Producer {
         }
     }
 
-    /// As [`send`](Producer::send), but never blocks: a record that there is no room for comes back.
+    /// As [`send`](Producer::send), but neither waits nor writes: a record that there is no room for comes back. Only
+    /// the first record to a partition opens its files.
     pub fn try_send<'a>(&self, record: Record<'a>) -> Result<Delivery, TrySendError<'a>> {
         match self.append(&record, Patience::NoBlocking) {
             Ok(delivery) => Ok(delivery),
@@ -244,10 +249,10 @@ impl Producer {
     /// The first failure of a record since the last flush, also of records whose delivery was dropped.
     pub fn flush(&self) -> Result<()> {
         let accumulators = self.inner.accumulators();
-        let pending = accumulators.iter().filter_map(|a| a.close()).collect::<Vec<_>>();
         for accumulator in &accumulators {
-            accumulator.replica().drive();
+            accumulator.write();
         }
+        let pending = accumulators.iter().flat_map(|a| a.unfinished()).collect::<Vec<_>>();
         for batch in pending {
             // Its failure is remembered by the memory, with those of batches that were over before.
             let _ = batch.wait(&**self.inner.core.runtime());
@@ -275,16 +280,29 @@ impl Producer {
     #[inline]
     fn append(&self, record: &Record<'_>, patience: Patience) -> Result<Delivery, Refused> {
         // A topic may be deleted and created again between two records; the second look finds the new one.
-        for _ in 0..2 {
+        for is_last in [false, true] {
             let route = self.route(record.destination)?;
-            let accumulator = self.accumulator(&route, record)?;
+            let accumulator = match self.accumulator(&route, record) {
+                Ok(accumulator) => accumulator,
+                Err(_) if !is_last && self.is_outdated(&route, record.destination) => {
+                    self.forget(&route);
+                    continue;
+                }
+                Err(error) => return Err(Refused::Failed(error)),
+            };
             match accumulator.append(&record.fields(), patience) {
                 Ok(appended) => return Ok(deliver(accumulator, &route, record, appended)),
                 Err(NoRoom::Yet) => return Err(Refused::NoRoom),
+                Err(NoRoom::Memory) => {
+                    // What lingers in it would do so without need.
+                    self.inner.accumulators().iter().for_each(|other| other.expedite(patience));
+                    return Err(Refused::NoRoom);
+                }
                 Err(NoRoom::Ever(error)) => return Err(Refused::Failed(error)),
                 Err(NoRoom::Ended(error)) => {
                     self.forget(&route);
-                    if error.kind() != ErrorKind::TopicDeleted
+                    if is_last
+                        || error.kind() != ErrorKind::TopicDeleted
                         || matches!(record.destination, Destination::Topic(_))
                     {
                         return Err(Refused::Failed(error));
@@ -339,6 +357,12 @@ impl Producer {
             });
         }
         Ok(route)
+    }
+
+    /// Whether the name that a record goes to no longer has the owner that it had when the route was found.
+    fn is_outdated(&self, route: &Route, destination: Destination<'_>) -> bool {
+        let Destination::Name(name) = destination else { return false };
+        self.inner.core.topic(name).ok().is_none_or(|topic| topic.id != route.image.id)
     }
 
     fn forget(&self, route: &Route) {

@@ -9,16 +9,26 @@ use crate::client::producer::accumulator::Accumulator;
 use crate::client::producer::memory::Memory;
 use crate::env::sync::{Event, EventListener};
 use crate::env::{Moment, Runtime};
-use crate::replica::{Completion, ProduceError};
+use crate::replica::{Completion, ProduceError, Replica};
 use crate::storage::Appended;
+
+/// What the batches of one accumulator share.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) accumulator: Weak<Accumulator>,
+    /// Who waits helps the replica, also when the accumulator went with its producer.
+    pub(super) replica: Weak<Replica>,
+    pub(super) partition: TopicPartition,
+    pub(super) acks: Acks,
+    pub(super) memory: Arc<Memory>,
+    /// Batches that were closed and are not done.
+    pub(super) in_flight: AtomicUsize,
+}
 
 /// What the deliveries of one batch share.
 #[derive(Debug)]
 pub(super) struct Pending {
-    accumulator: Weak<Accumulator>,
-    partition: Arc<TopicPartition>,
-    acks: Acks,
-    memory: Arc<Memory>,
+    origin: Arc<Origin>,
     reserved: AtomicUsize,
     result: OnceLock<Result<Option<Offset>, Error>>,
     /// For those who only wait: futures, and callers with a time limit.
@@ -28,18 +38,10 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(
-        accumulator: Weak<Accumulator>,
-        partition: Arc<TopicPartition>,
-        acks: Acks,
-        memory: Arc<Memory>,
-        reserved: usize,
-    ) -> Self {
+    /// A batch that has taken `reserved` bytes of the producer's memory.
+    pub(super) fn new(origin: &Arc<Origin>, reserved: usize) -> Self {
         Self {
-            accumulator,
-            partition,
-            acks,
-            memory,
+            origin: Arc::clone(origin),
             reserved: AtomicUsize::new(reserved),
             result: OnceLock::new(),
             done: Event::new(),
@@ -48,12 +50,12 @@ impl Pending {
     }
 
     pub(super) fn partition(&self) -> &TopicPartition {
-        &self.partition
+        &self.origin.partition
     }
 
     /// Takes more of the producer's memory for the batch, if there is.
     pub(super) fn reserve(&self, bytes: usize) -> bool {
-        let reserved = self.memory.reserve(bytes);
+        let reserved = self.origin.memory.reserve(bytes);
         if reserved {
             self.reserved.fetch_add(bytes, Ordering::AcqRel);
         }
@@ -76,9 +78,11 @@ impl Pending {
             if let Some(result) = self.result.get() {
                 return result;
             }
-            if let Some(accumulator) = self.accumulator.upgrade() {
+            if let Some(accumulator) = self.origin.accumulator.upgrade() {
                 accumulator.close_if(self);
-                accumulator.replica().help();
+            }
+            if let Some(replica) = self.origin.replica.upgrade() {
+                replica.help();
             }
             if self.result.get().is_none() {
                 runtime.park(listener, None);
@@ -92,7 +96,7 @@ impl Pending {
         runtime: &dyn Runtime,
         deadline: Option<Moment>,
     ) -> bool {
-        if let Some(accumulator) = self.accumulator.upgrade() {
+        if let Some(accumulator) = self.origin.accumulator.upgrade() {
             accumulator.hasten(self);
         }
         loop {
@@ -106,25 +110,29 @@ impl Pending {
         }
     }
 
-    /// Ends the batch. The first ending counts.
+    /// Ends a batch that was closed. The first ending counts.
     pub(super) fn finish(&self, result: Result<Option<Offset>, Error>) {
         if let Err(error) = &result {
-            self.memory.failed(error);
+            // Before anybody can see the result: who flushes asks for it then.
+            self.origin.memory.failed(error);
         }
         if self.result.set(result).is_ok() {
-            if let Some(accumulator) = self.accumulator.upgrade() {
-                accumulator.finished();
-            }
-            self.memory.release(self.reserved.swap(0, Ordering::AcqRel));
-            self.done.notify(usize::MAX);
+            self.origin.in_flight.fetch_sub(1, Ordering::AcqRel);
+            self.release();
+            // The wakers of futures last: they are not ours.
             self.helpers.notify(usize::MAX);
+            self.done.notify(usize::MAX);
         }
+    }
+
+    fn release(&self) {
+        self.origin.memory.release(self.reserved.swap(0, Ordering::AcqRel));
     }
 }
 
 impl Completion for Pending {
     fn complete(&self, result: Result<Appended, ProduceError>) {
-        let with_offset = self.acks != Acks::None;
+        let with_offset = self.origin.acks != Acks::None;
         self.finish(
             result.map(|appended| with_offset.then_some(appended.base)).map_err(Error::from),
         );
@@ -135,11 +143,11 @@ impl Completion for Pending {
     }
 }
 
-/// A batch that is dropped before it was decided, by a panic in the middle of things: nobody shall wait for ever.
+/// A batch that is dropped before it was decided, by a panic in the middle of things, gives its memory back.
 impl Drop for Pending {
     fn drop(&mut self) {
         if self.result.get().is_none() {
-            self.memory.release(self.reserved.swap(0, Ordering::AcqRel));
+            self.release();
         }
     }
 }

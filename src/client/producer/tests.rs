@@ -1,0 +1,160 @@
+//! Producers on a disk that takes its time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::base::{Acks, ErrorKind, FlushPolicy, Offset};
+use crate::client::{Cluster, NewTopic, Record, Topic};
+use crate::env::{Call, HookFs, pause};
+
+const LONG: Duration = Duration::from_secs(20);
+const NEVER: Duration = Duration::from_secs(3600);
+
+fn cluster(fs: &HookFs, policy: FlushPolicy) -> Cluster {
+    let builder = Cluster::builder().flush_policy(policy);
+    builder.open_on(Arc::new(fs.clone()), PathBuf::from("/store")).unwrap()
+}
+
+fn email(cluster: &Cluster, partitions: u32) -> Topic {
+    cluster.create_topic(NewTopic::new("email").partitions(partitions)).unwrap()
+}
+
+/// A sync under way ends by asking somebody who waits to do the next one: he must be able to.
+#[test]
+fn a_delivery_is_waited_for_after_its_producer_is_gone() {
+    let fs = HookFs::new();
+    let cluster = cluster(&fs, FlushPolicy::OnAck);
+    let email = email(&cluster, 1);
+    let first = cluster.producer().build().unwrap();
+    first.send(Record::to(&email)).unwrap().wait().unwrap();
+    let (arrivals, go) = fs.hold(Call::Sync, "email-0/0");
+    let (done, is_done) = crossbeam_channel::unbounded();
+    thread::scope(|scope| {
+        let delivery = first.send(Record::to(&email)).unwrap();
+        let told = done.clone();
+        scope.spawn(move || told.send(delivery.wait()).unwrap());
+        arrivals.recv_timeout(LONG).unwrap();
+        let second = cluster.producer().build().unwrap();
+        let delivery = second.send(Record::to(&email)).unwrap();
+        drop(second);
+        scope.spawn(move || done.send(delivery.wait()).unwrap());
+        // Time for the syncer to find somebody at it, and for the second to wait.
+        pause(Duration::from_millis(30));
+        drop(go);
+        for _ in 0..2 {
+            is_done.recv_timeout(LONG).expect("nobody syncs").unwrap();
+        }
+    });
+}
+
+/// The next batch may linger; the full one has waited long enough.
+#[test]
+fn a_full_batch_is_written_at_once_though_the_next_one_lingers() {
+    let fs = HookFs::new();
+    let cluster = cluster(&fs, FlushPolicy::Os);
+    let email = email(&cluster, 1);
+    let producer = cluster.producer().linger(NEVER).batch_size(1_000).build().unwrap();
+    let mut deliveries = Vec::new();
+    // More batches than may be in flight.
+    for _ in 0..100 {
+        let started = std::iter::repeat_with(|| {
+            let sent = producer.try_send(Record::to(&email).value(&[0; 400]));
+            sent.map_err(|e| assert_eq!(e.error.kind(), ErrorKind::BufferFull))
+        });
+        let attempts = started.inspect(|sent| {
+            if sent.is_err() {
+                thread::yield_now()
+            }
+        });
+        deliveries.push(attempts.take(10_000_000).find_map(Result::ok).unwrap());
+    }
+    deliveries.first().unwrap().wait_timeout(LONG).unwrap();
+    producer.flush().unwrap();
+}
+
+/// Kafka sends what lingers when the buffer is full. So do we: nobody else will make room.
+#[test]
+fn batches_that_linger_make_room_for_others() {
+    let fs = HookFs::new();
+    let cluster = cluster(&fs, FlushPolicy::Os);
+    let email = email(&cluster, 3);
+    let producer = cluster.producer().linger(NEVER).batch_size(10_000).buffer_memory(20_000);
+    let producer = producer.max_block(LONG).build().unwrap();
+    for round in 0..3 {
+        for partition in 0..3 {
+            let record = Record::to(&email).partition(partition).value("x");
+            producer.send(record).unwrap_or_else(|e| panic!("round {round}: {e}"));
+        }
+    }
+    producer.flush().unwrap();
+}
+
+#[test]
+fn a_name_leads_to_its_present_topic_in_every_partition() {
+    let fs = HookFs::new();
+    let cluster = cluster(&fs, FlushPolicy::Os);
+    email(&cluster, 2);
+    let producer = cluster.producer().build().unwrap();
+    let send = |partition| {
+        let delivery = producer.send(Record::to("email").partition(partition));
+        delivery.unwrap().wait().unwrap().offset
+    };
+    send(0);
+    cluster.delete_topic("email").unwrap();
+    email(&cluster, 5);
+    for partition in [1, 4, 0] {
+        assert_eq!(send(partition), Some(Offset::ZERO), "partition {partition}");
+    }
+    cluster.delete_topic("email").unwrap();
+    let error = producer.send(Record::to("email")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownTopicOrPartition);
+}
+
+/// Everything sent before the close is in the log or has failed, and everybody is told.
+#[test]
+fn closing_under_load_loses_nothing_that_was_acknowledged_and_answers_everybody() {
+    for (round, policy) in
+        [FlushPolicy::OnAck, FlushPolicy::Os].into_iter().cycle().take(60).enumerate()
+    {
+        let fs = HookFs::new();
+        let cluster = cluster(&fs, policy);
+        let email = email(&cluster, 2);
+        let linger = Duration::from_millis(if round % 3 == 0 { 3_600_000 } else { 0 });
+        let acknowledged = thread::scope(|scope| {
+            let senders = (0..3).map(|thread| {
+                let acks = if thread == 0 { Acks::Leader } else { Acks::All };
+                let producer = cluster.producer().acks(acks).linger(linger).build().unwrap();
+                let email = email.clone();
+                scope.spawn(move || {
+                    let mut deliveries = Vec::new();
+                    loop {
+                        match producer.send(Record::to(&email).value("v")) {
+                            Ok(delivery) => deliveries.push(delivery),
+                            Err(error) => {
+                                assert_eq!(error.kind(), ErrorKind::Closed);
+                                break;
+                            }
+                        }
+                    }
+                    let answers = deliveries.iter().map(|delivery| delivery.wait_timeout(LONG));
+                    let failed = |kind| assert_eq!(kind, ErrorKind::Closed);
+                    answers.filter_map(|a| a.map_err(|e| failed(e.kind())).ok()).count()
+                })
+            });
+            let senders = senders.collect::<Vec<_>>();
+            pause(Duration::from_millis(2));
+            cluster.close().unwrap();
+            senders.into_iter().map(|sender| sender.join().unwrap()).sum::<usize>()
+        });
+        let cluster = self::cluster(&fs, policy);
+        let email = cluster.topic("email").unwrap();
+        let ends = email.partitions().into_iter().map(|p| p.watermarks().unwrap().high.value());
+        let written = usize::try_from(ends.sum::<i64>()).unwrap();
+        assert_eq!(
+            written, acknowledged,
+            "round {round}: what failed is not there, what did not is"
+        );
+    }
+}

@@ -1,0 +1,160 @@
+//! What is known to be durable, and the files of a store that say so.
+//!
+//! # Invariants
+//! - A recovery point on disk never is ahead of what was synced (rule R5).
+//! - What was removed does not come back, and its log is not touched any more: a topic of the same name may have its
+//!   directory by then.
+//!
+//! # Locks
+//! `saving`, then `points`, then those of a log. `saving` is held across file calls; no reader and no producer takes it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::base::{Offset, TopicPartition};
+use crate::env::FileSystem;
+use crate::env::sync::Mutex;
+use crate::replica::Replica;
+use crate::storage::{OffsetCheckpoint, StorageError, read_offsets, write_offsets};
+
+const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+const LOG_STARTS: &str = "log-start-offset-checkpoint";
+
+/// The recovery points of a store's logs.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    fs: Arc<dyn FileSystem>,
+    root: Arc<Path>,
+    saving: Mutex<Saving>,
+    points: Mutex<Points>,
+}
+
+/// What only the one who saves may touch.
+#[derive(Debug, Default)]
+struct Saving {
+    /// The directory is somebody else's by now.
+    ended: bool,
+    /// The file has entries that were removed.
+    stale: bool,
+}
+
+#[derive(Debug)]
+struct Points {
+    replicas: Vec<Arc<Replica>>,
+    /// What the file says: also of logs that were not opened.
+    offsets: OffsetCheckpoint,
+}
+
+impl Checkpoints {
+    /// Reads what the last owner of the store left.
+    pub(super) fn load(fs: Arc<dyn FileSystem>, root: Arc<Path>) -> Result<Self, StorageError> {
+        let offsets = load_recovery_points(&*fs, &root)?;
+        let points = Mutex::new(Points { replicas: Vec::new(), offsets });
+        Ok(Self { fs, root, saving: Mutex::default(), points })
+    }
+
+    pub(super) fn recovery_point(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.points.lock().offsets.get(partition).copied()
+    }
+
+    pub(super) fn add(&self, replica: &Arc<Replica>) {
+        self.points.lock().replicas.push(Arc::clone(replica));
+    }
+
+    /// Forgets partitions, durably.
+    ///
+    /// After an error the file still has their recovery points: their directories must not go before they do.
+    pub(super) fn remove(&self, partitions: &[TopicPartition]) -> Result<(), StorageError> {
+        let mut saving = self.saving.lock();
+        let removed = partitions.iter().collect::<BTreeSet<_>>();
+        {
+            let mut points = self.points.lock();
+            points.replicas.retain(|replica| !removed.contains(replica.partition()));
+            let before = points.offsets.len();
+            points.offsets.retain(|partition, _| !removed.contains(partition));
+            saving.stale |= points.offsets.len() < before;
+        }
+        if saving.stale { self.write(&mut saving) } else { Ok(()) }
+    }
+
+    /// Brings the recovery points on disk up to date. A failure is logged: older points are true as well.
+    pub(super) fn save(&self) {
+        let mut saving = self.saving.lock();
+        if saving.ended {
+            return;
+        }
+        if let Err(error) = self.save_recovery_points(&mut saving) {
+            log::warn!("the recovery points were not saved: {error}");
+        }
+    }
+
+    /// A log that fails keeps its older point, and is no reason for the others to do so.
+    fn save_recovery_points(&self, saving: &mut Saving) -> Result<(), StorageError> {
+        let replicas = self.points.lock().replicas.clone();
+        let mut first_error = None;
+        for replica in replicas {
+            let before = self.recovery_point(replica.partition());
+            if before == Some(replica.log().flushed()) || replica.log().is_offline() {
+                continue;
+            }
+            match replica.log().checkpoint() {
+                Ok(flushed) => {
+                    let partition = replica.partition().clone();
+                    self.points.lock().offsets.insert(partition, flushed);
+                }
+                Err(error) => _ = first_error.get_or_insert(error),
+            }
+        }
+        self.write(saving)?;
+        first_error.map_or(Ok(()), Err)
+    }
+
+    fn write(&self, saving: &mut Saving) -> Result<(), StorageError> {
+        let offsets = self.points.lock().offsets.clone();
+        write_offsets(&*self.fs, &self.root, RECOVERY_POINTS, &offsets)?;
+        saving.stale = false;
+        Ok(())
+    }
+
+    /// All checkpoint files, when every log has been closed.
+    pub(super) fn save_all(&self) -> Result<(), StorageError> {
+        self.save_recovery_points(&mut self.saving.lock())?;
+        let (replicas, known) = {
+            let points = self.points.lock();
+            (points.replicas.clone(), points.offsets.clone())
+        };
+        let mut high_watermarks = read_offsets(&*self.fs, &self.root.join(HIGH_WATERMARKS))
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        for replica in &replicas {
+            high_watermarks.insert(replica.partition().clone(), replica.high_watermark());
+        }
+        high_watermarks.retain(|partition, _| known.contains_key(partition));
+        write_offsets(&*self.fs, &self.root, HIGH_WATERMARKS, &high_watermarks)?;
+        // Only starts that differ from the first segment's base are listed, and nothing raises a start yet.
+        write_offsets(&*self.fs, &self.root, LOG_STARTS, &OffsetCheckpoint::new())
+    }
+
+    /// Saves nothing any more: the directory is about to be given free.
+    pub(super) fn end(&self) {
+        self.saving.lock().ended = true;
+    }
+}
+
+/// A damaged file counts as empty: then everything is scanned.
+fn load_recovery_points(
+    fs: &dyn FileSystem,
+    root: &Path,
+) -> Result<OffsetCheckpoint, StorageError> {
+    match read_offsets(fs, &root.join(RECOVERY_POINTS)) {
+        Ok(points) => Ok(points.unwrap_or_default()),
+        Err(error @ StorageError::Damaged { .. }) => {
+            log::warn!("{error}: every log is scanned from its beginning");
+            Ok(OffsetCheckpoint::new())
+        }
+        Err(error) => Err(error),
+    }
+}

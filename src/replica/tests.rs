@@ -1,0 +1,426 @@
+//! Group commit, roles, endings: what becomes of batches when several threads and a failing disk are at them.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::base::{Acks, FlushPolicy, LeaderEpoch, Offset, TopicId, TopicPartition};
+use crate::env::sync::{Event, Mutex};
+use crate::env::{BufferPool, Call, FileSystem, HookFs, Moment, Runtime, Threads};
+use crate::record::{BatchBuilder, CloseOptions, RecordFields};
+use crate::replica::{Append, Completion, OpenReplica, ProduceError, Replica, SyncScheduler};
+use crate::storage::{
+    AppendError, Appended, Log, LogConfig, OpenLog, Shutdown, StorageError, TailCache,
+};
+
+type Answer = Result<Appended, ProduceError>;
+
+/// Long enough for anything that is going to happen, short enough to wait for what must not.
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(50);
+
+/// Notes what it is asked for, and does nothing.
+#[derive(Debug, Default)]
+struct Scheduled(Mutex<Vec<Arc<Replica>>>);
+
+impl SyncScheduler for Scheduled {
+    fn schedule(&self, replica: Arc<Replica>) {
+        self.0.lock().push(replica);
+    }
+
+    fn flushed(&self) {}
+}
+
+impl Scheduled {
+    /// Does what was asked for. Returns how much that was.
+    fn run(&self) -> usize {
+        let scheduled = std::mem::take(&mut *self.0.lock());
+        for replica in &scheduled {
+            if replica.take_schedule().is_some() {
+                replica.sync();
+            }
+        }
+        scheduled.len()
+    }
+}
+
+/// Somebody who wants to know.
+#[derive(Default)]
+struct Asker {
+    answers: Mutex<Vec<Answer>>,
+    answered: OnceLock<()>,
+    event: Event,
+}
+
+impl Completion for Asker {
+    fn complete(&self, result: Answer) {
+        self.answers.lock().push(result);
+        let _first = self.answered.set(());
+        self.event.notify(usize::MAX);
+    }
+
+    fn hand_over(&self) -> bool {
+        self.event.notify(1) > 0
+    }
+}
+
+impl Asker {
+    /// Waits as a producer's delivery does.
+    fn wait(&self, replica: &Replica) -> Answer {
+        let runtime = Threads::new();
+        while self.answered.get().is_none() {
+            let listener = self.event.listen();
+            replica.help();
+            if self.answered.get().is_none() {
+                assert!(runtime.park(listener, runtime.now().after(LONG)), "nobody answers");
+            }
+        }
+        self.answer().unwrap()
+    }
+
+    /// The one answer, if there is one.
+    fn answer(&self) -> Option<Answer> {
+        let answers = self.answers.lock();
+        assert!(answers.len() <= 1, "answered twice: {answers:?}");
+        answers.first().cloned()
+    }
+}
+
+struct Place {
+    fs: HookFs,
+    scheduled: Arc<Scheduled>,
+    replica: Arc<Replica>,
+}
+
+impl Place {
+    fn new(policy: FlushPolicy) -> Self {
+        let fs = HookFs::new();
+        fs.create_dir(Path::new("/store")).unwrap();
+        let pool = Arc::new(BufferPool::new(1 << 20));
+        let topic_id = TopicId::from_bytes([1; 16]);
+        let (log, _) = Log::open(OpenLog {
+            fs: Arc::new(fs.clone()),
+            root: Path::new("/store").into(),
+            partition: TopicPartition::parse_directory_name("email-0").unwrap(),
+            topic_id,
+            config: LogConfig::default(),
+            cache: Arc::new(TailCache::new(1 << 20, pool)),
+            shutdown: Shutdown::Clean,
+        })
+        .unwrap();
+        let scheduled = Arc::new(Scheduled::default());
+        let replica = Replica::new(OpenReplica {
+            log,
+            topic_id,
+            epoch: LeaderEpoch::ZERO,
+            policy,
+            runtime: Arc::new(Threads::new()),
+            syncer: Arc::clone(&scheduled) as _,
+        });
+        Self { fs, scheduled, replica }
+    }
+
+    /// A place whose log has one record, synced, so that nothing has to be created any more.
+    fn with_a_record(policy: FlushPolicy) -> Self {
+        let place = Self::new(policy);
+        let first = place.enqueue(Acks::All);
+        place.replica.drive();
+        place.replica.flush().unwrap();
+        first.answer().unwrap().unwrap();
+        place.scheduled.run();
+        place
+    }
+
+    /// Queues a batch of one record.
+    fn enqueue(&self, acks: Acks) -> Arc<Asker> {
+        let mut builder = BatchBuilder::new(BytesMut::new());
+        builder.append(&RecordFields { value: Some(b"v"), ..Default::default() }).unwrap();
+        let batch = builder.close(&CloseOptions::default()).unwrap();
+        let asker = Arc::new(Asker::default());
+        let completion = Arc::clone(&asker) as _;
+        self.replica.enqueue(Append { batch, acks, completion });
+        asker
+    }
+
+    fn fail(&self, call: Call) {
+        self.fs.hook(move |c, _| if c == call { Err(io::ErrorKind::Other.into()) } else { Ok(()) });
+    }
+
+    fn count_log_syncs(&self) -> Arc<AtomicUsize> {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&count);
+        self.fs.hook(move |call, path| {
+            let counts = call == Call::Sync && path.extension().is_some_and(|e| e == "log");
+            counter.fetch_add(usize::from(counts), Ordering::Relaxed);
+            Ok(())
+        });
+        count
+    }
+}
+
+fn is_unknown(answer: &Answer) -> bool {
+    matches!(answer, Err(ProduceError::Sync(_) | ProduceError::Append(AppendError::Unknown(_))))
+}
+
+#[test]
+fn batches_written_during_a_sync_share_the_next_one() {
+    let place = Place::with_a_record(FlushPolicy::OnAck);
+    let first = place.enqueue(Acks::All);
+    let (arrivals, go) = place.fs.hold(Call::Sync, ".log");
+    thread::scope(|scope| {
+        scope.spawn(|| first.wait(&place.replica).unwrap());
+        arrivals.recv_timeout(LONG).unwrap();
+        let rest = (0..8).map(|_| place.enqueue(Acks::Leader)).collect::<Vec<_>>();
+        place.replica.drive();
+        for asker in rest.clone() {
+            let replica = &place.replica;
+            scope.spawn(move || asker.wait(replica).unwrap());
+        }
+        assert_eq!(arrivals.recv_timeout(SHORT).ok(), None, "one sync at a time");
+        drop(go);
+        // After so slow a sync callers leave the next one to the syncer.
+        while rest.iter().any(|asker| asker.answer().is_none()) {
+            place.scheduled.run();
+            thread::yield_now();
+        }
+    });
+    assert_eq!(arrivals.try_iter().count(), 1);
+    assert_eq!(place.replica.high_watermark(), Offset::from(10));
+}
+
+#[test]
+fn every_batch_of_many_threads_is_acknowledged_once_and_durable() {
+    let place = Place::with_a_record(FlushPolicy::OnAck);
+    let syncs = place.count_log_syncs();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let appended = place.enqueue(Acks::All).wait(&place.replica).unwrap();
+                    assert!(appended.next <= place.replica.high_watermark());
+                    assert!(place.replica.high_watermark() <= place.replica.log().flushed());
+                }
+            });
+        }
+    });
+    assert_eq!(place.replica.log().end(), Offset::from(801));
+    assert!(syncs.load(Ordering::Relaxed) <= 800);
+}
+
+#[test]
+fn bytes_that_nobody_waits_for_are_scheduled() {
+    let place = Place::with_a_record(FlushPolicy::OnAck);
+    let none = place.enqueue(Acks::None);
+    let all = place.enqueue(Acks::All);
+    place.replica.drive();
+    none.answer().unwrap().unwrap();
+    assert!(all.answer().is_none());
+    assert_eq!(place.replica.high_watermark(), Offset::from(1));
+    assert_eq!(place.scheduled.run(), 1);
+    all.answer().unwrap().unwrap();
+    assert_eq!(place.replica.high_watermark(), Offset::from(3));
+}
+
+/// The sync that is under way does not cover them, and the syncer found it at work.
+#[test]
+fn bytes_written_during_a_sync_are_scheduled_again() {
+    let place = Place::with_a_record(FlushPolicy::OnAck);
+    let first = place.enqueue(Acks::All);
+    place.replica.drive();
+    let (arrivals, go) = place.fs.hold(Call::Sync, ".log");
+    thread::scope(|scope| {
+        scope.spawn(|| place.replica.sync());
+        arrivals.recv_timeout(LONG).unwrap();
+        let second = place.enqueue(Acks::All);
+        place.replica.drive();
+        place.scheduled.run();
+        assert!(second.answer().is_none());
+        drop(go);
+        while place.scheduled.run() == 0 {
+            thread::yield_now();
+        }
+        first.answer().unwrap().unwrap();
+        second.answer().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_failed_sync_fails_all_who_wait_and_everything_after() {
+    let place = Place::with_a_record(FlushPolicy::OnAck);
+    let askers = (0..3).map(|_| place.enqueue(Acks::All)).collect::<Vec<_>>();
+    place.fail(Call::Sync);
+    place.replica.drive();
+    place.scheduled.run();
+    place.fs.unhook();
+    for asker in askers {
+        assert!(is_unknown(&asker.answer().unwrap()));
+    }
+    let later = place.enqueue(Acks::All).wait(&place.replica);
+    assert!(
+        matches!(
+            later,
+            Err(ProduceError::Append(AppendError::NotWritten(StorageError::Offline { .. })))
+        ),
+        "{later:?}"
+    );
+    place.replica.flush().unwrap_err();
+    place.replica.close().unwrap_err();
+    assert_eq!(place.replica.high_watermark(), Offset::from(1));
+}
+
+/// It was written, and noted as waiting when those before it had been failed.
+#[test]
+fn closing_answers_what_a_failed_sync_left() {
+    let place = Place::with_a_record(FlushPolicy::OnAck);
+    let late = place.enqueue(Acks::All);
+    place.replica.drive();
+    place.replica.log().take_offline();
+    place.replica.close().unwrap_err();
+    assert!(is_unknown(&late.answer().unwrap()));
+}
+
+#[test]
+fn a_full_disk_is_a_definite_failure_and_the_next_write_succeeds() {
+    let place = Place::with_a_record(FlushPolicy::OnAck);
+    let refused = place.enqueue(Acks::All);
+    place.fs.hook(|call, _| match call {
+        Call::Write => Err(io::ErrorKind::StorageFull.into()),
+        _ => Ok(()),
+    });
+    place.replica.drive();
+    place.fs.unhook();
+    let refused = refused.answer().unwrap();
+    assert!(matches!(refused, Err(ProduceError::Append(AppendError::NotWritten(_)))));
+    let appended = place.enqueue(Acks::All).wait(&place.replica).unwrap();
+    assert_eq!(appended.base, Offset::from(1));
+}
+
+#[test]
+fn an_interval_is_due_by_time_or_by_count() {
+    let hour = Duration::from_secs(3600);
+    let place = Place::with_a_record(FlushPolicy::Interval { time: hour, messages: Some(3) });
+    let is_due = |due: Option<Moment>| due.unwrap() <= Moment::since_start(Duration::from_secs(60));
+    for count in 1..=3 {
+        let asker = place.enqueue(Acks::All);
+        place.replica.drive();
+        asker.answer().unwrap().unwrap();
+        assert_eq!(is_due(place.replica.take_schedule()), count == 3, "{count}");
+    }
+    place.replica.sync();
+    assert_eq!(place.replica.log().flushed(), Offset::from(4));
+    place.enqueue(Acks::All);
+    place.replica.drive();
+    assert!(!is_due(place.replica.take_schedule()), "counted from the last sync");
+}
+
+#[test]
+fn closing_waits_for_a_write_under_way_and_refuses_what_comes_later() {
+    let place = Place::with_a_record(FlushPolicy::OnAck);
+    let during = place.enqueue(Acks::All);
+    let (arrivals, go) = place.fs.hold(Call::Write, ".log");
+    let (closed, is_closed) = crossbeam_channel::bounded(1);
+    thread::scope(|scope| {
+        scope.spawn(|| place.replica.drive());
+        arrivals.recv_timeout(LONG).unwrap();
+        let queued = place.enqueue(Acks::All);
+        scope.spawn(|| closed.send(place.replica.close()).unwrap());
+        assert!(is_closed.recv_timeout(SHORT).is_err(), "a batch is still being written");
+        let late = place.enqueue(Acks::All);
+        assert!(matches!(late.answer(), Some(Err(ProduceError::Closed))));
+        drop(go);
+        is_closed.recv_timeout(LONG).unwrap().unwrap();
+        assert_eq!(place.replica.log().flushed(), Offset::from(3));
+        queued.wait(&place.replica).unwrap();
+        during.wait(&place.replica).unwrap();
+    });
+}
+
+#[test]
+fn deletion_waits_for_a_sync_under_way_and_fails_what_is_not_acknowledged() {
+    let place = Place::with_a_record(FlushPolicy::OnAck);
+    let written = place.enqueue(Acks::All);
+    place.replica.drive();
+    let (arrivals, go) = place.fs.hold(Call::Sync, ".log");
+    let (deleted, is_deleted) = crossbeam_channel::bounded(1);
+    thread::scope(|scope| {
+        scope.spawn(|| place.replica.sync());
+        arrivals.recv_timeout(LONG).unwrap();
+        let queued = place.enqueue(Acks::All);
+        scope.spawn(|| {
+            place.replica.delete();
+            deleted.send(()).unwrap();
+        });
+        assert!(is_deleted.recv_timeout(SHORT).is_err(), "a file is still being synced");
+        drop(go);
+        is_deleted.recv_timeout(LONG).unwrap();
+        let queued = queued.answer().unwrap();
+        assert!(matches!(queued, Err(ProduceError::Deleted)), "{queued:?}");
+        let late = place.enqueue(Acks::All).answer();
+        assert!(matches!(late, Some(Err(ProduceError::Deleted))));
+    });
+    assert!(written.answer().is_some());
+}
+
+/// A bug of ours must not make others wait for ever, nor let them write behind what it left.
+#[test]
+fn a_panic_answers_all_it_concerns_and_leaves_no_role_taken() {
+    for call in [Call::Write, Call::Sync] {
+        let place = Place::with_a_record(FlushPolicy::OnAck);
+        let askers = [place.enqueue(Acks::All), place.enqueue(Acks::All)];
+        place.fs.hook(move |c, _| {
+            assert!(c != call, "a panic, as the test wants it");
+            Ok(())
+        });
+        let panicked = thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    place.replica.drive();
+                    place.replica.sync();
+                })
+                .join()
+        });
+        assert!(panicked.is_err());
+        place.fs.unhook();
+        for asker in askers {
+            assert!(is_unknown(&asker.answer().unwrap()), "{call:?}");
+        }
+        place.enqueue(Acks::All).wait(&place.replica).unwrap_err();
+        place.replica.close().unwrap_err();
+    }
+}
+
+/// An answer may wake a future that drops the last handle of the cluster.
+#[test]
+fn an_answer_may_close_the_replica() {
+    struct Closes(Arc<Replica>, OnceLock<()>);
+    impl Completion for Closes {
+        fn complete(&self, _: Answer) {
+            self.0.close().unwrap();
+            self.1.set(()).unwrap();
+        }
+
+        fn hand_over(&self) -> bool {
+            false
+        }
+    }
+    for (policy, acks) in [
+        (FlushPolicy::Os, Acks::All),
+        (FlushPolicy::OnAck, Acks::None),
+        (FlushPolicy::OnAck, Acks::All),
+    ] {
+        let place = Place::with_a_record(policy);
+        let closes = Arc::new(Closes(Arc::clone(&place.replica), OnceLock::new()));
+        let mut builder = BatchBuilder::new(BytesMut::new());
+        builder.append(&RecordFields::default()).unwrap();
+        let batch = builder.close(&CloseOptions::default()).unwrap();
+        place.replica.enqueue(Append { batch, acks, completion: Arc::clone(&closes) as _ });
+        place.replica.drive();
+        place.scheduled.run();
+        assert!(closes.1.get().is_some());
+    }
+}
