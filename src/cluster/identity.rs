@@ -51,6 +51,12 @@ impl Identity {
                 });
             }
             if let Some(identity) = Self::parse(text) {
+                // A crash between the two files of a new store.
+                let second = root.join(KAFKA_FILE);
+                let twin = read_file(fs, &second).map_err(StorageError::io("read", &second))?;
+                if twin.is_none() {
+                    identity.save(fs, root)?;
+                }
                 return Ok(Some(identity));
             }
         }
@@ -144,6 +150,15 @@ mod tests {
         assert_eq!(Identity::load(&fs, root).unwrap(), Some(identity), "it was mended");
         overwrite(&fs, &root.join(STORE_FILE), "");
         assert!(Identity::load(&fs, root).is_err());
+    }
+
+    #[test]
+    fn a_missing_twin_is_written_again() {
+        let (fs, root, identity) = store();
+        identity.save(&fs, root).unwrap();
+        fs.remove_file(&root.join(KAFKA_FILE)).unwrap();
+        assert_eq!(Identity::load(&fs, root).unwrap(), Some(identity));
+        assert!(read_file(&fs, &root.join(KAFKA_FILE)).unwrap().is_some());
     }
 
     #[test]

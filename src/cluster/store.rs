@@ -190,6 +190,13 @@ impl Store {
             cache: Arc::clone(&self.cache),
             shutdown,
         })?;
+        // Recovery looks for itself; after a clean shutdown the checkpoint is all that tells of a lost file.
+        if let Some(closed_at) = recovery_point.filter(|point| self.was_clean && log.end() < *point)
+        {
+            let dir = self.root.join(log.partition().directory_name());
+            let reason = format!("it ends at {}, but was closed at {closed_at}", log.end());
+            return Err(StorageError::damaged(&dir, reason));
+        }
         let replica = Replica::new(OpenReplica {
             log,
             topic_id: topic.id,

@@ -108,3 +108,70 @@ fn temporary_directories() -> usize {
     let entries = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
     entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("brooklet-")).count()
 }
+
+/// A partition that was written to is never taken for a new one.
+#[test]
+fn a_lost_partition_is_damage_and_the_others_go_on() {
+    for clean in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = Cluster::open(dir.path()).unwrap();
+        let email = topic(&cluster, 2);
+        for partition in [0, 1] {
+            let record = Record::to(&email).partition(partition).value("x");
+            producer(&cluster).send(record).unwrap().wait().unwrap();
+        }
+        drop(email);
+        cluster.close().unwrap();
+        std::fs::remove_dir_all(dir.path().join("email-0")).unwrap();
+        if !clean {
+            std::fs::remove_file(dir.path().join(".kafka_cleanshutdown")).unwrap();
+        }
+        let cluster = Cluster::open(dir.path()).unwrap();
+        let email = cluster.topic("email").unwrap();
+        let error = email.partition(0).unwrap().watermarks().unwrap_err();
+        assert_eq!(error.kind(), brooklet::ErrorKind::Storage, "{error}");
+        assert!(error.to_string().contains("email-0"), "{error}");
+        assert_eq!(email.partition(1).unwrap().watermarks().unwrap().high, Offset::from(1));
+    }
+}
+
+/// Copies a store as a killed process would leave it, while its owner goes on.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => std::fs::copy(entry.path(), target).map(drop).unwrap(),
+        }
+    }
+}
+
+/// A recovery point of a deleted topic must not be taken for one of the topic that has its name now.
+#[test]
+fn a_topic_created_again_survives_a_crash_right_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    let cluster = Cluster::open(&first).unwrap();
+    let email = topic(&cluster, 1);
+    send_all(&producer(&cluster), &email, numbers(0..100));
+    drop(email);
+    cluster.close().unwrap();
+    let cluster = Cluster::open(&first).unwrap();
+    cluster.delete_topic("email").unwrap();
+    let email = topic(&cluster, 1);
+    copy(&first, &second);
+    let copied = Cluster::open(&second).unwrap();
+    let same = copied.topic("email").unwrap();
+    send_all(&producer(&copied), &same, ["new"]);
+    assert_eq!(receive(&mut consumer(&copied, &same), 1), ["new"]);
+    send_all(&producer(&cluster), &email, ["new"]);
+    copied.close().unwrap();
+    drop(same);
+    std::fs::remove_dir_all(&second).unwrap();
+    copy(&first, &second);
+    let copied = Cluster::open(&second).unwrap();
+    let same = copied.topic("email").unwrap();
+    assert_eq!(receive(&mut consumer(&copied, &same), 1), ["new"]);
+}
