@@ -27,7 +27,7 @@ fn a_consumer_reads_everything_once_in_the_order_of_each_partition() {
                 count += 1;
             }
             for (partition, next) in email.partitions().iter().zip(next) {
-                assert_eq!(consumer.position(&partition).unwrap().value(), next);
+                assert_eq!(consumer.position(partition).unwrap().value(), next);
             }
         }
         assert!(consumer.poll(Duration::ZERO).unwrap().is_empty());
