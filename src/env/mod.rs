@@ -12,6 +12,7 @@ mod mem_fs;
 #[allow(unsafe_code)]
 mod mmap;
 mod os_fs;
+mod read_buffers;
 mod runtime;
 mod threads;
 

@@ -16,6 +16,7 @@ use crate::base::ReadMode;
 use crate::env::descriptors::{Descriptors, Evict};
 use crate::env::fs::{Entry, EntryKind, File, FileLock, FileSystem, OpenFile};
 use crate::env::mmap;
+use crate::env::read_buffers::ReadBuffers;
 use crate::env::sync::Mutex;
 
 /// Descriptors that one store keeps open, at most, beside those with unsynced writes.
@@ -26,6 +27,7 @@ const MAX_DESCRIPTORS: usize = 48;
 pub(crate) struct OsFs {
     map: bool,
     descriptors: Arc<Descriptors>,
+    buffers: Arc<ReadBuffers>,
     /// Removed with everything in it when the last file is closed.
     temporary: Option<tempfile::TempDir>,
 }
@@ -38,7 +40,12 @@ impl OsFs {
             // On Windows a mapped file can be neither deleted nor renamed; 32 bits run out of addresses.
             ReadMode::Auto => cfg!(all(unix, target_pointer_width = "64")),
         };
-        Self { map, descriptors: Arc::new(Descriptors::new(MAX_DESCRIPTORS)), temporary: None }
+        Self {
+            map,
+            descriptors: Arc::new(Descriptors::new(MAX_DESCRIPTORS)),
+            buffers: Arc::default(),
+            temporary: None,
+        }
     }
 
     /// Removes `dir` when the file system is dropped.
@@ -63,6 +70,7 @@ impl FileSystem for OsFs {
             used: AtomicBool::new(true),
             slot: Mutex::new(Slot { file: Some(file), ..Slot::default() }),
             descriptors: Arc::clone(&self.descriptors),
+            buffers: Arc::clone(&self.buffers),
         });
         handle.note_opened();
         Ok(handle)
@@ -159,6 +167,7 @@ struct OsFile {
     used: AtomicBool,
     slot: Mutex<Slot>,
     descriptors: Arc<Descriptors>,
+    buffers: Arc<ReadBuffers>,
 }
 
 #[derive(Debug, Default)]
@@ -228,11 +237,9 @@ impl File for OsFile {
             return self.read_mapped(position, length);
         }
         let file = self.descriptor(|_| {})?;
-        let mut buffer = Vec::new();
-        buffer.try_reserve_exact(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        buffer.resize(length, 0);
-        read_exact_at(&file, &mut buffer, position)?;
-        Ok(buffer.into())
+        let mut buffer = self.buffers.take(length)?;
+        read_exact_at(&file, buffer.as_mut(), position)?;
+        Ok(Bytes::from_owner(buffer))
     }
 
     fn write(&self, position: u64, parts: &[Bytes]) -> io::Result<()> {

@@ -58,6 +58,7 @@ fn a_file_with_unsynced_writes_keeps_its_descriptor() {
         used: AtomicBool::new(false),
         slot: Mutex::default(),
         descriptors: Arc::clone(&fs.descriptors),
+        buffers: Arc::default(),
     };
     drop(fs.open(&path, OpenFile::Write).unwrap());
     handle.write(0, &["x".into()]).unwrap();
