@@ -84,7 +84,6 @@ struct OpenBatch {
 /// A record's place.
 pub(super) struct Appended {
     pub(super) pending: Arc<Pending>,
-    pub(super) runtime: Arc<dyn Runtime>,
     /// Its place in the batch, from 0.
     pub(super) index: u32,
     pub(super) timestamp: Timestamp,
@@ -133,6 +132,7 @@ impl Accumulator {
                 partition: replica.partition().clone(),
                 acks: settings.acks,
                 memory: Arc::clone(memory),
+                runtime: Arc::clone(core.runtime()),
                 in_flight: AtomicUsize::new(0),
             }),
             replica,
@@ -262,7 +262,6 @@ impl Accumulator {
         let index = batch.builder.append(&record).map_err(|e| NoRoom::Ever(e.into()))?;
         Ok(Appended {
             pending: Arc::clone(&batch.pending),
-            runtime: Arc::clone(&self.runtime),
             index,
             timestamp,
             bytes: size,

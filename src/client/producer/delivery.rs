@@ -11,7 +11,6 @@ use crate::base::Timestamp;
 use crate::client::producer::accumulator::Appended;
 use crate::client::producer::pending::Pending;
 use crate::client::{Error, RecordMetadata, Result};
-use crate::env::Runtime;
 use crate::env::sync::EventListener;
 
 /// A record on its way. [`wait`](Delivery::wait) for it, `.await` it on any runtime, or drop it: the record is sent
@@ -29,7 +28,6 @@ use crate::env::sync::EventListener;
 /// ```
 pub struct Delivery {
     pending: Arc<Pending>,
-    runtime: Arc<dyn Runtime>,
     index: u32,
     timestamp: Timestamp,
     listener: Option<EventListener>,
@@ -38,8 +36,8 @@ pub struct Delivery {
 impl Delivery {
     #[inline]
     pub(super) fn new(appended: Appended) -> Self {
-        let Appended { pending, runtime, index, timestamp, .. } = appended;
-        Self { pending, runtime, index, timestamp, listener: None }
+        let Appended { pending, index, timestamp, .. } = appended;
+        Self { pending, index, timestamp, listener: None }
     }
 
     /// Blocks until the record is acknowledged. Its batch is closed at once, whatever `linger.ms` says, and the
@@ -48,7 +46,7 @@ impl Delivery {
     /// # Errors
     /// Why the record failed; [`outcome`](Error::outcome) tells whether it may be in the log nevertheless.
     pub fn wait(self) -> Result<RecordMetadata> {
-        let result = self.pending.wait(&*self.runtime);
+        let result = self.pending.wait();
         self.metadata(result)
     }
 
@@ -58,8 +56,7 @@ impl Delivery {
     /// As [`wait`](Delivery::wait), and [`TimedOut`](crate::ErrorKind::TimedOut): the record is still on its way, and
     /// one may wait again.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<RecordMetadata> {
-        let deadline = self.runtime.now().after(timeout);
-        self.pending.wait_until(&*self.runtime, deadline);
+        self.pending.wait_for(timeout);
         match self.pending.result() {
             Some(result) => self.metadata(result),
             None => {

@@ -255,7 +255,7 @@ impl Producer {
         let pending = accumulators.iter().flat_map(|a| a.unfinished()).collect::<Vec<_>>();
         for batch in pending {
             // Its failure is remembered by the memory, with those of batches that were over before.
-            let _ = batch.wait(&**self.inner.core.runtime());
+            let _ = batch.wait();
         }
         self.inner.memory.take_failure().map_or(Ok(()), Err)
     }

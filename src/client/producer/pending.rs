@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use crate::base::{Acks, Offset, TopicPartition};
 use crate::client::Error;
 use crate::client::producer::accumulator::Accumulator;
 use crate::client::producer::memory::Memory;
+use crate::env::Runtime;
 use crate::env::sync::{Event, EventListener};
-use crate::env::{Moment, Runtime};
 use crate::replica::{Completion, ProduceError, Replica};
 use crate::storage::Appended;
 
@@ -21,6 +22,7 @@ pub(super) struct Origin {
     pub(super) partition: TopicPartition,
     pub(super) acks: Acks,
     pub(super) memory: Arc<Memory>,
+    pub(super) runtime: Arc<dyn Runtime>,
     /// Batches that were closed and are not done.
     pub(super) in_flight: AtomicUsize,
 }
@@ -72,7 +74,7 @@ impl Pending {
     }
 
     /// Blocks until the batch is acknowledged or has failed, doing what there is to do for it.
-    pub(super) fn wait(self: &Arc<Self>, runtime: &dyn Runtime) -> &Result<Option<Offset>, Error> {
+    pub(super) fn wait(self: &Arc<Self>) -> &Result<Option<Offset>, Error> {
         loop {
             let listener = self.helpers.listen();
             if let Some(result) = self.result.get() {
@@ -85,17 +87,15 @@ impl Pending {
                 replica.help();
             }
             if self.result.get().is_none() {
-                runtime.park(listener, None);
+                self.origin.runtime.park(listener, None);
             }
         }
     }
 
-    /// As [`Pending::wait`], up to a moment, and without doing any file I/O, which might take longer.
-    pub(super) fn wait_until(
-        self: &Arc<Self>,
-        runtime: &dyn Runtime,
-        deadline: Option<Moment>,
-    ) -> bool {
+    /// As [`Pending::wait`], for a limited time, and without doing any file I/O, which might take longer.
+    pub(super) fn wait_for(self: &Arc<Self>, limit: Duration) -> bool {
+        let runtime = &self.origin.runtime;
+        let deadline = runtime.now().after(limit);
         if let Some(accumulator) = self.origin.accumulator.upgrade() {
             accumulator.hasten(self);
         }
