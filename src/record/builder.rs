@@ -64,14 +64,8 @@ pub struct CloseOptions {
     pub transactional: bool,
 }
 
-/// A batch being filled.
-///
-/// ```ignore
-/// let mut builder = BatchBuilder::new(BytesMut::with_capacity(16 << 10));
-/// builder.append(&RecordFields { value: Some(b"hello"), ..RecordFields::default() })?;
-/// let mut batch = builder.close(&CloseOptions::default())?;
-/// batch.stamp(Offset::ZERO, LeaderEpoch::ZERO);
-/// ```
+/// A batch being filled: [`new`](Self::new), [`append`](Self::append) for each record, [`close`](Self::close). Whoever
+/// appends the result to a log [stamps](EncodedBatch::stamp) it first.
 #[derive(Debug)]
 pub struct BatchBuilder {
     buf: BytesMut,
