@@ -31,14 +31,14 @@ pub use delivery::Delivery;
 /// Settings of a [`Producer`], under Kafka's names.
 ///
 /// ```
-/// use brooklet::{Acks, Cluster, Compression};
+/// use brooklet::{Acks, Cluster};
 /// use std::time::Duration;
 ///
 /// let cluster = Cluster::in_memory()?;
 /// let producer = cluster
 ///     .producer()
 ///     .acks(Acks::All)
-///     .compression(Compression::Zstd)
+///     .batch_size(64 << 10)
 ///     .linger(Duration::from_millis(5))
 ///     .build()?;
 /// # Ok::<(), brooklet::Error>(())
