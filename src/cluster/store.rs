@@ -80,6 +80,11 @@ impl Store {
     /// Takes possession of a directory: a store of this crate, or an empty one that becomes one.
     pub(crate) fn open(how: OpenStore) -> Result<Self, ClusterError> {
         let OpenStore { fs, root, broker, policy, runtime } = how;
+        // The store may be reached by a link. In it none is followed.
+        let root = match fs.resolve(&root) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => root,
+            resolved => resolved.map_err(StorageError::io("resolve", &root))?,
+        };
         refuse_foreign(&*fs, &root)?;
         fs.create_dir(&root).map_err(StorageError::io("create", &root))?;
         let lock_path = root.join(LOCK_FILE);

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,7 +24,12 @@ pub(crate) trait FileSystem: Send + Sync + fmt::Debug {
     /// Creates a directory, and its parents where they are missing. No error if it exists.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// What a directory holds, sorted by name. Entries whose names are not UTF-8 are none of ours: left out.
+    /// The path without symbolic links in it: the one place where they are followed.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
+
+    /// What a directory holds, sorted by name. A symbolic link to a directory is none. Entries whose names are not UTF-8 are none of ours: left out.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
 
     /// Renames a file or directory, over an existing file if there is one.

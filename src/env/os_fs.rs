@@ -84,7 +84,14 @@ impl FileSystem for OsFs {
         builder.create(path)
     }
 
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        if !fs::symlink_metadata(dir)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
         let mut entries = Vec::new();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;

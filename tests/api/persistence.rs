@@ -175,3 +175,30 @@ fn a_topic_created_again_survives_a_crash_right_after() {
     let same = copied.topic("email").unwrap();
     assert_eq!(receive(&mut consumer(&copied, &same), 1), ["new"]);
 }
+
+/// R10: a link leads to the store, if the application says so, but out of it none does.
+#[cfg(unix)]
+#[test]
+fn links_are_followed_to_the_store_but_not_in_it() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let [store, link, elsewhere] = ["store", "link", "elsewhere"].map(|name| dir.path().join(name));
+    let cluster = Cluster::open(&store).unwrap();
+    let email = topic(&cluster, 1);
+    send_all(&producer(&cluster), &email, ["a"]);
+    drop(email);
+    cluster.close().unwrap();
+
+    symlink(&store, &link).unwrap();
+    let cluster = Cluster::open(&link).unwrap();
+    assert!(Cluster::open(&store).is_err(), "it is one store, by whatever name");
+    assert_eq!(receive(&mut consumer(&cluster, &cluster.topic("email").unwrap()), 1), ["a"]);
+    cluster.close().unwrap();
+
+    std::fs::rename(store.join("email-0"), &elsewhere).unwrap();
+    symlink(&elsewhere, store.join("email-0")).unwrap();
+    let cluster = Cluster::open(&store).unwrap();
+    let email = cluster.topic("email").unwrap();
+    let error = email.partition(0).unwrap().watermarks().unwrap_err();
+    assert_eq!(error.kind(), brooklet::ErrorKind::Storage, "{error}");
+}

@@ -93,6 +93,10 @@ fn symbolic_links_are_not_followed() {
     assert!(fs.open(&link, OpenFile::Write).is_err());
     let kinds = fs.list(dir.path()).unwrap();
     assert!(kinds.iter().any(|e| e.name == "link" && e.kind == EntryKind::Other));
+    let linked_dir = dir.path().join("linked-dir");
+    std::os::unix::fs::symlink(dir.path(), &linked_dir).unwrap();
+    assert_eq!(fs.list(&linked_dir).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+    assert_eq!(fs.resolve(&linked_dir).unwrap(), fs.resolve(dir.path()).unwrap());
 }
 
 #[test]
