@@ -92,23 +92,6 @@ fn a_partition_has_no_files_before_its_first_record() {
     assert_eq!(partitions.collect::<Vec<_>>(), ["email-7"]);
 }
 
-#[test]
-fn a_temporary_cluster_leaves_nothing_behind() {
-    let cluster = Cluster::temp().unwrap();
-    let email = topic(&cluster, 1);
-    send_all(&producer(&cluster), &email, ["x"]);
-    let before = temporary_directories();
-    drop(email);
-    cluster.close().unwrap();
-    assert!(temporary_directories() < before || before == 0);
-}
-
-/// Directories of temporary clusters of this process's tests; others may come and go meanwhile.
-fn temporary_directories() -> usize {
-    let entries = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
-    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("brooklet-")).count()
-}
-
 /// A partition that was written to is never taken for a new one.
 #[test]
 fn a_lost_partition_is_damage_and_the_others_go_on() {

@@ -109,3 +109,16 @@ fn many_parts_are_written_in_order() {
     let all = parts.concat();
     assert_eq!(&file.read(3, all.len()).unwrap()[..], &all[..]);
 }
+
+#[test]
+fn a_temporary_directory_goes_with_its_last_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().to_owned();
+    let fs = Arc::new(OsFs::new(ReadMode::Auto).removing_at_end(dir));
+    let again = Arc::clone(&fs);
+    fs.open(&root.join("file"), OpenFile::Write).unwrap().write(0, &["x".into()]).unwrap();
+    drop(fs);
+    assert!(root.join("file").exists());
+    drop(again);
+    assert!(!root.exists());
+}
