@@ -34,6 +34,7 @@
 //!
 //! # Features
 //! `gzip`, `snappy`, `lz4`, `zstd`: the codecs, all on by default. `zstd` is the one that compiles C.
+//! `sim`: the module `sim`, for tests: whole clusters under a seed, with virtual time and disks that fail on request.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -50,6 +51,8 @@ mod env;
 )]
 mod record;
 mod replica;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod storage;
 
 pub use base::{

@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders of `src/`. Each may use itself and those before it.
-const LAYERS: [&str; 7] = ["base", "env", "record", "storage", "replica", "cluster", "client"];
+const LAYERS: [&str; 8] =
+    ["base", "env", "record", "storage", "replica", "cluster", "client", "sim"];
 
 const MAX_LINES: usize = 600;
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::base::{BrokerId, ErrorKind, FlushPolicy, ReadMode, TopicName};
 use crate::client::{ConsumerBuilder, Error, NewTopic, ProducerBuilder, Result, Topic};
 use crate::cluster::{Core, OpenCluster};
-use crate::env::{FileSystem, MemFs, OsFs, Runtime, Threads};
+use crate::env;
+use crate::env::{FileSystem, MemFs, OsFs};
 
 /// A cluster in this process: one broker and its topics.
 ///
@@ -157,12 +158,12 @@ impl ClusterBuilder {
     /// Opens the store in a directory, see [`Cluster::open`].
     pub fn open(self, path: impl Into<PathBuf>) -> Result<Cluster> {
         let fs = Arc::new(OsFs::new(self.read_mode));
-        self.open_on(fs, path.into())
+        self.open_store(fs, path.into())
     }
 
     /// A cluster in memory, see [`Cluster::in_memory`].
     pub fn in_memory(self) -> Result<Cluster> {
-        self.open_on(Arc::new(MemFs::default()), PathBuf::from("/memory"))
+        self.open_store(Arc::new(MemFs::default()), PathBuf::from("/memory"))
     }
 
     /// A cluster in a temporary directory, see [`Cluster::temp`].
@@ -172,11 +173,17 @@ impl ClusterBuilder {
         })?;
         let path = dir.path().to_owned();
         let fs = OsFs::new(self.read_mode).removing_at_end(dir);
-        self.open_on(Arc::new(fs), path)
+        self.open_store(Arc::new(fs), path)
     }
 
-    pub(super) fn open_on(self, fs: Arc<dyn FileSystem>, root: PathBuf) -> Result<Cluster> {
-        let runtime: Arc<dyn Runtime> = Arc::new(Threads::new());
+    /// Opens the store on a simulated disk, or makes one on an empty disk.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn open_on(self, disk: &env::Disk) -> Result<Cluster> {
+        self.open_store(disk.file_system(), PathBuf::from("/"))
+    }
+
+    pub(super) fn open_store(self, fs: Arc<dyn FileSystem>, root: PathBuf) -> Result<Cluster> {
+        let runtime = env::runtime();
         let broker = BrokerId::new(1).unwrap_or(BrokerId::ZERO);
         let core = Core::open(OpenCluster { fs, root, broker, policy: self.policy, runtime })?;
         Ok(Cluster { core })

@@ -79,7 +79,7 @@ impl Controller {
     ) -> Result<Self, ClusterError> {
         let mut image = replay(&log)?;
         let epoch = image.controller_epoch().saturating_add(1);
-        let id = *random_id().as_bytes();
+        let id = *random_id(&*runtime).as_bytes();
         let record = MetadataRecord::Epoch { epoch, broker, id };
         commit(&log, &*runtime, std::slice::from_ref(&record))
             .map_err(ClusterError::NotRecorded)?;
@@ -203,7 +203,7 @@ impl Controller {
                 let partitions = i32::try_from(create.partitions).unwrap_or(i32::MAX);
                 let config = create.config.clone();
                 let record = MetadataRecord::TopicCreated {
-                    id: random_id(),
+                    id: random_id(&*self.runtime),
                     name: create.name.clone(),
                     partitions,
                     config,

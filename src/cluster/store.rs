@@ -93,7 +93,8 @@ impl Store {
         let identity = match Identity::load(&*fs, &root)? {
             Some(identity) => identity,
             None => {
-                let identity = Identity { cluster: random_id(), broker, directory: random_id() };
+                let (cluster, directory) = (random_id(&*runtime), random_id(&*runtime));
+                let identity = Identity { cluster, broker, directory };
                 identity.save(&*fs, &root)?;
                 identity
             }
@@ -296,7 +297,7 @@ impl Store {
     /// Gives a partition's directory a name that is never used again. `None` if it has no directory.
     fn rename_deleted(&self, partition: &TopicPartition) -> Result<Option<PathBuf>, StorageError> {
         let from = self.root.join(partition.directory_name());
-        let unique = format!("{:032x}", u128::from_be_bytes(*random_id().as_bytes()));
+        let unique = format!("{:032x}", u128::from_be_bytes(*random_id(&*self.runtime).as_bytes()));
         let suffix = format!(".{unique}{DELETE_SUFFIX}");
         // A directory name has 255 bytes at most; topic names are ASCII.
         let mut name = partition.directory_name();
@@ -424,6 +425,7 @@ fn remove_tree(fs: &dyn FileSystem, dir: &Path) -> Result<(), StorageError> {
     fs.remove_dir(dir).map_err(StorageError::io("remove", dir))
 }
 
-pub(super) fn random_id() -> TopicId {
-    TopicId::from_bytes(fastrand::u128(..).to_be_bytes())
+pub(super) fn random_id(runtime: &dyn Runtime) -> TopicId {
+    let bits = (u128::from(runtime.random()) << 64) | u128::from(runtime.random());
+    TopicId::from_bytes(bits.to_be_bytes())
 }

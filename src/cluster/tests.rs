@@ -11,19 +11,19 @@ use bytes::BytesMut;
 
 use crate::base::{Acks, BrokerId, FlushPolicy, Offset, PartitionId};
 use crate::cluster::{ClusterError, Core, CreateTopic, OpenCluster, TopicImage};
-use crate::env::{Call, FileSystem, HookFs, OpenFile, Threads, pause, read_file};
+use crate::env::{CallKind, Disk, Fault, PowerCut, Threads, pause};
 use crate::record::{BatchBuilder, CloseOptions, RecordFields};
 use crate::replica::{Append, Completion, ProduceError};
 use crate::storage::{Appended, StorageError, read_offsets};
 
-const ROOT: &str = "/store";
+const ROOT: &str = "/";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const CLEAN_MARKER: &str = ".kafka_cleanshutdown";
 const LONG: Duration = Duration::from_secs(20);
 
-fn try_open(fs: &HookFs) -> Result<Arc<Core>, ClusterError> {
+fn try_open(disk: &Disk) -> Result<Arc<Core>, ClusterError> {
     Core::open(OpenCluster {
-        fs: Arc::new(fs.clone()),
+        fs: disk.file_system(),
         root: PathBuf::from(ROOT),
         broker: BrokerId::ZERO,
         policy: FlushPolicy::OnAck,
@@ -31,8 +31,8 @@ fn try_open(fs: &HookFs) -> Result<Arc<Core>, ClusterError> {
     })
 }
 
-fn open(fs: &HookFs) -> Arc<Core> {
-    try_open(fs).unwrap()
+fn open(disk: &Disk) -> Arc<Core> {
+    try_open(disk).unwrap()
 }
 
 fn create(core: &Core, name: &str) -> Result<Arc<TopicImage>, ClusterError> {
@@ -73,38 +73,33 @@ fn end(core: &Core, topic: &TopicImage) -> Offset {
     core.leader(topic, PartitionId::ZERO).unwrap().log().end()
 }
 
-fn write(fs: &HookFs, path: &Path, content: &'static str) {
-    let file = fs.open(path, OpenFile::Write).unwrap();
-    file.set_len(0).unwrap();
-    file.write(0, &[content.into()]).unwrap();
+fn exists(disk: &Disk, name: &str) -> bool {
+    disk.file_system().list(Path::new(ROOT)).unwrap().iter().any(|entry| entry.name == name)
 }
 
-fn exists(fs: &HookFs, name: &str) -> bool {
-    fs.list(Path::new(ROOT)).unwrap().iter().any(|entry| entry.name == name)
-}
-
-fn recovery_point(fs: &HookFs, topic: &TopicImage) -> Option<Offset> {
-    let points = read_offsets(fs, &Path::new(ROOT).join(RECOVERY_POINTS)).unwrap()?;
+fn recovery_point(disk: &Disk, topic: &TopicImage) -> Option<Offset> {
+    let points =
+        read_offsets(&*disk.file_system(), &Path::new(ROOT).join(RECOVERY_POINTS)).unwrap()?;
     let found = points.iter().find(|(partition, _)| partition.topic == topic.name);
     found.map(|(_, offset)| *offset)
 }
 
 /// A store that was closed with 3 records in topic `email`.
-fn store_with_records() -> HookFs {
-    let fs = HookFs::new();
-    let core = open(&fs);
+fn store_with_records() -> Disk {
+    let disk = Disk::new();
+    let core = open(&disk);
     let email = create(&core, "email").unwrap();
     (0..3).for_each(|_| _ = append(&core, &email).unwrap());
     core.close().unwrap();
-    assert_eq!(recovery_point(&fs, &email), Some(Offset::from(3)));
-    fs
+    assert_eq!(recovery_point(&disk, &email), Some(Offset::from(3)));
+    disk
 }
 
 #[test]
 fn changes_proposed_while_one_is_recorded_share_a_record() {
-    let fs = HookFs::new();
-    let core = open(&fs);
-    let (arrivals, go) = fs.hold(Call::Sync, "metadata-0/0");
+    let disk = Disk::new();
+    let core = open(&disk);
+    let (arrivals, go) = disk.hold(CallKind::Sync, "metadata-0/0");
     thread::scope(|scope| {
         scope.spawn(|| create(&core, "first").unwrap());
         arrivals.recv_timeout(LONG).unwrap();
@@ -118,48 +113,45 @@ fn changes_proposed_while_one_is_recorded_share_a_record() {
     // More than one if a thread came late.
     assert!(arrivals.try_iter().count() <= 3);
     assert_eq!(core.topics().unwrap().len(), 5);
-    let again = open(&fs.image(Path::new(ROOT)));
+    let again = open(&disk.image(PowerCut::KeepsAll));
     assert_eq!(again.topics().unwrap().len(), 5);
 }
 
 #[test]
 fn a_change_that_the_disk_has_no_room_for_is_not_made() {
-    let fs = HookFs::new();
-    let core = open(&fs);
-    fs.hook(|call, _| match call {
-        Call::Write => Err(io::ErrorKind::StorageFull.into()),
-        _ => Ok(()),
-    });
+    let disk = Disk::new();
+    let core = open(&disk);
+    disk.fail(Fault::new(io::ErrorKind::StorageFull).on(CallKind::Write).for_good());
     let error = create(&core, "email").unwrap_err();
     assert!(matches!(error, ClusterError::NotRecorded(ProduceError::Append(_))), "{error}");
     assert!(core.topics().unwrap().is_empty());
-    fs.unhook();
+    disk.heal();
     create(&core, "email").unwrap();
     core.close().unwrap();
-    assert_eq!(open(&fs).topics().unwrap().len(), 1);
+    assert_eq!(open(&disk).topics().unwrap().len(), 1);
 }
 
 /// Whether the record is on disk is not known, so nothing may be built upon either.
 #[test]
 fn no_change_is_made_after_a_failed_sync_of_the_metadata() {
-    let fs = HookFs::new();
-    let core = open(&fs);
-    fs.hook(|call, _| if call == Call::Sync { Err(io::ErrorKind::Other.into()) } else { Ok(()) });
+    let disk = Disk::new();
+    let core = open(&disk);
+    disk.fail(Fault::new(io::ErrorKind::Other).on(CallKind::Sync).for_good());
     let error = create(&core, "email").unwrap_err();
     assert!(matches!(error, ClusterError::NotRecorded(ProduceError::Sync(_))), "{error}");
-    fs.unhook();
+    disk.heal();
     create(&core, "email").unwrap_err();
     assert!(core.topics().unwrap().is_empty());
     core.close().unwrap_err();
-    assert!(!exists(&fs, CLEAN_MARKER));
-    open(&fs).close().unwrap();
+    assert!(!exists(&disk, CLEAN_MARKER));
+    open(&disk).close().unwrap();
 }
 
 #[test]
 fn a_change_is_refused_once_the_cluster_is_closing() {
-    let fs = HookFs::new();
-    let core = open(&fs);
-    let (arrivals, go) = fs.hold(Call::Sync, "metadata-0/0");
+    let disk = Disk::new();
+    let core = open(&disk);
+    let (arrivals, go) = disk.hold(CallKind::Sync, "metadata-0/0");
     thread::scope(|scope| {
         let first = scope.spawn(|| create(&core, "first"));
         arrivals.recv_timeout(LONG).unwrap();
@@ -172,20 +164,20 @@ fn a_change_is_refused_once_the_cluster_is_closing() {
         first.join().unwrap().unwrap();
         closed.join().unwrap().unwrap();
     });
-    assert_eq!(open(&fs).topics().unwrap().len(), 1);
+    assert_eq!(open(&disk).topics().unwrap().len(), 1);
 }
 
 /// Else the new topic's log, which is shorter, would be taken for damaged.
 #[test]
 fn the_recovery_point_of_a_deleted_topic_does_not_outlive_it() {
-    let fs = store_with_records();
-    let core = open(&fs);
+    let disk = store_with_records();
+    let core = open(&disk);
     let old = core.topic("email").unwrap();
     core.delete_topic(old.id, &old.name).unwrap();
-    assert_eq!(recovery_point(&fs, &old), None);
+    assert_eq!(recovery_point(&disk, &old), None);
     let new = create(&core, "email").unwrap();
     append(&core, &new).unwrap();
-    let core = open(&fs.image(Path::new(ROOT)));
+    let core = open(&disk.image(PowerCut::KeepsAll));
     let new = core.topic("email").unwrap();
     assert_eq!(end(&core, &new), Offset::from(1));
     append(&core, &new).unwrap();
@@ -194,21 +186,24 @@ fn the_recovery_point_of_a_deleted_topic_does_not_outlive_it() {
 #[test]
 fn a_deletion_is_finished_wherever_a_crash_or_an_error_cut_it_short() {
     for pass in 0..12 {
-        let fs = store_with_records();
-        let core = open(&fs);
+        let disk = store_with_records();
+        let core = open(&disk);
         let old = core.topic("email").unwrap();
         append(&core, &old).unwrap();
         let calls = AtomicUsize::new(0);
-        fs.hook(move |_, path| {
-            let of_metadata = path.to_string_lossy().contains("metadata");
-            if !of_metadata && calls.fetch_add(1, Ordering::Relaxed) >= pass {
+        disk.on_call(move |call| {
+            let of_metadata = call.path.to_string_lossy().contains("metadata");
+            if !of_metadata
+                && call.kind.is_change()
+                && calls.fetch_add(1, Ordering::Relaxed) >= pass
+            {
                 return Err(io::ErrorKind::Other.into());
             }
             Ok(())
         });
         core.delete_topic(old.id, &old.name).unwrap();
-        let image = fs.image(Path::new(ROOT));
-        fs.unhook();
+        let image = disk.image(PowerCut::KeepsAll);
+        disk.heal();
         // Both at once, and after a crash.
         for core in [core, open(&image)] {
             let new = create(&core, "email").unwrap();
@@ -216,29 +211,29 @@ fn a_deletion_is_finished_wherever_a_crash_or_an_error_cut_it_short() {
             assert_eq!(append(&core, &new).unwrap().next, Offset::from(1), "{pass}");
             core.close().unwrap();
         }
-        let core = open(&fs);
+        let core = open(&disk);
         assert_eq!(end(&core, &core.topic("email").unwrap()), Offset::from(1), "{pass}");
     }
 }
 
 #[test]
 fn a_deleted_topic_has_no_replica_again() {
-    let fs = store_with_records();
-    let core = open(&fs);
+    let disk = store_with_records();
+    let core = open(&disk);
     let old = core.topic("email").unwrap();
     let epoch = crate::base::LeaderEpoch::ZERO;
     core.delete_topic(old.id, &old.name).unwrap();
     // As one who looked at the metadata just before.
     let opened = core.store().replica(&old, PartitionId::ZERO, epoch);
     assert!(matches!(opened, Err(ClusterError::TopicDeleted(_))), "{opened:?}");
-    assert!(!exists(&fs, "email-0"));
+    assert!(!exists(&disk, "email-0"));
 }
 
 /// Producers, a deleter and the checkpoints at once: every life of the topic ends with its records.
 #[test]
 fn a_topic_may_be_deleted_and_created_again_under_load() {
-    let fs = HookFs::new();
-    let core = open(&fs);
+    let disk = Disk::new();
+    let core = open(&disk);
     create(&core, "email").unwrap();
     let rounds = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -267,7 +262,7 @@ fn a_topic_may_be_deleted_and_created_again_under_load() {
     });
     let topic = core.topic("email").unwrap();
     let expected = end(&core, &topic);
-    let after_crash = open(&fs.image(Path::new(ROOT)));
+    let after_crash = open(&disk.image(PowerCut::KeepsAll));
     assert_eq!(end(&after_crash, &after_crash.topic("email").unwrap()), expected);
     core.close().unwrap();
 }
@@ -287,103 +282,108 @@ fn append_to(replica: &crate::replica::Replica) -> Result<Appended, ProduceError
 
 #[test]
 fn a_damaged_checkpoint_file_costs_a_scan_and_nothing_else() {
-    let fs = store_with_records();
-    fs.remove_file(&Path::new(ROOT).join(CLEAN_MARKER)).unwrap();
-    write(&fs, &Path::new(ROOT).join(RECOVERY_POINTS), "garbage");
-    let core = open(&fs);
+    let disk = store_with_records();
+    disk.remove(CLEAN_MARKER).unwrap();
+    disk.write(RECOVERY_POINTS, b"garbage").unwrap();
+    let core = open(&disk);
     let email = core.topic("email").unwrap();
     assert_eq!(end(&core, &email), Offset::from(3));
     core.close().unwrap();
-    assert_eq!(recovery_point(&fs, &email), Some(Offset::from(3)));
+    assert_eq!(recovery_point(&disk, &email), Some(Offset::from(3)));
 }
 
 #[test]
 fn one_log_that_cannot_be_checkpointed_does_not_keep_the_others_from_it() {
-    let fs = HookFs::new();
-    let core = open(&fs);
+    let disk = Disk::new();
+    let core = open(&disk);
     let (bad, good) = (create(&core, "a-bad").unwrap(), create(&core, "good").unwrap());
     append(&core, &bad).unwrap();
     append(&core, &good).unwrap();
-    fs.hook(|_, path| match path.to_string_lossy().contains("a-bad") {
-        true => Err(io::ErrorKind::Other.into()),
-        false => Ok(()),
-    });
+    disk.fail(Fault::new(io::ErrorKind::Other).at("a-bad").for_good());
     core.store().checkpoint();
-    fs.unhook();
-    assert_eq!(recovery_point(&fs, &bad), None);
-    assert_eq!(recovery_point(&fs, &good), Some(Offset::from(1)));
+    disk.heal();
+    assert_eq!(recovery_point(&disk, &bad), None);
+    assert_eq!(recovery_point(&disk, &good), Some(Offset::from(1)));
 }
 
 /// Damage of one partition is for those who use it to know of; and it does not become a clean store by being ignored.
 #[test]
 fn a_partition_that_cannot_be_recovered_leaves_the_others_usable_and_the_store_unclean() {
-    let fs = store_with_records();
-    fs.remove_file(&Path::new(ROOT).join(CLEAN_MARKER)).unwrap();
-    let log = Path::new(ROOT).join("email-0/00000000000000000000.log");
-    let content = read_file(&fs, &log).unwrap().unwrap();
-    fs.remove_file(&log).unwrap();
+    let disk = store_with_records();
+    disk.remove(CLEAN_MARKER).unwrap();
+    let log = "email-0/00000000000000000000.log";
+    let content = disk.read(log).unwrap();
+    disk.remove(log).unwrap();
     for _ in 0..2 {
-        let core = open(&fs);
+        let core = open(&disk);
         let email = core.topic("email").unwrap();
         let error = core.leader(&email, PartitionId::ZERO).unwrap_err();
         assert!(matches!(error, ClusterError::Storage(StorageError::Damaged { .. })), "{error}");
         core.sync().unwrap();
         core.close().unwrap();
-        assert!(!exists(&fs, CLEAN_MARKER));
+        assert!(!exists(&disk, CLEAN_MARKER));
     }
-    fs.open(&log, OpenFile::Write).unwrap().write(0, &[content]).unwrap();
-    let core = open(&fs);
+    disk.write(log, &content).unwrap();
+    let core = open(&disk);
     assert_eq!(end(&core, &core.topic("email").unwrap()), Offset::from(3));
     core.close().unwrap();
-    assert!(exists(&fs, CLEAN_MARKER));
+    assert!(exists(&disk, CLEAN_MARKER));
 }
 
 #[test]
 fn directories_that_belong_to_nobody_are_left_alone() {
-    let fs = store_with_records();
+    let disk = store_with_records();
     for name in ["stray-0", "email-7", "notes", "x-delete", "email-0.0123-delete"] {
         let dir = Path::new(ROOT).join(name);
-        fs.create_dir(&dir).unwrap();
-        write(&fs, &dir.join("00000000000000000000.log"), "not ours");
+        disk.file_system().create_dir(&dir).unwrap();
+        disk.write(dir.join("00000000000000000000.log"), b"not ours").unwrap();
     }
     let leftover = "gone-0.00000000000000000000000000000000-delete";
+    let fs = disk.file_system();
     fs.create_dir(&Path::new(ROOT).join(leftover)).unwrap();
     fs.create_dir(&Path::new(ROOT).join("gone-1.00000000000000000000000000000000-delete/x"))
         .unwrap();
     for clean in [true, false] {
         if !clean {
-            fs.remove_file(&Path::new(ROOT).join(CLEAN_MARKER)).unwrap();
+            disk.remove(CLEAN_MARKER).unwrap();
         }
-        open(&fs).close().unwrap();
+        open(&disk).close().unwrap();
         for name in ["stray-0", "email-7", "notes", "x-delete", "email-0.0123-delete"] {
-            assert!(exists(&fs, name), "{name}");
+            assert!(exists(&disk, name), "{name}");
         }
-        assert!(!exists(&fs, leftover));
-        assert!(exists(&fs, CLEAN_MARKER) || !clean);
+        assert!(!exists(&disk, leftover));
+        assert!(exists(&disk, CLEAN_MARKER) || !clean);
     }
 }
 
 /// R3: what was not opened whole cannot be closed clean.
 #[test]
 fn a_failed_open_leaves_the_store_unclean_and_usable() {
-    for pass in 0.. {
-        let fs = store_with_records();
-        let calls = AtomicUsize::new(0);
-        fs.hook(move |_, _| {
-            if calls.fetch_add(1, Ordering::Relaxed) == pass {
-                return Err(io::ErrorKind::Other.into());
+    let removal = Arc::new(AtomicUsize::new(0));
+    let mut failures = 0;
+    for pass in 0..60 {
+        let disk = store_with_records();
+        let (before, noted) = (disk.calls(), Arc::clone(&removal));
+        disk.on_call(move |call| {
+            if call.kind == CallKind::Remove && call.path.ends_with(CLEAN_MARKER) {
+                noted.store(usize::try_from(call.index - before).unwrap(), Ordering::Relaxed);
             }
             Ok(())
         });
-        let opened = try_open(&fs);
-        fs.unhook();
+        disk.fail(Fault::new(io::ErrorKind::Other).after(pass));
+        let opened = try_open(&disk);
+        disk.heal();
         if let Ok(core) = opened {
-            assert!(pass > 2, "{pass}");
-            return core.close().unwrap_or_default();
+            // Not every call matters to all.
+            core.close().unwrap_or_default();
+            continue;
         }
-        // The first call of all removes the marker.
-        assert_eq!(exists(&fs, CLEAN_MARKER), pass == 0, "{pass}");
-        let core = open(&fs);
+        failures += 1;
+        let removed = removal.load(Ordering::Relaxed);
+        let is_removed = removed > 0 && pass > u64::try_from(removed).unwrap();
+        assert_eq!(exists(&disk, CLEAN_MARKER), !is_removed, "{pass}");
+        let core = open(&disk);
         assert_eq!(end(&core, &core.topic("email").unwrap()), Offset::from(3));
     }
+    assert!(failures > 20, "{failures}");
 }

@@ -7,8 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use crate::env::extents::Extents;
 use crate::env::fs::{Entry, EntryKind, File, FileLock, FileSystem, OpenFile};
 use crate::env::sync::{Mutex, RwLock};
 
@@ -146,58 +147,6 @@ impl FileLock for MemLock {}
 #[derive(Debug, Default)]
 struct MemFile(RwLock<Extents>);
 
-/// Non-overlapping pieces by position; what no piece covers reads as zeros.
-#[derive(Debug, Default)]
-struct Extents {
-    pieces: BTreeMap<u64, Bytes>,
-    length: u64,
-}
-
-impl Extents {
-    /// Frees `from..to` of pieces.
-    fn clear(&mut self, from: u64, to: u64) {
-        let overlapping = self
-            .pieces
-            .range(..to)
-            .rev()
-            .take_while(|(start, piece)| *start + length_of(piece) > from)
-            .map(|(start, _)| *start)
-            .collect::<Vec<_>>();
-        for start in overlapping {
-            let Some(piece) = self.pieces.remove(&start) else { continue };
-            if start < from {
-                self.pieces.insert(start, piece.slice(..index(from - start)));
-            }
-            if start + length_of(&piece) > to {
-                self.pieces.insert(to, piece.slice(index(to - start)..));
-            }
-        }
-    }
-
-    fn read(&self, position: u64, length: usize) -> io::Result<Bytes> {
-        let end = position.checked_add(u64::try_from(length).unwrap_or(u64::MAX));
-        let end = end.filter(|end| *end <= self.length).ok_or(io::ErrorKind::UnexpectedEof)?;
-        let mut pieces = self.pieces.range(..end).rev();
-        // Nearly every read lies within one piece: a reference, no copy.
-        if let Some((start, piece)) = pieces.next()
-            && *start <= position
-            && start + length_of(piece) >= end
-        {
-            return Ok(piece.slice(index(position - start)..index(end - start)));
-        }
-        let mut buffer = BytesMut::zeroed(length);
-        let overlapping = self.pieces.range(..end).rev();
-        for (start, piece) in overlapping.take_while(|(s, p)| **s + length_of(p) > position) {
-            let (from, to) = ((*start).max(position), (start + length_of(piece)).min(end));
-            let source = piece.slice(index(from - start)..index(to - start));
-            if let Some(target) = buffer.get_mut(index(from - position)..index(to - position)) {
-                target.copy_from_slice(&source);
-            }
-        }
-        Ok(buffer.freeze())
-    }
-}
-
 impl File for MemFile {
     fn read(&self, position: u64, length: usize) -> io::Result<Bytes> {
         self.0.read().read(position, length)
@@ -205,39 +154,24 @@ impl File for MemFile {
 
     fn write(&self, mut position: u64, parts: &[Bytes]) -> io::Result<()> {
         let mut extents = self.0.write();
-        for part in parts.iter().filter(|part| !part.is_empty()) {
-            let end = position.checked_add(length_of(part)).ok_or(io::ErrorKind::FileTooLarge)?;
-            extents.clear(position, end);
-            extents.pieces.insert(position, part.clone());
-            extents.length = extents.length.max(end);
-            position = end;
+        for part in parts {
+            position = extents.write(position, part)?;
         }
         Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.read().length)
+        Ok(self.0.read().len())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        let mut extents = self.0.write();
-        extents.clear(length, u64::MAX);
-        extents.length = length;
+        self.0.write().set_len(length);
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn length_of(piece: &Bytes) -> u64 {
-    u64::try_from(piece.len()).unwrap_or(u64::MAX)
-}
-
-/// A length within one piece, which is in memory, so it fits.
-fn index(length: u64) -> usize {
-    usize::try_from(length).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -3,11 +3,14 @@
 //! Nothing above this layer opens a file, reads a clock, starts a thread or blocks in any other way than through
 //! [`FileSystem`] and [`Runtime`].
 
+#[cfg(any(test, feature = "sim"))]
+mod baton;
 mod buffers;
 mod descriptors;
+#[cfg(any(test, feature = "sim"))]
+mod disk;
+mod extents;
 mod fs;
-#[cfg(test)]
-mod hook_fs;
 mod mem_fs;
 #[allow(unsafe_code)]
 mod mmap;
@@ -18,15 +21,24 @@ mod threads;
 
 pub(crate) mod sync;
 
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use baton::{Baton, Failure, Handle};
 pub(crate) use buffers::BufferPool;
-#[cfg(test)]
-pub(crate) use fs::Entry;
+#[cfg(any(test, feature = "sim"))]
+pub use disk::{CallKind, Disk, DiskCall, Fault, Journal, PowerCut};
 pub(crate) use fs::{EntryKind, File, FileLock, FileSystem, OpenFile, read_file, replace_file};
-#[cfg(test)]
-pub(crate) use hook_fs::{Call, HookFs};
 pub(crate) use mem_fs::MemFs;
 pub(crate) use os_fs::OsFs;
 pub(crate) use runtime::{Moment, Next, Runtime, Task};
 pub(crate) use threads::Threads;
 #[cfg(test)]
 pub(crate) use threads::pause;
+
+/// The runtime of the calling thread: that of the simulation in which it runs, or threads.
+pub(crate) fn runtime() -> std::sync::Arc<dyn Runtime> {
+    #[cfg(any(test, feature = "sim"))]
+    if let Some(run) = baton::current_run() {
+        return std::sync::Arc::new(run);
+    }
+    std::sync::Arc::new(Threads::new())
+}

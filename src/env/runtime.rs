@@ -23,6 +23,9 @@ pub(crate) trait Runtime: Send + Sync + fmt::Debug {
 
     /// Runs `step` in the background, again and again as it asks, until it is done or its task is dropped.
     fn spawn(&self, name: &str, step: Step) -> io::Result<Task>;
+
+    /// A random number, for ids and for choices that do not matter.
+    fn random(&self) -> u64;
 }
 
 /// One turn of a background task, and what it wants next.

@@ -83,6 +83,10 @@ impl Runtime for Threads {
         let _first = control.thread.set(thread.thread().clone());
         Ok(Task::new(control))
     }
+
+    fn random(&self) -> u64 {
+        fastrand::u64(..)
+    }
 }
 
 /// For tests that want others to get somewhere, or see that they do not.

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use crate::base::{Acks, FlushPolicy, LeaderEpoch, Offset, TopicId, TopicPartition};
 use crate::env::sync::{Event, Mutex};
-use crate::env::{BufferPool, Call, FileSystem, HookFs, Moment, Runtime, Threads};
+use crate::env::{BufferPool, CallKind, Disk, Fault, Moment, Runtime, Threads};
 use crate::record::{BatchBuilder, CloseOptions, RecordFields};
 use crate::replica::{Append, Completion, OpenReplica, ProduceError, Replica, SyncScheduler};
 use crate::storage::{
@@ -92,20 +92,19 @@ impl Asker {
 }
 
 struct Place {
-    fs: HookFs,
+    disk: Disk,
     scheduled: Arc<Scheduled>,
     replica: Arc<Replica>,
 }
 
 impl Place {
     fn new(policy: FlushPolicy) -> Self {
-        let fs = HookFs::new();
-        fs.create_dir(Path::new("/store")).unwrap();
+        let disk = Disk::new();
         let pool = Arc::new(BufferPool::new(1 << 20));
         let topic_id = TopicId::from_bytes([1; 16]);
         let (log, _) = Log::open(OpenLog {
-            fs: Arc::new(fs.clone()),
-            root: Path::new("/store").into(),
+            fs: disk.file_system(),
+            root: Path::new("/").into(),
             partition: TopicPartition::parse_directory_name("email-0").unwrap(),
             topic_id,
             config: LogConfig::default(),
@@ -122,7 +121,7 @@ impl Place {
             runtime: Arc::new(Threads::new()),
             syncer: Arc::clone(&scheduled) as _,
         });
-        Self { fs, scheduled, replica }
+        Self { disk, scheduled, replica }
     }
 
     /// A place whose log has one record, synced, so that nothing has to be created any more.
@@ -147,15 +146,16 @@ impl Place {
         asker
     }
 
-    fn fail(&self, call: Call) {
-        self.fs.hook(move |c, _| if c == call { Err(io::ErrorKind::Other.into()) } else { Ok(()) });
+    fn fail(&self, kind: CallKind) {
+        self.disk.fail(Fault::new(io::ErrorKind::Other).on(kind).for_good());
     }
 
     fn count_log_syncs(&self) -> Arc<AtomicUsize> {
         let count = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&count);
-        self.fs.hook(move |call, path| {
-            let counts = call == Call::Sync && path.extension().is_some_and(|e| e == "log");
+        self.disk.on_call(move |call| {
+            let counts =
+                call.kind == CallKind::Sync && call.path.extension().is_some_and(|e| e == "log");
             counter.fetch_add(usize::from(counts), Ordering::Relaxed);
             Ok(())
         });
@@ -171,7 +171,7 @@ fn is_unknown(answer: &Answer) -> bool {
 fn batches_written_during_a_sync_share_the_next_one() {
     let place = Place::with_a_record(FlushPolicy::OnAck);
     let first = place.enqueue(Acks::All);
-    let (arrivals, go) = place.fs.hold(Call::Sync, ".log");
+    let (arrivals, go) = place.disk.hold(CallKind::Sync, ".log");
     thread::scope(|scope| {
         scope.spawn(|| first.wait(&place.replica).unwrap());
         arrivals.recv_timeout(LONG).unwrap();
@@ -232,7 +232,7 @@ fn bytes_written_during_a_sync_are_scheduled_again() {
     let place = Place::with_a_record(FlushPolicy::OnAck);
     let first = place.enqueue(Acks::All);
     place.replica.drive();
-    let (arrivals, go) = place.fs.hold(Call::Sync, ".log");
+    let (arrivals, go) = place.disk.hold(CallKind::Sync, ".log");
     thread::scope(|scope| {
         scope.spawn(|| place.replica.sync());
         arrivals.recv_timeout(LONG).unwrap();
@@ -253,10 +253,10 @@ fn bytes_written_during_a_sync_are_scheduled_again() {
 fn a_failed_sync_fails_all_who_wait_and_everything_after() {
     let place = Place::with_a_record(FlushPolicy::OnAck);
     let askers = (0..3).map(|_| place.enqueue(Acks::All)).collect::<Vec<_>>();
-    place.fail(Call::Sync);
+    place.fail(CallKind::Sync);
     place.replica.drive();
     place.scheduled.run();
-    place.fs.unhook();
+    place.disk.heal();
     for asker in askers {
         assert!(is_unknown(&asker.answer().unwrap()));
     }
@@ -288,12 +288,9 @@ fn closing_answers_what_a_failed_sync_left() {
 fn a_full_disk_is_a_definite_failure_and_the_next_write_succeeds() {
     let place = Place::with_a_record(FlushPolicy::OnAck);
     let refused = place.enqueue(Acks::All);
-    place.fs.hook(|call, _| match call {
-        Call::Write => Err(io::ErrorKind::StorageFull.into()),
-        _ => Ok(()),
-    });
+    place.disk.fail(Fault::new(io::ErrorKind::StorageFull).on(CallKind::Write));
     place.replica.drive();
-    place.fs.unhook();
+    place.disk.heal();
     let refused = refused.answer().unwrap();
     assert!(matches!(refused, Err(ProduceError::Append(AppendError::NotWritten(_)))));
     let appended = place.enqueue(Acks::All).wait(&place.replica).unwrap();
@@ -322,7 +319,7 @@ fn an_interval_is_due_by_time_or_by_count() {
 fn closing_waits_for_a_write_under_way_and_refuses_what_comes_later() {
     let place = Place::with_a_record(FlushPolicy::OnAck);
     let during = place.enqueue(Acks::All);
-    let (arrivals, go) = place.fs.hold(Call::Write, ".log");
+    let (arrivals, go) = place.disk.hold(CallKind::Write, ".log");
     let (closed, is_closed) = crossbeam_channel::bounded(1);
     thread::scope(|scope| {
         scope.spawn(|| place.replica.drive());
@@ -345,7 +342,7 @@ fn deletion_waits_for_a_sync_under_way_and_fails_what_is_not_acknowledged() {
     let place = Place::with_a_record(FlushPolicy::OnAck);
     let written = place.enqueue(Acks::All);
     place.replica.drive();
-    let (arrivals, go) = place.fs.hold(Call::Sync, ".log");
+    let (arrivals, go) = place.disk.hold(CallKind::Sync, ".log");
     let (deleted, is_deleted) = crossbeam_channel::bounded(1);
     thread::scope(|scope| {
         scope.spawn(|| place.replica.sync());
@@ -369,11 +366,11 @@ fn deletion_waits_for_a_sync_under_way_and_fails_what_is_not_acknowledged() {
 /// A bug of ours must not make others wait for ever, nor let them write behind what it left.
 #[test]
 fn a_panic_answers_all_it_concerns_and_leaves_no_role_taken() {
-    for call in [Call::Write, Call::Sync] {
+    for call in [CallKind::Write, CallKind::Sync] {
         let place = Place::with_a_record(FlushPolicy::OnAck);
         let askers = [place.enqueue(Acks::All), place.enqueue(Acks::All)];
-        place.fs.hook(move |c, _| {
-            assert!(c != call, "a panic, as the test wants it");
+        place.disk.on_call(move |c| {
+            assert!(c.kind != call, "a panic, as the test wants it");
             Ok(())
         });
         let panicked = thread::scope(|scope| {
@@ -385,7 +382,7 @@ fn a_panic_answers_all_it_concerns_and_leaves_no_role_taken() {
                 .join()
         });
         assert!(panicked.is_err());
-        place.fs.unhook();
+        place.disk.heal();
         for asker in askers {
             assert!(is_unknown(&asker.answer().unwrap()), "{call:?}");
         }

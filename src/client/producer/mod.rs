@@ -341,7 +341,8 @@ impl Producer {
             self.inner.core.leader(&image, first)?;
         }
         let accumulators = image.partition_ids().map(|_| OnceLock::new()).collect();
-        let route = Arc::new(Route { sticky: Sticky::new(image.partitions), accumulators, image });
+        let sticky = Sticky::new(image.partitions, self.inner.core.runtime().random());
+        let route = Arc::new(Route { sticky, accumulators, image });
         self.inner.by_id.rcu(|routes| {
             let mut routes = HashMap::clone(routes);
             routes.entry(route.image.id).or_insert_with(|| Arc::clone(&route));

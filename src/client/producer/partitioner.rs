@@ -1,6 +1,6 @@
 //! Which partition a record goes to, if the caller does not say.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::record::{murmur2, to_positive};
 
@@ -17,12 +17,27 @@ pub(super) struct Sticky {
     partitions: u32,
     current: AtomicU32,
     bytes: AtomicUsize,
+    /// Of the next random choice.
+    seed: AtomicU64,
 }
 
 impl Sticky {
-    pub(super) fn new(partitions: u32) -> Self {
-        let first = if partitions > 1 { fastrand::u32(..partitions) } else { 0 };
-        Self { partitions, current: AtomicU32::new(first), bytes: AtomicUsize::new(0) }
+    pub(super) fn new(partitions: u32, seed: u64) -> Self {
+        let sticky = Self {
+            partitions,
+            current: AtomicU32::new(0),
+            bytes: AtomicUsize::new(0),
+            seed: AtomicU64::new(seed),
+        };
+        sticky.choose();
+        sticky
+    }
+
+    fn choose(&self) {
+        if self.partitions > 1 {
+            let mut rng = fastrand::Rng::with_seed(self.seed.fetch_add(1, Ordering::Relaxed));
+            self.current.store(rng.u32(..self.partitions), Ordering::Relaxed);
+        }
     }
 
     /// The partition for the next keyless record.
@@ -41,7 +56,7 @@ impl Sticky {
         let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
         if (first && bytes >= batch_size) || bytes >= batch_size.saturating_mul(2) {
             self.bytes.store(0, Ordering::Relaxed);
-            self.current.store(fastrand::u32(..self.partitions), Ordering::Relaxed);
+            self.choose();
         } else {
             self.bytes.store(bytes, Ordering::Relaxed);
         }
@@ -64,7 +79,7 @@ mod tests {
 
     #[test]
     fn keyless_records_stay_for_a_batch_and_reach_every_partition() {
-        let sticky = Sticky::new(4);
+        let sticky = Sticky::new(4, 7);
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..1_000 {
             let partition = sticky.current();

@@ -1,20 +1,17 @@
 //! Producers on a disk that takes its time.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use crate::base::{Acks, ErrorKind, FlushPolicy, Offset};
 use crate::client::{Cluster, NewTopic, Record, Topic};
-use crate::env::{Call, HookFs, pause};
+use crate::env::{CallKind, Disk, pause};
 
 const LONG: Duration = Duration::from_secs(20);
 const NEVER: Duration = Duration::from_secs(3600);
 
-fn cluster(fs: &HookFs, policy: FlushPolicy) -> Cluster {
-    let builder = Cluster::builder().flush_policy(policy);
-    builder.open_on(Arc::new(fs.clone()), PathBuf::from("/store")).unwrap()
+fn cluster(disk: &Disk, policy: FlushPolicy) -> Cluster {
+    Cluster::builder().flush_policy(policy).open_on(disk).unwrap()
 }
 
 fn email(cluster: &Cluster, partitions: u32) -> Topic {
@@ -24,12 +21,12 @@ fn email(cluster: &Cluster, partitions: u32) -> Topic {
 /// A sync under way ends by asking somebody who waits to do the next one: he must be able to.
 #[test]
 fn a_delivery_is_waited_for_after_its_producer_is_gone() {
-    let fs = HookFs::new();
-    let cluster = cluster(&fs, FlushPolicy::OnAck);
+    let disk = Disk::new();
+    let cluster = cluster(&disk, FlushPolicy::OnAck);
     let email = email(&cluster, 1);
     let first = cluster.producer().build().unwrap();
     first.send(Record::to(&email)).unwrap().wait().unwrap();
-    let (arrivals, go) = fs.hold(Call::Sync, "email-0/0");
+    let (arrivals, go) = disk.hold(CallKind::Sync, "email-0/0");
     let (done, is_done) = crossbeam_channel::unbounded();
     thread::scope(|scope| {
         let delivery = first.send(Record::to(&email)).unwrap();
@@ -52,8 +49,8 @@ fn a_delivery_is_waited_for_after_its_producer_is_gone() {
 /// The next batch may linger; the full one has waited long enough.
 #[test]
 fn a_full_batch_is_written_at_once_though_the_next_one_lingers() {
-    let fs = HookFs::new();
-    let cluster = cluster(&fs, FlushPolicy::Os);
+    let disk = Disk::new();
+    let cluster = cluster(&disk, FlushPolicy::Os);
     let email = email(&cluster, 1);
     let producer = cluster.producer().linger(NEVER).batch_size(1_000).build().unwrap();
     let mut deliveries = Vec::new();
@@ -77,8 +74,8 @@ fn a_full_batch_is_written_at_once_though_the_next_one_lingers() {
 /// Kafka sends what lingers when the buffer is full. So do we: nobody else will make room.
 #[test]
 fn batches_that_linger_make_room_for_others() {
-    let fs = HookFs::new();
-    let cluster = cluster(&fs, FlushPolicy::Os);
+    let disk = Disk::new();
+    let cluster = cluster(&disk, FlushPolicy::Os);
     let email = email(&cluster, 3);
     let producer = cluster.producer().linger(NEVER).batch_size(10_000).buffer_memory(20_000);
     let producer = producer.max_block(LONG).build().unwrap();
@@ -93,8 +90,8 @@ fn batches_that_linger_make_room_for_others() {
 
 #[test]
 fn a_name_leads_to_its_present_topic_in_every_partition() {
-    let fs = HookFs::new();
-    let cluster = cluster(&fs, FlushPolicy::Os);
+    let disk = Disk::new();
+    let cluster = cluster(&disk, FlushPolicy::Os);
     email(&cluster, 2);
     let producer = cluster.producer().build().unwrap();
     let send = |partition| {
@@ -118,8 +115,8 @@ fn closing_under_load_loses_nothing_that_was_acknowledged_and_answers_everybody(
     for (round, policy) in
         [FlushPolicy::OnAck, FlushPolicy::Os].into_iter().cycle().take(60).enumerate()
     {
-        let fs = HookFs::new();
-        let cluster = cluster(&fs, policy);
+        let disk = Disk::new();
+        let cluster = cluster(&disk, policy);
         let email = email(&cluster, 2);
         let linger = Duration::from_millis(if round % 3 == 0 { 3_600_000 } else { 0 });
         let acknowledged = thread::scope(|scope| {
@@ -148,7 +145,7 @@ fn closing_under_load_loses_nothing_that_was_acknowledged_and_answers_everybody(
             cluster.close().unwrap();
             senders.into_iter().map(|sender| sender.join().unwrap()).sum::<usize>()
         });
-        let cluster = self::cluster(&fs, policy);
+        let cluster = self::cluster(&disk, policy);
         let email = cluster.topic("email").unwrap();
         let ends = email.partitions().into_iter().map(|p| p.watermarks().unwrap().high.value());
         let written = usize::try_from(ends.sum::<i64>()).unwrap();
