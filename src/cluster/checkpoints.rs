@@ -20,13 +20,15 @@ use crate::storage::{OffsetCheckpoint, StorageError, read_offsets, write_offsets
 
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
-const LOG_STARTS: &str = "log-start-offset-checkpoint";
+pub(super) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 
 /// The recovery points of a store's logs.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     fs: Arc<dyn FileSystem>,
     root: Arc<Path>,
+    /// Log starts that differ from 0; `None` if the file is of no use.
+    starts: Option<OffsetCheckpoint>,
     saving: Mutex<Saving>,
     points: Mutex<Points>,
 }
@@ -48,11 +50,22 @@ struct Points {
 }
 
 impl Checkpoints {
+    /// Writes the files of a new store, so that from then on a missing one is one that was lost.
+    pub(super) fn create(fs: &dyn FileSystem, root: &Path) -> Result<(), StorageError> {
+        write_offsets(fs, root, LOG_STARTS, &OffsetCheckpoint::new())
+    }
+
     /// Reads what the last owner of the store left.
     pub(super) fn load(fs: Arc<dyn FileSystem>, root: Arc<Path>) -> Result<Self, StorageError> {
-        let offsets = load_recovery_points(&*fs, &root)?;
+        let offsets = load_offsets(&*fs, &root, RECOVERY_POINTS)?.unwrap_or_default();
+        let starts = load_offsets(&*fs, &root, LOG_STARTS)?;
         let points = Mutex::new(Points { replicas: Vec::new(), offsets });
-        Ok(Self { fs, root, saving: Mutex::default(), points })
+        Ok(Self { fs, root, starts, saving: Mutex::default(), points })
+    }
+
+    /// Where a log begins, if that is known.
+    pub(super) fn log_start(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.starts.as_ref().map(|starts| starts.get(partition).copied().unwrap_or_default())
     }
 
     pub(super) fn recovery_point(&self, partition: &TopicPartition) -> Option<Offset> {
@@ -144,17 +157,17 @@ impl Checkpoints {
     }
 }
 
-/// A damaged file counts as empty: then everything is scanned.
-fn load_recovery_points(
+/// A damaged file is as good as none.
+fn load_offsets(
     fs: &dyn FileSystem,
     root: &Path,
-) -> Result<OffsetCheckpoint, StorageError> {
-    match read_offsets(fs, &root.join(RECOVERY_POINTS)) {
-        Ok(points) => Ok(points.unwrap_or_default()),
+    name: &str,
+) -> Result<Option<OffsetCheckpoint>, StorageError> {
+    match read_offsets(fs, &root.join(name)) {
         Err(error @ StorageError::Damaged { .. }) => {
-            log::warn!("{error}: every log is scanned from its beginning");
-            Ok(OffsetCheckpoint::new())
+            log::warn!("{error}: more has to be scanned");
+            Ok(None)
         }
-        Err(error) => Err(error),
+        result => result,
     }
 }

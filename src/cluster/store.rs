@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::base::{BrokerId, FlushPolicy, LeaderEpoch, PartitionId, TopicId, TopicPartition};
-use crate::cluster::checkpoints::Checkpoints;
+use crate::cluster::checkpoints::{Checkpoints, LOG_STARTS};
 use crate::cluster::identity::{self, Identity};
 use crate::cluster::metadata::Image;
 use crate::cluster::sender::Sender;
@@ -95,6 +95,7 @@ impl Store {
             None => {
                 let (cluster, directory) = (random_id(&*runtime), random_id(&*runtime));
                 let identity = Identity { cluster, broker, directory };
+                Checkpoints::create(&*fs, &root)?;
                 identity.save(&*fs, &root)?;
                 identity
             }
@@ -187,6 +188,7 @@ impl Store {
         } else {
             Shutdown::Unclean { recovery_point: recovery_point.unwrap_or_default() }
         };
+        let start = self.checkpoints.log_start(&partition);
         let (log, recovered) = Log::open(OpenLog {
             fs: Arc::clone(&self.fs),
             root: Arc::clone(&self.root),
@@ -194,6 +196,7 @@ impl Store {
             topic_id: topic.id,
             config: topic.config.log_config(),
             cache: Arc::clone(&self.cache),
+            start,
             shutdown,
         })?;
         // Recovery looks for itself; after a clean shutdown the checkpoint is all that tells of a lost file.
@@ -386,7 +389,9 @@ fn refuse_foreign(fs: &dyn FileSystem, root: &Path) -> Result<(), ClusterError> 
     };
     let has = |name: &str| entries.iter().any(|entry| entry.name == name);
     // Of a first open that a crash interrupted, and of ext4.
-    let harmless = |name: &str| name == LOCK_FILE || name == "lost+found" || name.ends_with(".tmp");
+    let harmless = |name: &str| {
+        [LOCK_FILE, LOG_STARTS, "lost+found"].contains(&name) || name.ends_with(".tmp")
+    };
     if has(identity::STORE_FILE) || entries.iter().all(|entry| harmless(&entry.name)) {
         return Ok(());
     }

@@ -109,6 +109,7 @@ impl Place {
             topic_id,
             config: LogConfig::default(),
             cache: Arc::new(TailCache::new(1 << 20, pool)),
+            start: None,
             shutdown: Shutdown::Clean,
         })
         .unwrap();

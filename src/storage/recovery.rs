@@ -155,7 +155,11 @@ impl Recovery<'_> {
         let mut suspects = Vec::new();
         let mut end = Offset::ZERO;
         for segment in segments.iter().skip(floor) {
-            if !suspects.is_empty() && !self.follows_on(segment.base(), end) {
+            let follows_on = match suspects.is_empty() {
+                true => self.may_begin_with(segment, segments.first()),
+                false => self.follows_on(segment.base(), end),
+            };
+            if !follows_on {
                 break;
             }
             let good = self.scan(segment, from)?;
@@ -201,6 +205,14 @@ impl Recovery<'_> {
     /// left a gap between them; elsewhere it is what became of a lost segment.
     fn follows_on(&self, base: Offset, end: Offset) -> bool {
         base == end || (base > end && base <= self.trusted())
+    }
+
+    /// Whether the log can begin where its first segment does. If it should begin before, and nothing says that a
+    /// later part is durable, then the first segments were lost: what is left are pieces.
+    fn may_begin_with(&self, segment: &Segment, first: Option<&Arc<Segment>>) -> bool {
+        let is_first = first.is_some_and(|first| first.base() == segment.base());
+        let begins = self.how.start.unwrap_or(Offset::MAX).max(self.trusted());
+        !is_first || segment.base() <= begins
     }
 
     /// Everything below was durable.

@@ -52,6 +52,8 @@ pub(crate) struct OpenLog {
     pub(crate) topic_id: TopicId,
     pub(crate) config: LogConfig,
     pub(crate) cache: Arc<TailCache>,
+    /// Where the log begins, if that is known: later than 0 once its oldest records were deleted.
+    pub(crate) start: Option<Offset>,
     /// How the store was left, and up to where this log was known to be on disk.
     pub(crate) shutdown: Shutdown,
 }

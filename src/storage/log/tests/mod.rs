@@ -141,6 +141,7 @@ impl Place {
             topic_id: TopicId::parse(TOPIC_ID).unwrap(),
             config: self.config,
             cache: Arc::new(TailCache::new(self.cache_bytes, Arc::new(BufferPool::new(1 << 20)))),
+            start: None,
             shutdown,
         })
     }

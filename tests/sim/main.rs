@@ -1,0 +1,20 @@
+//! Clusters on disks that lose power and fail: every moment of a scenario, and seeds.
+//!
+//! Each suite prints a line of figures that begins with `RELIABILITY`. `RELIABILITY_SEEDS=A..B` chooses the seeds and
+//! `RELIABILITY_FULL=1` tries much more.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and reports its figures"
+)]
+
+mod crash_states;
+
+mod report;
+mod scenarios;
+mod world;

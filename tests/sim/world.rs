@@ -1,0 +1,282 @@
+//! What a scenario did, so that what is found on a disk can be held against it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use brooklet::sim::Disk;
+use brooklet::{
+    Cluster, Delivery, Error, FlushPolicy, NewTopic, Offset, Outcome, Partition, Producer, Record,
+    Topic, TopicId,
+};
+
+/// Something that happened, from the point of view of the program.
+#[derive(Clone, Debug)]
+enum Event {
+    Creating(String),
+    Created(String, TopicId),
+    Deleting(TopicId),
+    Deleted(TopicId),
+    Sending(TopicId, String),
+    /// It is definitely not in the log.
+    Refused(TopicId, String),
+    Acknowledged(TopicId, i32, Offset, String),
+    /// Everything acknowledged so far is on disk, whatever the policy.
+    Synced,
+}
+
+/// A disk, the clusters on it, and what they were asked and said.
+pub(crate) struct World {
+    pub(crate) disk: Disk,
+    pub(crate) policy: FlushPolicy,
+    /// With the number of changes to the disk before each.
+    events: Mutex<Vec<(usize, Event)>>,
+    /// What the logs of a topic held in the end.
+    finals: Mutex<BTreeMap<(TopicId, i32), Vec<String>>>,
+}
+
+impl World {
+    pub(crate) fn new(policy: FlushPolicy) -> Arc<Self> {
+        let (events, finals) = Default::default();
+        Arc::new(Self { disk: Disk::new(), policy, events, finals })
+    }
+
+    fn note(&self, event: Event) {
+        let at = self.disk.recorded();
+        self.events.lock().unwrap().push((at, event));
+    }
+
+    pub(crate) fn open(&self) -> Result<Cluster, Error> {
+        Cluster::builder().flush_policy(self.policy).open_on(&self.disk)
+    }
+
+    pub(crate) fn create(
+        &self,
+        cluster: &Cluster,
+        topic: NewTopic,
+        name: &str,
+    ) -> Result<Topic, Error> {
+        self.note(Event::Creating(name.to_owned()));
+        let topic = cluster.create_topic(topic)?;
+        self.note(Event::Created(name.to_owned(), topic.describe()?.id));
+        Ok(topic)
+    }
+
+    /// Deletes a topic, after a last look at it.
+    pub(crate) fn delete(&self, cluster: &Cluster, topic: &Topic) -> Result<(), Error> {
+        let id = topic.describe()?.id;
+        self.look(topic)?;
+        self.note(Event::Deleting(id));
+        cluster.delete_topic(topic.name().as_str())?;
+        self.note(Event::Deleted(id));
+        Ok(())
+    }
+
+    pub(crate) fn send(
+        &self,
+        producer: &Producer,
+        topic: &Topic,
+        partition: u32,
+        value: &str,
+    ) -> Result<Sent, Error> {
+        let id = topic.describe()?.id;
+        self.note(Event::Sending(id, value.to_owned()));
+        let sent = producer.send(Record::to(topic).partition(partition).value(value));
+        let delivery = sent.inspect_err(|_| self.note(Event::Refused(id, value.to_owned())))?;
+        Ok(Sent { id, value: value.to_owned(), delivery })
+    }
+
+    /// Waits for a record's acknowledgement.
+    pub(crate) fn wait(&self, sent: Sent) -> Result<(), Error> {
+        let Sent { id, value, delivery } = sent;
+        match delivery.wait() {
+            Ok(metadata) => {
+                if let Some(offset) = metadata.offset {
+                    let partition = metadata.partition.value();
+                    self.note(Event::Acknowledged(id, partition, offset, value));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if error.outcome() == Outcome::NotWritten {
+                    self.note(Event::Refused(id, value));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn sync(&self, cluster: &Cluster) -> Result<(), Error> {
+        cluster.sync()?;
+        self.note(Event::Synced);
+        Ok(())
+    }
+
+    /// Remembers what a topic's logs hold: nothing else will ever be at these offsets.
+    pub(crate) fn look(&self, topic: &Topic) -> Result<(), Error> {
+        let id = topic.describe()?.id;
+        for partition in topic.partitions() {
+            let place = (id, partition.id().value());
+            self.finals.lock().unwrap().insert(place, read(&partition)?);
+        }
+        Ok(())
+    }
+
+    /// The power is back: what was said before was said before anything that is recorded from now on.
+    pub(crate) fn begin_anew(&self) {
+        self.events.lock().unwrap().iter_mut().for_each(|(at, _)| *at = 0);
+        self.disk.record();
+    }
+
+    /// What had happened after `changes` to the disk.
+    pub(crate) fn known(&self, changes: usize) -> Known {
+        let events = self.events.lock().unwrap();
+        let finals = self.finals.lock().unwrap().clone();
+        let mut known = Known { finals, ..Known::default() };
+        let mut unsynced = Vec::new();
+        for (_, event) in events.iter().filter(|(at, _)| *at <= changes) {
+            match event.clone() {
+                Event::Creating(name) => _ = known.creating.insert(name),
+                Event::Created(name, id) => _ = known.topics.insert(id, name),
+                Event::Deleting(id) => _ = known.topics.remove(&id),
+                Event::Deleted(id) => _ = known.deleted.insert(id),
+                Event::Sending(id, value) => _ = known.sent.insert((id, value)),
+                Event::Refused(id, value) => _ = known.refused.insert((id, value)),
+                Event::Acknowledged(id, partition, offset, value) => {
+                    known.acknowledged += 1;
+                    if self.policy == FlushPolicy::OnAck {
+                        known.durable.insert((id, partition, offset), value);
+                    } else {
+                        unsynced.push(((id, partition, offset), value));
+                    }
+                }
+                Event::Synced => known.durable.extend(unsynced.drain(..)),
+            }
+        }
+        known
+    }
+}
+
+/// A record on its way.
+pub(crate) struct Sent {
+    id: TopicId,
+    value: String,
+    delivery: Delivery,
+}
+
+/// What a program could know at some moment.
+#[derive(Default)]
+pub(crate) struct Known {
+    creating: BTreeSet<String>,
+    topics: BTreeMap<TopicId, String>,
+    deleted: BTreeSet<TopicId>,
+    sent: BTreeSet<(TopicId, String)>,
+    refused: BTreeSet<(TopicId, String)>,
+    durable: BTreeMap<(TopicId, i32, Offset), String>,
+    finals: BTreeMap<(TopicId, i32), Vec<String>>,
+    pub(crate) acknowledged: u64,
+}
+
+impl Known {
+    /// Holds what a cluster has against what is known. Returns how many records were looked at.
+    ///
+    /// # Panics
+    /// If the cluster breaks a promise.
+    pub(crate) fn check(&self, cluster: &Cluster) -> u64 {
+        for (id, name) in &self.topics {
+            let topic = cluster.topic(name).unwrap_or_else(|e| panic!("topic {name} is lost: {e}"));
+            assert_eq!(topic.describe().unwrap().id, *id, "topic {name} is another");
+        }
+        let mut checked = 0;
+        for name in cluster.topics().unwrap() {
+            let topic = cluster.topic(name.as_str()).unwrap();
+            let id = topic.describe().unwrap().id;
+            assert!(self.creating.contains(name.as_str()), "topic {name} was never created");
+            assert!(!self.deleted.contains(&id), "topic {name} is back from the dead");
+            for partition in topic.partitions() {
+                checked += self.check_partition(id, &partition);
+            }
+        }
+        checked
+    }
+
+    fn check_partition(&self, id: TopicId, partition: &Partition) -> u64 {
+        let number = partition.id().value();
+        let values =
+            read(partition).unwrap_or_else(|e| panic!("{partition} cannot be read: {e:?}"));
+        let mut seen = BTreeSet::new();
+        for (offset, value) in values.iter().enumerate() {
+            let sent = (id, value.clone());
+            assert!(self.sent.contains(&sent), "{partition}@{offset}: {value} was never sent");
+            assert!(!self.refused.contains(&sent), "{partition}@{offset}: {value} was refused");
+            assert!(seen.insert(value), "{partition}@{offset}: {value} is there twice");
+        }
+        if let Some(all) = self.finals.get(&(id, number)) {
+            let known = values.len().min(all.len());
+            assert_eq!(values[..known], all[..known], "{partition} is not what was written");
+        }
+        let durable = (id, number, Offset::ZERO)..=(id, number, Offset::MAX);
+        for ((_, _, offset), value) in self.durable.range(durable) {
+            let found = usize::try_from(offset.value()).ok().and_then(|at| values.get(at));
+            assert_eq!(
+                found,
+                Some(value),
+                "{partition}@{offset} was acknowledged; the log ends at {}",
+                values.len()
+            );
+        }
+        values.len() as u64
+    }
+}
+
+/// Writes to every partition, closes, opens again: a store that was left in any state is a good one by now.
+pub(crate) fn use_again(cluster: Cluster, open: impl Fn() -> Cluster) -> u64 {
+    let mut expected = BTreeMap::new();
+    let producer = cluster.producer().build().unwrap();
+    for name in cluster.topics().unwrap() {
+        let topic = cluster.topic(name.as_str()).unwrap();
+        for partition in topic.partitions() {
+            let before = read(&partition).unwrap();
+            let record = Record::to(&topic).partition(partition.id().value() as u32);
+            let metadata = producer.send(record.value("later")).unwrap().wait().unwrap();
+            assert_eq!(metadata.offset.unwrap().value(), before.len() as i64, "{partition}");
+            let mut after = before;
+            after.push("later".to_owned());
+            assert_eq!(read(&partition).unwrap(), after, "{partition}");
+            expected.insert((name.clone(), partition.id().value()), after);
+        }
+    }
+    drop(producer);
+    cluster.close().unwrap();
+    let cluster = open();
+    let mut checked = 0;
+    for ((name, partition), values) in expected {
+        let topic = cluster.topic(name.as_str()).unwrap();
+        let found = read(&topic.partition(partition as u32).unwrap()).unwrap();
+        assert_eq!(found, values, "{name}-{partition} after it was closed and opened again");
+        checked += values.len() as u64;
+    }
+    cluster.close().unwrap();
+    checked
+}
+
+/// All values, which must be at offsets without gaps, from 0 on.
+fn read(partition: &Partition) -> Result<Vec<String>, Error> {
+    let marks = partition.watermarks()?;
+    assert_eq!(marks.low, Offset::ZERO, "{partition}");
+    let mut values = Vec::new();
+    loop {
+        let next = Offset::new(values.len() as i64).unwrap();
+        let records = partition.read(next, 1 << 20)?;
+        if records.is_empty() {
+            assert_eq!(next, marks.high, "{partition}");
+            return Ok(values);
+        }
+        for record in &records {
+            assert_eq!(record.offset().value(), values.len() as i64, "{partition}");
+            let value = record.value().unwrap_or_default();
+            // Long ones are their beginning, repeated.
+            let text = String::from_utf8(value.to_vec()).unwrap();
+            values.push(text);
+        }
+    }
+}
