@@ -14,6 +14,7 @@
 )]
 
 mod crash_states;
+mod io_errors;
 
 mod report;
 mod scenarios;

@@ -35,6 +35,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "delete and create", policy: FlushPolicy::OnAck, run: delete_and_create },
     Scenario { name: "nobody waits", policy: FlushPolicy::OnAck, run: nobody_waits },
     Scenario { name: "compressed", policy: FlushPolicy::OnAck, run: compressed },
+    Scenario { name: "never gives up", policy: FlushPolicy::OnAck, run: never_gives_up },
     Scenario { name: "many partitions", policy: FlushPolicy::OnAck, run: many_partitions },
 ];
 
@@ -202,6 +203,31 @@ fn compressed(_sim: &Sim, world: &Arc<World>) -> Result<(), Error> {
             world.wait(sent?)?;
         }
     }
+    finish(world, cluster)
+}
+
+/// Goes on after errors.
+fn never_gives_up(sim: &Sim, world: &Arc<World>) -> Result<(), Error> {
+    let cluster = world.open()?;
+    let topic =
+        world.create(&cluster, topic("t").partitions(2).config("segment.bytes", 600), "t")?;
+    let threads = (0..2).map(|thread| {
+        let (world, topic) = (Arc::clone(world), topic.clone());
+        let producer = cluster.producer().build();
+        sim.spawn(&format!("producer {thread}"), move || {
+            let producer = producer?;
+            for number in 0..10 {
+                let value = format!("from {thread}: {number:40}");
+                if let Ok(sent) = world.send(&producer, &topic, number % 2, &value) {
+                    let _failed = world.wait(sent);
+                }
+            }
+            Ok(())
+        })
+    });
+    let threads = threads.collect::<Vec<_>>();
+    let results = threads.into_iter().map(|thread| thread.join()).collect::<Vec<_>>();
+    results.into_iter().collect::<Result<(), Error>>()?;
     finish(world, cluster)
 }
 

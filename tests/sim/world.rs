@@ -1,9 +1,10 @@
 //! What a scenario did, so that what is found on a disk can be held against it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use brooklet::sim::Disk;
+use brooklet::sim::{CallKind, Disk};
 use brooklet::{
     Cluster, Delivery, Error, FlushPolicy, NewTopic, Offset, Outcome, Partition, Producer, Record,
     Topic, TopicId,
@@ -79,17 +80,19 @@ impl World {
         value: &str,
     ) -> Result<Sent, Error> {
         let id = topic.describe()?.id;
+        let doomed = self.is_doomed(topic, partition);
         self.note(Event::Sending(id, value.to_owned()));
         let sent = producer.send(Record::to(topic).partition(partition).value(value));
         let delivery = sent.inspect_err(|_| self.note(Event::Refused(id, value.to_owned())))?;
-        Ok(Sent { id, value: value.to_owned(), delivery })
+        Ok(Sent { id, value: value.to_owned(), delivery, doomed })
     }
 
     /// Waits for a record's acknowledgement.
     pub(crate) fn wait(&self, sent: Sent) -> Result<(), Error> {
-        let Sent { id, value, delivery } = sent;
+        let Sent { id, value, delivery, doomed } = sent;
         match delivery.wait() {
             Ok(metadata) => {
+                assert!(!doomed, "{metadata}: {value} is acknowledged after a failed sync");
                 if let Some(offset) = metadata.offset {
                     let partition = metadata.partition.value();
                     self.note(Event::Acknowledged(id, partition, offset, value));
@@ -121,10 +124,14 @@ impl World {
         Ok(())
     }
 
-    /// The power is back: what was said before was said before anything that is recorded from now on.
-    pub(crate) fn begin_anew(&self) {
-        self.events.lock().unwrap().iter_mut().for_each(|(at, _)| *at = 0);
-        self.disk.record();
+    /// Whether a sync of the partition's log has failed: from then on nothing may be acknowledged (R4).
+    fn is_doomed(&self, topic: &Topic, partition: u32) -> bool {
+        let directory = format!("/{topic}-{partition}/");
+        let is_of_log = |(kind, path): &(CallKind, PathBuf)| {
+            let path = path.to_string_lossy();
+            *kind == CallKind::Sync && path.starts_with(&directory) && path.ends_with(".log")
+        };
+        self.policy == FlushPolicy::OnAck && self.disk.failures().iter().any(is_of_log)
     }
 
     /// What had happened after `changes` to the disk.
@@ -161,6 +168,7 @@ pub(crate) struct Sent {
     id: TopicId,
     value: String,
     delivery: Delivery,
+    doomed: bool,
 }
 
 /// What a program could know at some moment.

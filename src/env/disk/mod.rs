@@ -64,6 +64,8 @@ struct Inner {
     locked: BTreeSet<PathBuf>,
     calls: u64,
     faults: Vec<(Fault, u64)>,
+    /// Calls that a fault has met.
+    failures: Vec<(CallKind, PathBuf)>,
     hook: Option<Hook>,
     capacity: Option<u64>,
     journal: Option<Journal>,
@@ -259,6 +261,11 @@ impl Disk {
         self.shared.inner.lock().calls
     }
 
+    /// The calls that were made to fail by [`fail`](Self::fail) so far, in order.
+    pub fn failures(&self) -> Vec<(CallKind, PathBuf)> {
+        self.shared.inner.lock().failures.clone()
+    }
+
     /// Number of changes that no sync has covered: what a power cut may take.
     pub fn unsynced(&self) -> usize {
         self.shared.inner.lock().state.unsynced()
@@ -392,13 +399,16 @@ impl Disk {
             hook(&call)?;
         }
         let mut inner = self.shared.inner.lock();
+        let mut error = None;
         for (fault, met) in inner.faults.iter_mut().filter(|(fault, _)| fault.concerns(&call)) {
             *met += 1;
             if *met > fault.skip && *met - fault.skip <= fault.times {
-                return Err(fault.error.into());
+                error.get_or_insert(fault.error);
             }
         }
-        Ok(())
+        let Some(error) = error else { return Ok(()) };
+        inner.failures.push((kind, path.to_owned()));
+        Err(error.into())
     }
 }
 
