@@ -128,7 +128,7 @@ struct Moment<'a> {
 impl Moment<'_> {
     fn examine(&self, image: &Disk, known: &Known, report: &mut Report) -> u64 {
         report.states += 1;
-        let deeper = self.number % DEEPER == 0;
+        let deeper = self.number.is_multiple_of(DEEPER);
         if deeper {
             self.examine_opening(image, known, report);
         }
