@@ -1,5 +1,9 @@
 //! What is known to be durable, and the files of a store that say so.
 //!
+//! # On disk
+//! Kafka's checkpoint files, and `brooklet.checkpoint`: the recovery points once more, sealed with a checksum. A digit
+//! that has changed in Kafka's file would make durable records look lost; here it is noticed.
+//!
 //! # Invariants
 //! - A recovery point on disk never is ahead of what was synced (rule R5).
 //! - What was removed does not come back, and its log is not touched any more: a topic of the same name may have its
@@ -13,12 +17,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::{Offset, TopicPartition};
-use crate::env::FileSystem;
 use crate::env::sync::Mutex;
+use crate::env::{FileSystem, read_file, replace_file};
 use crate::replica::Replica;
-use crate::storage::{OffsetCheckpoint, StorageError, read_offsets, write_offsets};
+use crate::storage::{OffsetCheckpoint, StorageError, decode_offsets, encode_offsets};
+use crate::storage::{read_offsets, seal, unseal, write_offsets};
 
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+const SEALED_POINTS: &str = "brooklet.checkpoint";
 const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 pub(super) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 
@@ -47,6 +53,8 @@ struct Points {
     replicas: Vec<Arc<Replica>>,
     /// What the file says: also of logs that were not opened.
     offsets: OffsetCheckpoint,
+    /// As they were when the store was closed.
+    high_watermarks: OffsetCheckpoint,
 }
 
 impl Checkpoints {
@@ -57,9 +65,13 @@ impl Checkpoints {
 
     /// Reads what the last owner of the store left.
     pub(super) fn load(fs: Arc<dyn FileSystem>, root: Arc<Path>) -> Result<Self, StorageError> {
-        let offsets = load_offsets(&*fs, &root, RECOVERY_POINTS)?.unwrap_or_default();
+        let offsets = match load_sealed(&*fs, &root)? {
+            Some(offsets) => offsets,
+            None => load_offsets(&*fs, &root, RECOVERY_POINTS)?.unwrap_or_default(),
+        };
         let starts = load_offsets(&*fs, &root, LOG_STARTS)?;
-        let points = Mutex::new(Points { replicas: Vec::new(), offsets });
+        let high_watermarks = load_offsets(&*fs, &root, HIGH_WATERMARKS)?.unwrap_or_default();
+        let points = Mutex::new(Points { replicas: Vec::new(), offsets, high_watermarks });
         Ok(Self { fs, root, starts, saving: Mutex::default(), points })
     }
 
@@ -70,6 +82,10 @@ impl Checkpoints {
 
     pub(super) fn recovery_point(&self, partition: &TopicPartition) -> Option<Offset> {
         self.points.lock().offsets.get(partition).copied()
+    }
+
+    pub(super) fn high_watermark(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.points.lock().high_watermarks.get(partition).copied()
     }
 
     pub(super) fn add(&self, replica: &Arc<Replica>) {
@@ -87,6 +103,7 @@ impl Checkpoints {
             points.replicas.retain(|replica| !removed.contains(replica.partition()));
             let before = points.offsets.len();
             points.offsets.retain(|partition, _| !removed.contains(partition));
+            points.high_watermarks.retain(|partition, _| !removed.contains(partition));
             saving.stale |= points.offsets.len() < before;
         }
         if saving.stale { self.write(&mut saving) } else { Ok(()) }
@@ -127,6 +144,9 @@ impl Checkpoints {
     fn write(&self, saving: &mut Saving) -> Result<(), StorageError> {
         let offsets = self.points.lock().offsets.clone();
         write_offsets(&*self.fs, &self.root, RECOVERY_POINTS, &offsets)?;
+        let sealed = seal(&encode_offsets(&offsets)).into();
+        replace_file(&*self.fs, &self.root, SEALED_POINTS, sealed)
+            .map_err(StorageError::io("replace", &self.root.join(SEALED_POINTS)))?;
         saving.stale = false;
         Ok(())
     }
@@ -134,14 +154,10 @@ impl Checkpoints {
     /// All checkpoint files, when every log has been closed.
     pub(super) fn save_all(&self) -> Result<(), StorageError> {
         self.save_recovery_points(&mut self.saving.lock())?;
-        let (replicas, known) = {
+        let (replicas, known, mut high_watermarks) = {
             let points = self.points.lock();
-            (points.replicas.clone(), points.offsets.clone())
+            (points.replicas.clone(), points.offsets.clone(), points.high_watermarks.clone())
         };
-        let mut high_watermarks = read_offsets(&*self.fs, &self.root.join(HIGH_WATERMARKS))
-            .ok()
-            .flatten()
-            .unwrap_or_default();
         for replica in &replicas {
             high_watermarks.insert(replica.partition().clone(), replica.high_watermark());
         }
@@ -155,6 +171,13 @@ impl Checkpoints {
     pub(super) fn end(&self) {
         self.saving.lock().ended = true;
     }
+}
+
+/// The recovery points in the sealed file, if it is there and whole.
+fn load_sealed(fs: &dyn FileSystem, root: &Path) -> Result<Option<OffsetCheckpoint>, StorageError> {
+    let path = root.join(SEALED_POINTS);
+    let content = read_file(fs, &path).map_err(StorageError::io("read", &path))?;
+    Ok(content.as_deref().and_then(unseal).and_then(decode_offsets))
 }
 
 /// A damaged file is as good as none.

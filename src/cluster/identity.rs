@@ -19,7 +19,7 @@ use crate::base::{BrokerId, TopicId};
 use crate::cluster::ClusterError;
 use crate::env::FileSystem;
 use crate::env::{read_file, replace_file};
-use crate::storage::StorageError;
+use crate::storage::{StorageError, seal, unseal};
 
 pub(super) const STORE_FILE: &str = "brooklet.store";
 pub(super) const KAFKA_FILE: &str = "meta.properties";
@@ -41,7 +41,7 @@ impl Identity {
         let path = root.join(STORE_FILE);
         let content = read_file(fs, &path).map_err(StorageError::io("read", &path))?;
         let Some(content) = content else { return Ok(None) };
-        if let Some(text) = checked_text(&content) {
+        if let Some(text) = unseal(&content) {
             let version = property(text, "version").and_then(|v| v.parse().ok()).unwrap_or(0);
             if version > FORMAT_VERSION {
                 return Err(ClusterError::NewerFormat {
@@ -81,8 +81,7 @@ impl Identity {
     pub(super) fn save(&self, fs: &dyn FileSystem, root: &Path) -> Result<(), StorageError> {
         let Self { cluster, broker, directory } = self;
         let ids = format!("cluster.id={cluster}\nnode.id={broker}\ndirectory.id={directory}\n");
-        let ours = format!("version={FORMAT_VERSION}\n{ids}");
-        let ours = format!("{ours}crc32={:08x}\n", crc32fast::hash(ours.as_bytes()));
+        let ours = seal(&format!("version={FORMAT_VERSION}\n{ids}"));
         for (name, text) in [(STORE_FILE, ours), (KAFKA_FILE, format!("version=1\n{ids}"))] {
             let path = root.join(name);
             replace_file(fs, root, name, text.into()).map_err(StorageError::io("write", &path))?;
@@ -97,13 +96,6 @@ impl Identity {
             directory: TopicId::parse(property(text, "directory.id")?)?,
         })
     }
-}
-
-/// The text before the checksum line, if the checksum fits.
-fn checked_text(content: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(content).ok()?;
-    let (body, checksum) = text.trim_end_matches('\n').rsplit_once("crc32=")?;
-    (u32::from_str_radix(checksum, 16).ok()? == crc32fast::hash(body.as_bytes())).then_some(body)
 }
 
 fn property<'a>(text: &'a str, key: &str) -> Option<&'a str> {
@@ -165,11 +157,7 @@ mod tests {
     fn a_newer_format_is_refused() {
         let (fs, root, _) = store();
         let text = "version=2\n";
-        overwrite(
-            &fs,
-            &root.join(STORE_FILE),
-            &format!("{text}crc32={:08x}\n", crc32fast::hash(text.as_bytes())),
-        );
+        overwrite(&fs, &root.join(STORE_FILE), &seal(text));
         let error = Identity::load(&fs, root).unwrap_err();
         assert!(matches!(error, ClusterError::NewerFormat { version: 2, .. }), "{error}");
     }

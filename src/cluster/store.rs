@@ -199,10 +199,13 @@ impl Store {
             start,
             shutdown,
         })?;
-        // Recovery looks for itself; after a clean shutdown the checkpoint is all that tells of a lost file.
-        if let Some(closed_at) = recovery_point.filter(|point| self.was_clean && log.end() < *point)
-        {
+        // Recovery looks for itself; after a clean shutdown two files say where the log ended. One is enough: the
+        // other may be the damaged one.
+        let ends = [recovery_point, self.checkpoints.high_watermark(log.partition())];
+        let is_known = ends.iter().any(Option::is_some);
+        if self.was_clean && is_known && !ends.contains(&Some(log.end())) {
             let dir = self.root.join(log.partition().directory_name());
+            let closed_at = ends.into_iter().flatten().max().unwrap_or_default();
             let reason = format!("it ends at {}, but was closed at {closed_at}", log.end());
             return Err(StorageError::damaged(&dir, reason));
         }

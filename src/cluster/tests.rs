@@ -285,6 +285,7 @@ fn a_damaged_checkpoint_file_costs_a_scan_and_nothing_else() {
     let disk = store_with_records();
     disk.remove(CLEAN_MARKER).unwrap();
     disk.write(RECOVERY_POINTS, b"garbage").unwrap();
+    disk.write("brooklet.checkpoint", b"garbage").unwrap();
     let core = open(&disk);
     let email = core.topic("email").unwrap();
     assert_eq!(end(&core, &email), Offset::from(3));

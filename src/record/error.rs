@@ -33,6 +33,9 @@ pub enum BatchError {
         /// The checksum of the bytes.
         computed: u32,
     },
+    /// The batch's base offset, which no checksum covers, is not the one that comes next in its log.
+    #[error("the batch is not where its base offset says")]
+    Misplaced,
     /// The codec number in the attributes is 5, 6 or 7.
     #[error("batch has unknown codec {0}")]
     UnknownCodec(u8),

@@ -27,19 +27,32 @@ pub(super) fn read_entries(
     };
     let text =
         std::str::from_utf8(&content).map_err(|e| StorageError::damaged(path, e.to_string()))?;
+    decode_entries(text).map(Some).map_err(|reason| StorageError::damaged(path, reason))
+}
+
+fn decode_entries(text: &str) -> Result<Vec<String>, &'static str> {
     if text.is_empty() {
-        return Ok(Some(Vec::new()));
+        return Ok(Vec::new());
     }
     let mut lines = text.lines();
     if lines.next() != Some("0") {
-        return Err(StorageError::damaged(path, "its first line is not version 0"));
+        return Err("its first line is not version 0");
     }
     let declared = lines.next().and_then(|line| line.parse::<usize>().ok());
     let entries = lines.map(str::to_owned).collect::<Vec<_>>();
     if declared != Some(entries.len()) {
-        return Err(StorageError::damaged(path, "it does not hold as many entries as it says"));
+        return Err("it does not hold as many entries as it says");
     }
-    Ok(Some(entries))
+    Ok(entries)
+}
+
+fn encode_entries(entries: impl ExactSizeIterator<Item = String>) -> String {
+    let mut text = format!("0\n{}\n", entries.len());
+    for entry in entries {
+        // Writing to a `String` does not fail.
+        let _ = writeln!(text, "{entry}");
+    }
+    text
 }
 
 /// Replaces a checkpoint file, durably.
@@ -49,11 +62,7 @@ pub(super) fn write_entries(
     name: &str,
     entries: impl ExactSizeIterator<Item = String>,
 ) -> Result<(), StorageError> {
-    let mut text = format!("0\n{}\n", entries.len());
-    for entry in entries {
-        // Writing to a `String` does not fail.
-        let _ = writeln!(text, "{entry}");
-    }
+    let text = encode_entries(entries);
     replace_file(fs, dir, name, text.into()).map_err(StorageError::io("replace", &dir.join(name)))
 }
 
@@ -63,6 +72,20 @@ pub(crate) fn read_offsets(
     path: &Path,
 ) -> Result<Option<OffsetCheckpoint>, StorageError> {
     let Some(entries) = read_entries(fs, path)? else { return Ok(None) };
+    parse_offsets(&entries).map(Some).map_err(|reason| StorageError::damaged(path, reason))
+}
+
+/// The text of a file of `topic partition offset` lines.
+pub(crate) fn encode_offsets(offsets: &OffsetCheckpoint) -> String {
+    encode_entries(offsets.iter().map(offset_line))
+}
+
+/// The entries of such a text, `None` if it is none.
+pub(crate) fn decode_offsets(text: &str) -> Option<OffsetCheckpoint> {
+    parse_offsets(&decode_entries(text).ok()?).ok()
+}
+
+fn parse_offsets(entries: &[String]) -> Result<OffsetCheckpoint, &'static str> {
     let parse = |line: &str| {
         let mut fields = line.split(' ');
         let topic = TopicName::new(fields.next()?).ok()?;
@@ -71,9 +94,11 @@ pub(crate) fn read_offsets(
         fields.next().is_none().then(|| (TopicPartition::new(topic, partition), offset))
     };
     let parsed = entries.iter().map(|line| parse(line)).collect::<Option<OffsetCheckpoint>>();
-    parsed
-        .map(Some)
-        .ok_or_else(|| StorageError::damaged(path, "an entry is not `topic partition offset`"))
+    parsed.ok_or("an entry is not `topic partition offset`")
+}
+
+fn offset_line((tp, offset): (&TopicPartition, &Offset)) -> String {
+    format!("{} {} {offset}", tp.topic, tp.partition)
 }
 
 /// Replaces a file of `topic partition offset` lines, durably.
@@ -83,10 +108,7 @@ pub(crate) fn write_offsets(
     name: &str,
     offsets: &OffsetCheckpoint,
 ) -> Result<(), StorageError> {
-    let line = |(tp, offset): (&TopicPartition, &Offset)| {
-        format!("{} {} {offset}", tp.topic, tp.partition)
-    };
-    write_entries(fs, dir, name, offsets.iter().map(line))
+    write_entries(fs, dir, name, offsets.iter().map(offset_line))
 }
 
 #[cfg(test)]

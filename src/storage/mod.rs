@@ -10,13 +10,17 @@ mod index;
 mod log;
 mod names;
 mod recovery;
+mod sealed;
 mod segment;
 mod tail;
 
-pub(crate) use checkpoint::{OffsetCheckpoint, read_offsets, write_offsets};
+pub(crate) use checkpoint::{
+    OffsetCheckpoint, decode_offsets, encode_offsets, read_offsets, write_offsets,
+};
 pub(crate) use config::LogConfig;
 pub(crate) use error::{AppendError, ReadError, StorageError};
 pub use log::TimestampedOffset;
 pub(crate) use log::{Appended, Fetched, Log, OpenLog};
 pub(crate) use recovery::{Recovered, Shutdown};
+pub(crate) use sealed::{seal, unseal};
 pub(crate) use tail::TailCache;

@@ -157,7 +157,7 @@ impl Recovery<'_> {
         for segment in segments.iter().skip(floor) {
             let follows_on = match suspects.is_empty() {
                 true => self.may_begin_with(segment, segments.first()),
-                false => self.follows_on(segment.base(), end),
+                false => segment.base() == end,
             };
             if !follows_on {
                 break;
@@ -201,12 +201,6 @@ impl Recovery<'_> {
         Ok(self.found)
     }
 
-    /// Whether a segment at `base` can come after one that ends at `end`. Where all was durable, compaction may have
-    /// left a gap between them; elsewhere it is what became of a lost segment.
-    fn follows_on(&self, base: Offset, end: Offset) -> bool {
-        base == end || (base > end && base <= self.trusted())
-    }
-
     /// Whether the log can begin where its first segment does. If it should begin before, and nothing says that a
     /// later part is durable, then the first segments were lost: what is left are pieces.
     fn may_begin_with(&self, segment: &Segment, first: Option<&Arc<Segment>>) -> bool {
@@ -233,8 +227,13 @@ impl Recovery<'_> {
             "{} is damaged at offset {good_end}: it can be read, but not be written",
             self.dir.display()
         );
-        let end = segments.last().map_or(Ok(good_end), |last| last.end().map(|(_, end)| end))?;
-        self.found.end = end.max(good_end);
+        let end = segments.last().map_or(Ok(good_end), |last| readable_end(last))?;
+        let durable = match self.how.shutdown {
+            Shutdown::Unclean { recovery_point } => recovery_point,
+            Shutdown::Clean => Offset::ZERO,
+        };
+        // What was durable and is not there is an error to its readers, not the log's end.
+        self.found.end = end.max(good_end).max(durable);
         self.found.segments = segments;
         self.found.damaged = true;
         Ok(self.found)
@@ -290,6 +289,22 @@ impl Recovery<'_> {
     }
 }
 
+/// Offset behind the last good batch of a segment in which there are bad ones.
+fn readable_end(segment: &Segment) -> Result<Offset, StorageError> {
+    let (mut position, mut end, mut claimed) = (0, segment.base(), segment.base());
+    while let Some(header) = segment.header_at(position)? {
+        let batch = Batch::parse(segment.read(position, header.size())?);
+        // It follows a good one, or what a bad one claims to be.
+        let follows = [end, claimed].contains(&header.base_offset());
+        if follows && batch.is_ok_and(|batch| batch.verify_crc().is_ok()) {
+            end = header.next_offset();
+        }
+        claimed = header.next_offset();
+        position += length(header.size());
+    }
+    Ok(end)
+}
+
 /// How much of a segment is good.
 struct Good {
     position: u64,
@@ -302,7 +317,7 @@ struct Good {
 }
 
 /// The header of the batch at `position`, if all of the batch is there, its checksum fits, and it begins at
-/// `expected` or later.
+/// `expected`, which no checksum covers (H5).
 fn good_batch_at(
     segment: &Segment,
     position: u64,
@@ -318,6 +333,6 @@ fn good_batch_at(
         return Ok(None);
     };
     let Ok(batch) = Batch::parse(segment.read(position, whole)?) else { return Ok(None) };
-    let good = batch.verify_crc().is_ok() && batch.header().base_offset() >= expected;
+    let good = batch.verify_crc().is_ok() && batch.header().base_offset() == expected;
     Ok(good.then(|| *batch.header()))
 }

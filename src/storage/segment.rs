@@ -286,7 +286,8 @@ impl Segment {
     fn walk(&self, resumed: &mut Resumed) -> Result<(), StorageError> {
         while let Some(header) = self.header_at(resumed.position)? {
             let position = u32::try_from(resumed.position).unwrap_or(u32::MAX);
-            if !resumed.index.observe(&header, position, self.interval) {
+            let follows = header.base_offset() == resumed.offset;
+            if !follows || !resumed.index.observe(&header, position, self.interval) {
                 break;
             }
             resumed.position += length(header.size());
@@ -298,12 +299,15 @@ impl Segment {
     /// Position and offset behind the last batch, as far as headers tell.
     pub(super) fn end(&self) -> Result<(u64, Offset), StorageError> {
         let mut position = self.position_before(Offset::MAX)?;
-        let mut end = self.base;
+        let mut end = (position == 0).then_some(self.base);
         while let Some(header) = self.header_at(position)? {
-            end = header.next_offset();
+            if end.is_some_and(|end| end != header.base_offset()) {
+                break;
+            }
+            end = Some(header.next_offset());
             position += length(header.size());
         }
-        Ok((position, end))
+        Ok((position, end.unwrap_or(self.base)))
     }
 
     /// Makes the index from the log alone, unless the log is damaged, and the old one is the better one.

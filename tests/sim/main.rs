@@ -14,6 +14,7 @@
     reason = "a test fails by panicking, reports its figures, and keeps them behind real locks"
 )]
 
+mod bit_flips;
 mod crash_states;
 mod io_errors;
 

@@ -53,15 +53,18 @@ impl Log {
         }
         let segments = self.segments.load_full();
         let mut at = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
-        while let Some(segment) = segments.get(at).filter(|segment| segment.base() < upto) {
-            let batches = read_segment(segment, from, max_bytes, upto)?;
-            if !batches.is_empty() {
+        while let Some(segment) = segments.get(at) {
+            if let Some(batches) = read_segment(segment, from, max_bytes, upto)? {
                 return Ok(Fetched { batches, trusted: false });
             }
-            // Nothing of this segment is at or after `from`: what follows was compacted away.
             at += 1;
+            // It ends at `from`, where the next one has to begin.
+            if segments.get(at).is_some_and(|next| next.base() != from) {
+                return Err(misplaced(from));
+            }
         }
-        Ok(Fetched::default())
+        // It was there once: the log is damaged.
+        Err(torn(from))
     }
 
     /// The first record below `upto` with a timestamp of at least `timestamp`.
@@ -98,19 +101,22 @@ fn is_time_of_batch(
     segment: &Segment,
     (timestamp, offset): (Timestamp, Offset),
 ) -> Result<bool, ReadError> {
-    let Some(position) = seek(segment, offset, segment.size())? else { return Ok(false) };
-    let header = segment.header_at(position)?;
+    let Some(found) = seek(segment, offset, segment.size())? else { return Ok(false) };
+    let header = segment.header_at(found.position)?;
     Ok(header.is_some_and(|h| h.base_offset() <= offset && h.max_timestamp() == Some(timestamp)))
 }
 
+/// Batches from the one that holds `from` on, none that reaches `upto`. `None` if the segment ends before `from`.
 fn read_segment(
     segment: &Arc<Segment>,
     from: Offset,
     max_bytes: usize,
     upto: Offset,
-) -> Result<Vec<Batch>, ReadError> {
+) -> Result<Option<Vec<Batch>>, ReadError> {
     let size = segment.size();
-    let Some(position) = seek(segment, from, size)? else { return Ok(Vec::new()) };
+    let Some(Found { position, expected }) = seek(segment, from, size)? else {
+        return Ok(None);
+    };
     let mut available = usize::try_from(size - position).unwrap_or(usize::MAX);
     let mut bytes = segment.read(position, available.min(max_bytes.max(HEADER_LENGTH)))?;
     let mut batches = Vec::<Batch>::new();
@@ -130,13 +136,21 @@ fn read_segment(
             _ if cut_short => break,
             Frame::Torn | Frame::End | Frame::Corrupt => Err(TORN),
         };
+        // No checksum covers a batch's base offset: it has to be the one that comes next (H5).
         let follows = |b: &Batch| {
-            batches
-                .last()
-                .is_none_or(|last| last.header().next_offset() <= b.header().base_offset())
+            let next = batches.last().map(|last| last.header().next_offset()).or(expected);
+            next.is_none_or(|next| next == b.header().base_offset())
         };
         match batch {
-            Ok(batch) if batch.header().last_offset() >= upto => break,
+            Ok(batch) if batch.header().last_offset() >= upto => {
+                // No bound lies within a batch, unless its length in offsets is damaged.
+                if let Err(source) = batch.verify_crc()
+                    && batches.is_empty()
+                {
+                    return Err(ReadError::Corrupt { offset: from, source });
+                }
+                break;
+            }
             Ok(batch) if follows(&batch) => {
                 available = available.saturating_sub(batch.bytes().len());
                 batches.push(batch);
@@ -144,16 +158,25 @@ fn read_segment(
             Err(source) if batches.is_empty() => {
                 return Err(ReadError::Corrupt { offset: from, source });
             }
+            Ok(_) if batches.is_empty() => return Err(misplaced(from)),
             // The good ones before it come first: the next read meets it again.
             Ok(_) | Err(_) => break,
         }
     }
-    Ok(batches)
+    Ok(Some(batches))
 }
 
-/// Position of the first batch that ends at or after `from`.
-fn seek(segment: &Segment, from: Offset, size: u64) -> Result<Option<u64>, ReadError> {
+/// Where a batch was found.
+struct Found {
+    position: u64,
+    /// The base offset that it must have, if that is known: of a batch that an index entry points to only the last offset is.
+    expected: Option<Offset>,
+}
+
+/// The first batch that ends at or after `from`.
+fn seek(segment: &Segment, from: Offset, size: u64) -> Result<Option<Found>, ReadError> {
     let mut position = segment.position_before(from)?;
+    let mut expected = (position == 0).then(|| segment.base());
     let mut window = Bytes::new();
     while position < size {
         if window.len() < HEADER_LENGTH {
@@ -162,9 +185,13 @@ fn seek(segment: &Segment, from: Offset, size: u64) -> Result<Option<u64>, ReadE
         }
         let header = BatchHeader::parse(&window)
             .map_err(|source| ReadError::Corrupt { offset: from, source })?;
-        if header.last_offset() >= from {
-            return Ok(Some(position));
+        if expected.is_some_and(|expected| expected != header.base_offset()) {
+            return Err(misplaced(from));
         }
+        if header.last_offset() >= from {
+            return Ok(Some(Found { position, expected }));
+        }
+        expected = Some(header.next_offset());
         position += length(header.size());
         window.advance(header.size().min(window.len()));
     }
@@ -182,9 +209,9 @@ fn find_in_segment(
     const MAX_BYTES: usize = 64 * 1024;
     loop {
         let batches = read_segment(segment, from, MAX_BYTES, range.end)?;
-        let Some(last) = batches.last() else { return Ok(None) };
+        let Some(last) = batches.iter().flatten().last() else { return Ok(None) };
         let next = last.header().next_offset();
-        for batch in &batches {
+        for batch in batches.iter().flatten() {
             if batch.header().max_timestamp().is_none_or(|max| max < timestamp) {
                 continue;
             }
@@ -207,6 +234,11 @@ fn find_in_segment(
 
 /// Published bytes that are no batch: the file was changed behind our back, or has rotted.
 const TORN: BatchError = BatchError::Truncated { needed: HEADER_LENGTH, available: 0 };
+
+/// A batch that is not where its base offset says.
+fn misplaced(offset: Offset) -> ReadError {
+    ReadError::Corrupt { offset, source: BatchError::Misplaced }
+}
 
 fn torn(offset: Offset) -> ReadError {
     ReadError::Corrupt { offset, source: TORN }
