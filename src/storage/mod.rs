@@ -9,6 +9,8 @@ mod error;
 mod index;
 mod log;
 mod names;
+#[expect(dead_code, unused_imports, reason = "the log does not use it yet")]
+mod producers;
 mod recovery;
 mod segment;
 mod tail;
