@@ -194,6 +194,7 @@ impl Store {
             config: topic.config.log_config(),
             cache: Arc::clone(&self.cache),
             shutdown,
+            now: self.runtime.wall_clock(),
         })?;
         // Recovery looks for itself; after a clean shutdown the checkpoint is all that tells of a lost file.
         if let Some(closed_at) = recovery_point.filter(|point| self.was_clean && log.end() < *point)

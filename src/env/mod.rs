@@ -19,9 +19,9 @@ mod threads;
 pub(crate) mod sync;
 
 pub(crate) use buffers::BufferPool;
-#[cfg(test)]
-pub(crate) use fs::Entry;
-pub(crate) use fs::{EntryKind, File, FileLock, FileSystem, OpenFile, read_file, replace_file};
+pub(crate) use fs::{
+    Entry, EntryKind, File, FileLock, FileSystem, OpenFile, read_file, replace_file,
+};
 #[cfg(test)]
 pub(crate) use hook_fs::{Call, HookFs};
 pub(crate) use mem_fs::MemFs;

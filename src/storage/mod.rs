@@ -9,16 +9,17 @@ mod error;
 mod index;
 mod log;
 mod names;
-#[expect(dead_code, unused_imports, reason = "the log does not use it yet")]
 mod producers;
 mod recovery;
 mod segment;
 mod tail;
+mod txn_index;
 
 pub(crate) use checkpoint::{OffsetCheckpoint, read_offsets, write_offsets};
 pub(crate) use config::LogConfig;
 pub(crate) use error::{AppendError, ReadError, StorageError};
 pub use log::TimestampedOffset;
 pub(crate) use log::{Appended, Fetched, Log, OpenLog};
+pub(crate) use producers::{AbortedTransaction, AppendOrigin, ProducerError};
 pub(crate) use recovery::{Recovered, Shutdown};
 pub(crate) use tail::TailCache;

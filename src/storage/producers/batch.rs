@@ -3,16 +3,16 @@
 use crate::base::{Offset, ProducerEpoch, ProducerId, Timestamp};
 use crate::record::{BatchHeader, ControlRecord, TransactionMarker};
 
-/// Who hands a batch to the log, and so what is checked of it.
+/// Who hands a batch to a leader's log, and so what is checked of it. What a follower copies, and what a log reads of
+/// itself, was accepted once and is not judged again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum AppendOrigin {
     /// A producer: everything is checked.
     Client,
     /// A coordinator, which writes markers, and offsets in the name of a transaction's producer: its sequences mean
     /// nothing.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the coordinators to come"))]
     Coordinator,
-    /// The leader, or this log itself, being read once more: what was accepted once is not judged again.
-    Replication,
 }
 
 /// What one batch says of its producer.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::{ProducerId, Timestamp};
-use crate::storage::producers::batch::{AppendOrigin, ProducerBatch};
+use crate::storage::producers::batch::ProducerBatch;
 use crate::storage::producers::snapshot;
-use crate::storage::producers::staged::{Staged, transaction_step};
+use crate::storage::producers::staged::Staged;
 use crate::storage::producers::state::{ProducerState, SeenBatch};
 use crate::storage::producers::transactions::{TransactionStep, Transactions};
 
@@ -34,12 +34,8 @@ impl Producers {
 
     /// Notes a batch that is in the log.
     pub(crate) fn replay(&mut self, batch: &ProducerBatch) -> Option<TransactionStep> {
-        let current = self.0.get(&batch.id);
-        // Nothing that was accepted is judged again: there is no error.
-        let state = ProducerState::after(current, batch, AppendOrigin::Replication).ok()?;
-        let step = transaction_step(current, &state, batch);
-        self.0.insert(batch.id, state);
-        step
+        let state = self.0.entry(batch.id);
+        state.or_insert_with(|| ProducerState::new(batch.epoch)).note(batch)
     }
 
     /// Makes what was staged so: it was written. Returns what became of transactions, in order.

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-#[cfg(test)]
-use crate::base::Offset;
 use crate::base::ProducerId;
-use crate::storage::producers::batch::{AppendOrigin, Content, ProducerBatch};
+use crate::storage::producers::batch::{AppendOrigin, ProducerBatch};
 use crate::storage::producers::state::{ProducerState, SeenBatch};
-use crate::storage::producers::{ProducerError, Producers, TransactionStep};
+use crate::storage::producers::transactions::TransactionStep;
+use crate::storage::producers::{ProducerError, Producers};
 
 /// What batches that were accepted, but not written yet, will change. Dropped, they have changed nothing (F1).
 #[derive(Debug, Default)]
@@ -16,73 +15,34 @@ pub(crate) struct Staged {
     pub(super) steps: Vec<TransactionStep>,
 }
 
-/// What becomes of a batch.
-#[derive(Debug)]
-pub(crate) enum Verdict {
-    Accepted(Accepted),
-    /// It is in the log already, or among those staged.
-    Duplicate(SeenBatch),
-}
-
-/// A batch that may follow, and what it will change.
-#[derive(Debug)]
-pub(crate) struct Accepted {
-    id: ProducerId,
-    state: ProducerState,
-    step: Option<TransactionStep>,
-}
-
 impl Staged {
-    /// Judges a batch that is to follow the staged ones. Changes nothing.
+    /// Judges a batch that is to follow the staged ones, and those that `known` speaks of. Returns the batch that it is
+    /// another copy of, if it is.
     pub(crate) fn judge(
         &self,
         known: &Producers,
         batch: &ProducerBatch,
         origin: AppendOrigin,
-    ) -> Result<Verdict, ProducerError> {
-        let current = self.states.get(&batch.id).or_else(|| known.get(batch.id));
+    ) -> Result<Option<SeenBatch>, ProducerError> {
+        let Some(current) = self.states.get(&batch.id).or_else(|| known.get(batch.id)) else {
+            return Ok(None);
+        };
         if origin == AppendOrigin::Client
-            && let Some(seen) = current.and_then(|current| current.find_duplicate(batch))
+            && let Some(seen) = current.find_duplicate(batch)
         {
-            return Ok(Verdict::Duplicate(*seen));
+            return Ok(Some(*seen));
         }
-        let state = ProducerState::after(current, batch, origin)?;
-        let step = transaction_step(current, &state, batch);
-        Ok(Verdict::Accepted(Accepted { id: batch.id, state, step }))
+        current.check(batch, origin)?;
+        Ok(None)
     }
 
-    /// Takes note of a batch that was judged after all that are staged.
-    pub(crate) fn add(&mut self, accepted: Accepted) {
-        self.states.insert(accepted.id, accepted.state);
-        self.steps.extend(accepted.step);
-    }
-}
-
-/// What the batch that led from one state to the other does to a transaction.
-pub(super) fn transaction_step(
-    before: Option<&ProducerState>,
-    after: &ProducerState,
-    batch: &ProducerBatch,
-) -> Option<TransactionStep> {
-    let producer = batch.id;
-    match (before.and_then(|before| before.transaction), after.transaction, batch.content) {
-        (None, Some(first), _) => Some(TransactionStep::Begins { producer, first }),
-        // A marker without records before it concerns no reader.
-        (Some(first), None, Content::Marker(marker)) => {
-            let (marker, kind) = (batch.first, marker.kind);
-            Some(TransactionStep::Ends { producer, first, marker, kind })
-        }
-        _ => None,
-    }
-}
-
-impl Verdict {
-    /// Where the batch is to be found, if it is in the log already.
-    #[cfg(test)]
-    pub(super) fn duplicate_at(&self) -> Option<Offset> {
-        match self {
-            Self::Accepted(_) => None,
-            Self::Duplicate(seen) => Some(seen.base_offset()),
-        }
+    /// Takes note of a batch that was judged after all that are staged, and accepted.
+    pub(crate) fn add(&mut self, known: &Producers, batch: &ProducerBatch) {
+        let current = || known.get(batch.id).cloned();
+        let state = self
+            .states
+            .entry(batch.id)
+            .or_insert_with(|| current().unwrap_or_else(|| ProducerState::new(batch.epoch)));
+        self.steps.extend(state.note(batch));
     }
 }

@@ -5,9 +5,10 @@
 //! - A transaction is open from its first batch in this log to its marker here.
 
 use crate::base::{Offset, ProducerEpoch, Timestamp};
-use crate::record::next_sequence;
+use crate::record::{TransactionMarker, next_sequence};
 use crate::storage::producers::ProducerError;
 use crate::storage::producers::batch::{AppendOrigin, Content, ProducerBatch, Sequences};
+use crate::storage::producers::transactions::TransactionStep;
 
 /// Batches of a producer that are recognised when they are sent again: as many as a client has on their way at most.
 const REMEMBERED: usize = 5;
@@ -88,23 +89,12 @@ impl ProducerState {
         remembered.find(|seen| batch.epoch == self.epoch && seen.sequences == sequences)
     }
 
-    /// The state after `batch`, or why it is refused. `current` is `None` for a producer that is not known.
-    pub(super) fn after(
-        current: Option<&Self>,
+    /// Checks whether `batch` may follow, which is no duplicate.
+    pub(super) fn check(
+        &self,
         batch: &ProducerBatch,
         origin: AppendOrigin,
-    ) -> Result<Self, ProducerError> {
-        if let Some(current) = current
-            && origin != AppendOrigin::Replication
-        {
-            current.check(batch, origin)?;
-        }
-        let mut next = current.cloned().unwrap_or_else(|| Self::new(batch.epoch));
-        next.note(batch);
-        Ok(next)
-    }
-
-    fn check(&self, batch: &ProducerBatch, origin: AppendOrigin) -> Result<(), ProducerError> {
+    ) -> Result<(), ProducerError> {
         let (id, epoch) = (batch.id, batch.epoch);
         if epoch < self.epoch {
             return Err(ProducerError::InvalidEpoch { id, epoch, current: self.epoch });
@@ -147,24 +137,30 @@ impl ProducerState {
         }
     }
 
-    fn note(&mut self, batch: &ProducerBatch) {
+    /// Notes a batch that follows. Returns what it does to a transaction.
+    pub(super) fn note(&mut self, batch: &ProducerBatch) -> Option<TransactionStep> {
         if batch.epoch != self.epoch {
             self.epoch = batch.epoch;
             self.batches = [None; REMEMBERED];
         }
         self.last_timestamp = batch.timestamp;
+        let (producer, first) = (batch.id, batch.first);
         match batch.content {
             Content::Data { sequences, transactional } => {
                 if let Some(sequences) = sequences {
                     self.remember(sequences, batch);
                 }
-                if transactional && self.transaction.is_none() {
-                    self.transaction = Some(batch.first);
-                }
+                let begins = transactional && self.transaction.is_none();
+                begins.then(|| {
+                    self.transaction = Some(first);
+                    TransactionStep::Begins { producer, first }
+                })
             }
-            Content::Marker(marker) => {
-                self.coordinator_epoch = Some(marker.coordinator_epoch);
-                self.transaction = None;
+            Content::Marker(TransactionMarker { kind, coordinator_epoch }) => {
+                self.coordinator_epoch = Some(coordinator_epoch);
+                // Without records before it a marker concerns no reader.
+                let first = self.transaction.take()?;
+                Some(TransactionStep::Ends { producer, first, marker: batch.first, kind })
             }
         }
     }

@@ -5,8 +5,10 @@
 //!   leader may not have the marker.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::base::{Offset, ProducerId};
+use crate::env::sync::Mutex;
 use crate::record::MarkerKind;
 
 /// What a batch does to a transaction.
@@ -70,6 +72,64 @@ impl Transactions {
     pub(crate) fn first_unstable(&self) -> Option<Offset> {
         let oldest = [self.ongoing.keys().next(), self.ended.keys().next()];
         oldest.into_iter().flatten().min().copied()
+    }
+
+    fn first_or_max(&self) -> i64 {
+        self.first_unstable().unwrap_or(Offset::MAX).value()
+    }
+}
+
+/// The [`Transactions`] of one log, for its writer, for who raises the high watermark, and for readers.
+///
+/// Readers take no lock. They look at the high watermark first and then here: a transaction that began below it is
+/// known here before it rises, and leaves no earlier than it is decided (D3).
+#[derive(Debug)]
+pub(crate) struct Undecided {
+    transactions: Mutex<Transactions>,
+    /// First offset of the oldest one; `i64::MAX` if there are none. Changed with the lock held.
+    first: AtomicI64,
+}
+
+impl Undecided {
+    pub(crate) fn new(transactions: Transactions) -> Self {
+        let first = AtomicI64::new(transactions.first_or_max());
+        Self { transactions: Mutex::new(transactions), first }
+    }
+
+    pub(crate) fn set(&self, transactions: Transactions) {
+        self.change(|known| *known = transactions);
+    }
+
+    /// Takes steps that are in the log now, and tells of each transaction that they abort.
+    pub(crate) fn take(
+        &self,
+        steps: Vec<TransactionStep>,
+        aborted: impl FnMut(AbortedTransaction),
+    ) {
+        if !steps.is_empty() {
+            self.change(|known| {
+                steps.into_iter().filter_map(|step| known.take(step)).for_each(aborted)
+            });
+        }
+    }
+
+    /// See [`Transactions::decide_below`]. Costs nothing where there are no transactions.
+    pub(crate) fn decide_below(&self, high_watermark: Offset) {
+        if self.first.load(Ordering::Acquire) != i64::MAX {
+            self.change(|known| known.decide_below(high_watermark));
+        }
+    }
+
+    /// Below this offset all transactions are decided, for readers who may read up to `high_watermark`.
+    pub(crate) fn last_stable(&self, high_watermark: Offset) -> Offset {
+        let first = Offset::new(self.first.load(Ordering::Acquire)).unwrap_or_default();
+        first.min(high_watermark)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Transactions)) {
+        let mut transactions = self.transactions.lock();
+        change(&mut transactions);
+        self.first.store(transactions.first_or_max(), Ordering::Release);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::env::{Entry, File, FileLock};
 
 /// Calls that can be made to fail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Call {
+pub(super) enum Call {
     Write,
     Sync,
     SetLen,
@@ -58,13 +58,13 @@ impl Faults {
 
 /// A file system that fails on request.
 #[derive(Debug)]
-struct FaultFs {
+pub(super) struct FaultFs {
     inner: Arc<dyn FileSystem>,
     faults: Arc<Faults>,
 }
 
 impl FaultFs {
-    fn over_memory() -> Arc<Self> {
+    pub(super) fn over_memory() -> Arc<Self> {
         Arc::new(Self { inner: Arc::new(MemFs::default()), faults: Arc::default() })
     }
 
@@ -77,11 +77,11 @@ impl FaultFs {
     }
 
     /// Fails the next `times` calls of this kind but `pass`.
-    fn fail(&self, call: Call, pass: usize, times: usize, kind: io::ErrorKind) {
+    pub(super) fn fail(&self, call: Call, pass: usize, times: usize, kind: io::ErrorKind) {
         self.faults.plans.lock().push(Plan { call: Some(call), pass, fail: times, kind });
     }
 
-    fn heal(&self) {
+    pub(super) fn heal(&self) {
         self.faults.plans.lock().clear();
     }
 }
@@ -190,7 +190,7 @@ fn a_failed_write_is_cut_back_and_the_log_goes_on() {
     for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::Other] {
         let (fs, place, log) = faulty(1 << 20);
         fs.fail(Call::Write, 0, 1, kind);
-        let results = log.append(vec![batch(2, 3, 10), batch(2, 3, 10)], epoch(1));
+        let results = log.append_as_client(vec![batch(2, 3, 10), batch(2, 3, 10)], epoch(1));
         assert_eq!(results.len(), 2);
         for result in results {
             let Err(AppendError::NotWritten(error)) = result else { panic!("{result:?}") };
@@ -214,10 +214,10 @@ fn a_write_that_cannot_be_cut_back_takes_the_log_offline() {
         let (fs, place, log) = faulty(1 << 20);
         fs.fail(Call::Write, 0, 1, io::ErrorKind::StorageFull);
         fs.fail(call, 0, 1, io::ErrorKind::Other);
-        let results = log.append(vec![batch(2, 3, 10), batch(2, 3, 10)], epoch(1));
+        let results = log.append_as_client(vec![batch(2, 3, 10), batch(2, 3, 10)], epoch(1));
         assert!(results.iter().all(|r| matches!(r, Err(AppendError::Unknown(_)))), "{results:?}");
         assert!(log.is_offline());
-        let results = log.append(vec![batch(2, 3, 10)], epoch(1));
+        let results = log.append_as_client(vec![batch(2, 3, 10)], epoch(1));
         assert!(matches!(
             &results[..],
             [Err(AppendError::NotWritten(StorageError::Offline { .. }))]
@@ -244,7 +244,7 @@ fn a_failed_sync_is_for_ever() {
         assert!(log.is_offline());
         for _ in 0..2 {
             log.sync().unwrap_err();
-            let results = log.append(vec![batch(2, 3, 10)], epoch(1));
+            let results = log.append_as_client(vec![batch(2, 3, 10)], epoch(1));
             assert!(matches!(&results[..], [Err(AppendError::NotWritten(_))]));
         }
         log.close().unwrap_err();
@@ -290,12 +290,12 @@ fn an_index_that_cannot_be_saved_is_made_again() {
 fn a_failed_roll_fails_the_rest_of_the_call() {
     for call in [Call::Create, Call::Remove, Call::Write] {
         let (fs, place, log) = faulty(400);
-        // Batches of 130 bytes: the first two go to the first segment.
-        let passed = if call == Call::Write { 1 } else { 0 };
+        // Batches of 130 bytes: the first two go to the first segment. Then a snapshot is written.
+        let passed = if call == Call::Write { 2 } else { 0 };
         fs.fail(call, passed, 1, io::ErrorKind::StorageFull);
         let mut batches: Vec<_> = (0..6).map(|_| batch(2, 3, 10)).collect();
         batches.insert(1, batch(2, 1, 500));
-        let results = log.append(batches, epoch(1));
+        let results = log.append_as_client(batches, epoch(1));
         let ok = results.iter().map(|result| result.is_ok()).collect::<Vec<_>>();
         assert!(matches!(results[1], Err(AppendError::BatchTooLarge { .. })));
         let written = ok.iter().filter(|ok| **ok).count();
@@ -320,7 +320,7 @@ fn the_first_append_can_be_tried_again() {
         let place = Place::on(Arc::clone(&fs) as _, 1000, 100);
         let log = place.open();
         fs.fail(call, pass, 1, io::ErrorKind::StorageFull);
-        let results = log.append(vec![batch(1, 1, 1)], epoch(1));
+        let results = log.append_as_client(vec![batch(1, 1, 1)], epoch(1));
         assert!(matches!(&results[..], [Err(AppendError::NotWritten(_))]), "{results:?}");
         append(&log, vec![batch(1, 1, 1)]);
         assert_eq!(read_all(&log).len(), 1);
@@ -399,7 +399,7 @@ fn no_append_succeeds_after_the_first_error() {
             scope.spawn(|| {
                 for i in 0..200 {
                     let offline = log.is_offline();
-                    let result = log.append(vec![batch(i, 1, 10)], epoch(1)).remove(0);
+                    let result = log.append_as_client(vec![batch(i, 1, 10)], epoch(1)).remove(0);
                     failed.fetch_add(usize::from(result.is_err()), Ordering::Relaxed);
                     assert!(!offline || result.is_err());
                 }
