@@ -56,8 +56,8 @@ pub mod sim;
 mod storage;
 
 pub use base::{
-    Acks, BrokerId, Compression, ErrorKind, FlushPolicy, InvalidTopicName, Offset, PartitionId,
-    ReadMode, Timestamp, TopicId, TopicName, TopicPartition,
+    Acks, BrokerId, Compression, ErrorKind, FlushPolicy, InvalidTopicName, IsolationLevel, Offset,
+    PartitionId, ReadMode, Timestamp, TopicId, TopicName, TopicPartition,
 };
 pub use client::{
     AutoOffsetReset, Cluster, ClusterBuilder, Consumer, ConsumerBuilder, ConsumerRecord, Delivery,

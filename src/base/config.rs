@@ -46,6 +46,17 @@ impl fmt::Display for Compression {
     }
 }
 
+/// Which records of transactions a consumer sees (`isolation.level`). Default: [`IsolationLevel::ReadUncommitted`].
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum IsolationLevel {
+    /// `read_uncommitted`: every record below the high watermark, also of transactions that are open or were aborted.
+    #[default]
+    ReadUncommitted,
+    /// `read_committed`: records below the last stable offset, where the oldest open transaction begins, and none of a
+    /// transaction that was aborted.
+    ReadCommitted,
+}
+
 /// When written bytes are forced to the disk (`brooklet.flush.policy`). Default: [`FlushPolicy::OnAck`].
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum FlushPolicy {

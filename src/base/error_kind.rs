@@ -14,16 +14,26 @@ pub enum ErrorKind {
     InvalidConfig,
     /// A topic needs at least one partition, and a partition count that fits 31 bits.
     InvalidPartitions,
+    /// A later incarnation of the producer has written to the partition: this one is fenced.
+    InvalidProducerEpoch,
+    /// A batch from the caller that breaks a rule of the format, or of who may write what.
+    InvalidRecord,
     /// A call that makes no sense in the present state, such as seeking an unassigned partition.
     InvalidState,
+    /// A timestamp in a batch from the caller that the topic does not take.
+    InvalidTimestamp,
     /// A topic name that Kafka's rules forbid, or that differs from another topic's only in `.` and `_`.
     InvalidTopic,
+    /// A batch that does not go with what is known of its producer's transaction.
+    InvalidTxnState,
     /// A record larger than `max.request.size`, `buffer.memory` or the topic's `max.message.bytes` allows.
     MessageTooLarge,
     /// The directory holds something, but no store of this crate.
     NotAStore,
     /// An offset below the log start or above the high watermark.
     OffsetOutOfRange,
+    /// Batches of the producer are missing before this one, or it overlaps one that is in the log.
+    OutOfOrderSequenceNumber,
     /// The send buffer is full (`buffer.memory`) and the call may not wait.
     BufferFull,
     /// The directory or a file in it cannot be written.
@@ -38,6 +48,8 @@ pub enum ErrorKind {
     TopicAlreadyExists,
     /// The topic behind this handle was deleted.
     TopicDeleted,
+    /// A transaction's marker of a coordinator that another has replaced.
+    TransactionCoordinatorFenced,
     /// No such topic, or the topic has no such partition.
     UnknownTopicOrPartition,
     /// The codec was left out of this build, or cannot do what was asked.
@@ -56,12 +68,18 @@ impl ErrorKind {
             Self::TimedOut => 7,
             Self::MessageTooLarge => 10,
             Self::InvalidTopic => 17,
+            Self::InvalidTimestamp => 32,
             Self::UnsupportedVersion => 35,
             Self::TopicAlreadyExists => 36,
             Self::InvalidPartitions => 37,
             Self::InvalidConfig => 40,
+            Self::OutOfOrderSequenceNumber => 45,
+            Self::InvalidProducerEpoch => 47,
+            Self::InvalidTxnState => 48,
+            Self::TransactionCoordinatorFenced => 52,
             Self::Storage | Self::StorageFull | Self::ReadOnly => 56,
             Self::UnsupportedCompressionType => 76,
+            Self::InvalidRecord => 87,
             Self::TopicDeleted => 100,
             Self::AlreadyOpen
             | Self::BufferFull
@@ -74,5 +92,10 @@ impl ErrorKind {
     /// Whether the same call may succeed later without the caller changing anything.
     pub const fn is_retriable(self) -> bool {
         matches!(self, Self::AlreadyOpen | Self::BufferFull | Self::StorageFull | Self::TimedOut)
+    }
+
+    /// Whether another has taken the place of whoever made the call: it must not go on.
+    pub const fn is_fenced(self) -> bool {
+        matches!(self, Self::InvalidProducerEpoch | Self::TransactionCoordinatorFenced)
     }
 }

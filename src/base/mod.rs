@@ -7,7 +7,7 @@ mod offset;
 mod time;
 mod topic;
 
-pub use config::{Acks, Compression, FlushPolicy, ReadMode};
+pub use config::{Acks, Compression, FlushPolicy, IsolationLevel, ReadMode};
 pub use error_kind::ErrorKind;
 pub use id::{BrokerId, PartitionId, TopicId};
 pub(crate) use id::{LeaderEpoch, ProducerEpoch, ProducerId};

@@ -7,7 +7,7 @@ use crate::base::{ErrorKind, InvalidTopicName};
 use crate::cluster::{ClusterError, ConfigError};
 use crate::record::BatchError;
 use crate::replica::ProduceError;
-use crate::storage::{AppendError, ReadError, StorageError};
+use crate::storage::{AppendError, ProducerError, ReadError, StorageError};
 
 /// The result of a call that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -77,6 +77,11 @@ impl Error {
     /// Whether the same call may succeed later without the caller changing anything.
     pub fn is_retriable(&self) -> bool {
         self.0.kind.is_retriable()
+    }
+
+    /// Whether another has taken the caller's place: a later incarnation of a producer or a coordinator.
+    pub fn is_fenced(&self) -> bool {
+        self.0.kind.is_fenced()
     }
 
     /// Kafka's error code, if Kafka has this error.
@@ -186,13 +191,30 @@ impl From<ClusterError> for Error {
 
 fn produce_kind(error: &ProduceError) -> ErrorKind {
     match error {
-        ProduceError::Append(AppendError::BatchTooLarge { .. }) => ErrorKind::MessageTooLarge,
-        ProduceError::Append(AppendError::OffsetsExhausted) => ErrorKind::InvalidState,
-        ProduceError::Append(AppendError::NotWritten(e) | AppendError::Unknown(e))
-        | ProduceError::Sync(e) => storage_kind(e),
+        ProduceError::Append(error) => append_kind(error),
+        ProduceError::Sync(e) => storage_kind(e),
         ProduceError::Encode(error) => batch_kind(error),
         ProduceError::Deleted => ErrorKind::TopicDeleted,
         ProduceError::Closed => ErrorKind::Closed,
+    }
+}
+
+fn append_kind(error: &AppendError) -> ErrorKind {
+    match error {
+        AppendError::BatchTooLarge { .. } => ErrorKind::MessageTooLarge,
+        AppendError::Producer(error) => producer_kind(error),
+        AppendError::Invalid(error) => batch_kind(error),
+        AppendError::OffsetsExhausted => ErrorKind::InvalidState,
+        AppendError::NotWritten(e) | AppendError::Unknown(e) => storage_kind(e),
+    }
+}
+
+fn producer_kind(error: &ProducerError) -> ErrorKind {
+    match error {
+        ProducerError::InvalidEpoch { .. } => ErrorKind::InvalidProducerEpoch,
+        ProducerError::OutOfOrderSequence { .. } => ErrorKind::OutOfOrderSequenceNumber,
+        ProducerError::InvalidTransactionState { .. } => ErrorKind::InvalidTxnState,
+        ProducerError::CoordinatorFenced { .. } => ErrorKind::TransactionCoordinatorFenced,
     }
 }
 

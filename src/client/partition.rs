@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::{Offset, PartitionId, Timestamp, TopicPartition};
+use crate::base::{IsolationLevel, Offset, PartitionId, Timestamp, TopicPartition};
 use crate::client::consumer::Records;
 use crate::client::{Result, Topic};
 use crate::record::Limits;
@@ -38,6 +38,9 @@ pub struct Partition {
 pub struct Watermarks {
     /// The log start: the first offset that can be read.
     pub low: Offset,
+    /// The last stable offset: where consumers of [`IsolationLevel::ReadCommitted`] wait. Below it every transaction
+    /// has ended; without transactions it is the high watermark.
+    pub last_stable: Offset,
     /// The high watermark: the offset after the last committed record.
     pub high: Offset,
 }
@@ -70,7 +73,10 @@ impl Partition {
     /// Which offsets can be read.
     pub fn watermarks(&self) -> Result<Watermarks> {
         let leader = self.leader()?;
-        Ok(Watermarks { low: leader.log().start(), high: leader.high_watermark() })
+        let low = leader.log().start();
+        // Not above the high watermark that is looked at afterwards.
+        let last_stable = leader.readable_end(IsolationLevel::ReadCommitted);
+        Ok(Watermarks { low, last_stable, high: leader.high_watermark() })
     }
 
     /// Bytes in the partition's log files.
@@ -78,7 +84,7 @@ impl Partition {
         Ok(self.leader()?.log().size().1)
     }
 
-    /// Reads committed records from `from` on, of whole batches of at most `max_bytes` together, or one batch if the
+    /// Reads records from `from` on, whatever transaction they are of, of whole batches of at most `max_bytes` together, or one batch if the
     /// first alone is larger. Empty means that `from` is the high watermark. Does not wait: see
     /// [`Consumer`](crate::Consumer).
     ///
@@ -86,13 +92,14 @@ impl Partition {
     /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) if `from` is below the log start or above the end;
     /// [`CorruptMessage`](crate::ErrorKind::CorruptMessage) if a batch does not match its checksum.
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Records> {
-        let fetched = self.leader()?.fetch(from, max_bytes)?;
+        let fetched = self.leader()?.fetch(from, max_bytes, IsolationLevel::ReadUncommitted)?;
         Records::decode(self.place.clone(), &fetched, from)
     }
 
     /// The first committed record with a timestamp of at least `timestamp`, `None` if there is none.
     pub fn offset_for_timestamp(&self, timestamp: Timestamp) -> Result<Option<TimestampedOffset>> {
-        Ok(self.leader()?.find_timestamp(timestamp, &Limits::default())?)
+        let isolation = IsolationLevel::ReadUncommitted;
+        Ok(self.leader()?.find_timestamp(timestamp, isolation, &Limits::default())?)
     }
 
     /// Makes everything written to the partition so far durable, whatever the flush policy.

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::{Offset, TopicPartition};
+use crate::base::{Offset, Timestamp, TopicPartition};
 use crate::env::sync::Mutex;
 use crate::env::{FileSystem, read_file, replace_file};
 use crate::replica::Replica;
@@ -90,6 +90,12 @@ impl Checkpoints {
 
     pub(super) fn add(&self, replica: &Arc<Replica>) {
         self.points.lock().replicas.push(Arc::clone(replica));
+    }
+
+    /// Has every log forget the producers that have been idle for too long.
+    pub(super) fn expire_producers(&self, now: Timestamp) {
+        let replicas = self.points.lock().replicas.clone();
+        replicas.iter().for_each(|replica| replica.log().expire_producers(now));
     }
 
     /// Forgets partitions, durably.

@@ -10,7 +10,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::base::{Acks, TopicId, TopicName};
+use crate::base::{Acks, IsolationLevel, TopicId, TopicName};
 use crate::cluster::metadata::{Image, MetadataRecord, TopicImage};
 use crate::cluster::store::{Store, random_id};
 use crate::cluster::{ClusterError, TopicConfig};
@@ -18,7 +18,7 @@ use crate::env::Runtime;
 use crate::env::sync::{Event, Mutex, RwLock};
 use crate::record::{BatchBuilder, BatchError, CloseOptions, EncodedBatch, Limits, RecordFields};
 use crate::replica::{Append, Completion, ProduceError, Replica};
-use crate::storage::{Appended, ReadError, StorageError};
+use crate::storage::{AppendOrigin, Appended, ReadError, StorageError};
 
 /// Kafka counts partitions with 31 bits; this is where a mistake is likelier than a need.
 const MAX_PARTITIONS: u32 = 100_000;
@@ -285,7 +285,8 @@ fn replay(log: &Replica) -> Result<Image, ClusterError> {
     let mut image = Image::default();
     let mut next = log.log().start();
     loop {
-        let fetched = log.fetch(next, MAX_BYTES).map_err(unreadable)?;
+        let fetched =
+            log.fetch(next, MAX_BYTES, IsolationLevel::ReadUncommitted).map_err(unreadable)?;
         let Some(last) = fetched.batches.last() else { return Ok(image) };
         next = last.header().next_offset();
         for batch in &fetched.batches {
@@ -313,7 +314,8 @@ fn commit(
 ) -> Result<(), ProduceError> {
     let written = Arc::new(Written::default());
     let batch = encode(records, runtime)?;
-    log.enqueue(Append { batch, acks: Acks::All, completion: Arc::clone(&written) as _ });
+    let completion = Arc::clone(&written) as _;
+    log.enqueue(Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion });
     loop {
         let listener = written.event.listen();
         if let Some(result) = written.result.get() {

@@ -198,6 +198,7 @@ impl Store {
             cache: Arc::clone(&self.cache),
             start,
             shutdown,
+            now: self.runtime.wall_clock(),
         })?;
         // Recovery looks for itself; after a clean shutdown two files say where the log ended. One is enough: the
         // other may be the damaged one.

@@ -1,4 +1,5 @@
-//! The background syncer of a store: makes durable what nobody waits for, and keeps the recovery points.
+//! The background syncer of a store: makes durable what nobody waits for, keeps the recovery points, and has idle
+//! producers forgotten.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,9 @@ use crate::replica::{Replica, SyncScheduler};
 
 /// Longest time from a sync to the recovery point that tells of it (rule R5).
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time between two looks for producers that write no more (`producer.id.expiration.check.interval.ms`).
+const EXPIRATION_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Syncs replicas as their flush policy asks. Its thread starts with the first request.
 pub(crate) struct Syncer {
@@ -62,6 +66,7 @@ impl Syncer {
             checkpoints: Weak::clone(&self.checkpoints),
             due: BTreeMap::new(),
             checkpoint_at: None,
+            expire_at: self.runtime.now().after(EXPIRATION_INTERVAL),
         };
         let task = self.runtime.spawn("brooklet-syncer", Box::new(move || turn.step()));
         task.inspect_err(|e| log::warn!("no thread for the syncer, callers sync themselves: {e}"))
@@ -114,6 +119,7 @@ struct Turn {
     checkpoints: Weak<Checkpoints>,
     due: BTreeMap<(TopicId, PartitionId), (Moment, Arc<Replica>)>,
     checkpoint_at: Option<Moment>,
+    expire_at: Option<Moment>,
 }
 
 impl Turn {
@@ -142,10 +148,17 @@ impl Turn {
                 checkpoints.save();
             }
         }
+        if self.expire_at.is_some_and(|at| at <= now) {
+            self.expire_at = now.after(EXPIRATION_INTERVAL);
+            if let Some(checkpoints) = self.checkpoints.upgrade() {
+                checkpoints.expire_producers(self.runtime.wall_clock());
+            }
+        }
         if !self.received.is_empty() {
             return Next::Again;
         }
         let first_due = self.due.values().map(|(due, _)| *due).min();
-        Next::Park([first_due, self.checkpoint_at].into_iter().flatten().min())
+        let alarms = [first_due, self.checkpoint_at, self.expire_at];
+        Next::Park(alarms.into_iter().flatten().min())
     }
 }

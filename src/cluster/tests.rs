@@ -14,7 +14,7 @@ use crate::cluster::{ClusterError, Core, CreateTopic, OpenCluster, TopicImage};
 use crate::env::{CallKind, Disk, Fault, PowerCut, Threads, pause};
 use crate::record::{BatchBuilder, CloseOptions, RecordFields};
 use crate::replica::{Append, Completion, ProduceError};
-use crate::storage::{Appended, StorageError, read_offsets};
+use crate::storage::{AppendOrigin, Appended, StorageError, read_offsets};
 
 const ROOT: &str = "/";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
@@ -60,7 +60,7 @@ fn append(core: &Core, topic: &TopicImage) -> Result<Appended, ProduceError> {
     let batch = builder.close(&CloseOptions::default()).unwrap();
     let answer = Arc::new(Answer::default());
     let completion = Arc::clone(&answer) as _;
-    replica.enqueue(Append { batch, acks: Acks::All, completion });
+    replica.enqueue(Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion });
     replica.drive();
     let _ = replica.flush();
     while answer.0.get().is_none() {
@@ -273,7 +273,7 @@ fn append_to(replica: &crate::replica::Replica) -> Result<Appended, ProduceError
     let batch = builder.close(&CloseOptions::default()).unwrap();
     let answer = Arc::new(Answer::default());
     let completion = Arc::clone(&answer) as _;
-    replica.enqueue(Append { batch, acks: Acks::All, completion });
+    replica.enqueue(Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion });
     while answer.0.get().is_none() {
         replica.help();
     }

@@ -93,6 +93,7 @@ impl TopicConfig {
             index_interval_bytes: value("index.interval.bytes", default.index_interval_bytes),
             segment_index_bytes: value("segment.index.bytes", default.segment_index_bytes),
             max_message_bytes: value("max.message.bytes", default.max_message_bytes),
+            ..default
         }
     }
 

@@ -26,7 +26,9 @@ pub(crate) use baton::{Baton, Failure, Handle};
 pub(crate) use buffers::BufferPool;
 #[cfg(any(test, feature = "sim"))]
 pub use disk::{CallKind, Disk, DiskCall, Fault, Journal, PowerCut};
-pub(crate) use fs::{EntryKind, File, FileLock, FileSystem, OpenFile, read_file, replace_file};
+pub(crate) use fs::{
+    Entry, EntryKind, File, FileLock, FileSystem, OpenFile, read_file, replace_file,
+};
 pub(crate) use mem_fs::MemFs;
 pub(crate) use os_fs::OsFs;
 pub(crate) use runtime::{Moment, Next, Runtime, Task};

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::compression;
+use super::control::ControlRecord;
 use super::crc::crc32c;
 use super::decoded::DecodedBatch;
 use super::error::BatchError;
@@ -78,6 +79,14 @@ impl Batch {
         if stored == computed { Ok(()) } else { Err(BatchError::Crc { stored, computed }) }
     }
 
+    /// What a control batch says; `None` for other batches, and for one that compaction has emptied.
+    ///
+    /// # Errors
+    /// [`BatchError::InvalidRecord`] if its record is none, or no control record.
+    pub fn control_record(&self) -> Result<Option<ControlRecord>, BatchError> {
+        control_record(&self.header, &self.bytes)
+    }
+
     /// Decompresses the records if they are compressed, and checks each of them, so that iterating over the
     /// result cannot fail. Records that are not compressed stay where they are.
     ///
@@ -94,6 +103,17 @@ impl Batch {
         };
         DecodedBatch::check(self.header, body)
     }
+}
+
+/// The control record in `bytes`, the batch of `header`.
+pub(super) fn control_record(
+    header: &BatchHeader,
+    bytes: &[u8],
+) -> Result<Option<ControlRecord>, BatchError> {
+    if !header.is_control() {
+        return Ok(None);
+    }
+    ControlRecord::of_body(bytes.get(HEADER_LENGTH..).unwrap_or_default())
 }
 
 #[cfg(test)]

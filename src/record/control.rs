@@ -12,7 +12,7 @@ use super::builder::{BatchBuilder, RecordFields};
 use super::encoded::EncodedBatch;
 use super::error::BatchError;
 use super::header::{Attributes, BatchProducer};
-use super::view::RecordView;
+use super::view::{RawRecord, RecordView};
 use crate::base::ProducerEpoch;
 use crate::base::ProducerId;
 use crate::base::Timestamp;
@@ -49,19 +49,37 @@ pub enum ControlRecord {
 }
 
 impl ControlRecord {
+    /// Reads the first record of a control batch's body, `None` if compaction has left none. Control batches are never
+    /// compressed.
+    ///
+    /// # Errors
+    /// [`BatchError::InvalidRecord`] if it is no record, and those of [`parse`](Self::parse).
+    pub(super) fn of_body(mut body: &[u8]) -> Result<Option<Self>, BatchError> {
+        if body.is_empty() {
+            return Ok(None);
+        }
+        let raw = RawRecord::take(&mut body)
+            .map_err(|reason| BatchError::InvalidRecord { index: 0, reason })?;
+        Self::read(raw.key, raw.value).map(Some)
+    }
+
     /// Reads a record of a batch that [`is_control`](super::BatchHeader::is_control).
     ///
     /// # Errors
     /// [`BatchError::InvalidRecord`] if key or value are missing or short, or a version is negative.
     pub fn parse(record: &RecordView<'_>) -> Result<Self, BatchError> {
-        let mut key = record.key.unwrap_or_default();
+        Self::read(record.key, record.value)
+    }
+
+    fn read(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Self, BatchError> {
+        let mut key = key.unwrap_or_default();
         check(&mut key, 4, "control record has no whole key")?;
         let kind = match key.get_i16() {
             ABORT => MarkerKind::Abort,
             COMMIT => MarkerKind::Commit,
             other => return Ok(Self::Other(other)),
         };
-        let mut value = record.value.unwrap_or_default();
+        let mut value = value.unwrap_or_default();
         check(&mut value, 6, "transaction marker has no whole value")?;
         Ok(Self::Marker(TransactionMarker { kind, coordinator_epoch: value.get_i32() }))
     }
@@ -144,6 +162,15 @@ mod tests {
             let decoded = batch.decode(&Limits::default()).unwrap();
             let record = decoded.iter().next().unwrap();
             assert_eq!(ControlRecord::parse(&record), Ok(ControlRecord::Marker(marker)));
+            assert_eq!(batch.control_record(), Ok(Some(ControlRecord::Marker(marker))));
+        }
+    }
+
+    #[test]
+    fn bodies_that_are_no_control_record_are_refused() {
+        assert_eq!(ControlRecord::of_body(b""), Ok(None));
+        for body in [&b"\x01"[..], b"\x02\0", b"\xff\xff\xff\xff\xff\xff"] {
+            assert!(ControlRecord::of_body(body).is_err(), "{body:?}");
         }
     }
 

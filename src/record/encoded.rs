@@ -6,8 +6,10 @@
 use bytes::Bytes;
 use bytes::BytesMut;
 
-use super::batch::Batch;
+use super::batch::{Batch, control_record};
+use super::control::ControlRecord;
 use super::crc::crc32c;
+use super::error::BatchError;
 use super::header::{BatchHeader, CRC_START, HEADER_LENGTH};
 use crate::base::LeaderEpoch;
 use crate::base::Offset;
@@ -49,6 +51,11 @@ impl EncodedBatch {
     /// Bytes of the whole batch.
     pub const fn size(&self) -> usize {
         self.header.size()
+    }
+
+    /// See [`Batch::control_record`].
+    pub fn control_record(&self) -> Result<Option<ControlRecord>, BatchError> {
+        control_record(&self.header, &self.bytes)
     }
 
     /// Number of records.

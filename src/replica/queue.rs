@@ -7,11 +7,12 @@ use std::sync::Arc;
 use crate::base::{Acks, Offset};
 use crate::record::EncodedBatch;
 use crate::replica::ProduceError;
-use crate::storage::Appended;
+use crate::storage::{AppendOrigin, Appended};
 
 /// A closed batch, and who wants to know what became of it.
 pub(crate) struct Append {
     pub(crate) batch: EncodedBatch,
+    pub(crate) origin: AppendOrigin,
     pub(crate) acks: Acks,
     pub(crate) completion: Arc<dyn Completion>,
 }
@@ -50,7 +51,12 @@ pub(super) struct Waiting(VecDeque<(Appended, Arc<dyn Completion>)>);
 
 impl Waiting {
     pub(super) fn push(&mut self, appended: Appended, completion: Arc<dyn Completion>) {
-        self.0.push_back((appended, completion));
+        let mut at = self.0.len();
+        if self.0.back().is_some_and(|(last, _)| last.next > appended.next) {
+            // The second copy of a batch waits together with the first.
+            at = self.0.partition_point(|(before, _)| before.next <= appended.next);
+        }
+        self.0.insert(at, (appended, completion));
     }
 
     /// Takes those that lie below `high_watermark` as a whole.

@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::base::{Acks, FlushPolicy, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
+use crate::base::{Acks, FlushPolicy, IsolationLevel, LeaderEpoch, Offset};
+use crate::base::{Timestamp, TopicId, TopicPartition};
 use crate::env::sync::{Event, Mutex};
 use crate::env::{Moment, Runtime};
 use crate::record::Limits;
@@ -115,7 +116,8 @@ enum Syncing {
 impl Replica {
     pub(crate) fn new(how: OpenReplica) -> Arc<Self> {
         // What recovery kept is on disk, and with one replica that makes it committed.
-        let high_watermark = AtomicI64::new(how.log.end().value());
+        let high_watermark = how.log.end();
+        how.log.note_high_watermark(high_watermark);
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             log: how.log,
@@ -126,7 +128,7 @@ impl Replica {
             syncer: how.syncer,
             queue: Mutex::default(),
             waiting: Mutex::default(),
-            high_watermark,
+            high_watermark: AtomicI64::new(high_watermark.value()),
             watchers: Watchers::default(),
             syncing: AtomicBool::new(false),
             role_left: Event::new(),
@@ -222,7 +224,7 @@ impl Replica {
     /// Appends, and returns those that need not wait for more, with their results.
     fn write(&self, appends: Vec<Append>) -> Vec<Answer> {
         let (batches, asked): (Vec<_>, Vec<_>) =
-            appends.into_iter().map(|a| (a.batch, (a.acks, a.completion))).unzip();
+            appends.into_iter().map(|a| ((a.batch, a.origin), (a.acks, a.completion))).unzip();
         let mut asked = Asked { replica: self, completions: asked };
         let results = self.log.append(batches, self.epoch);
         let mut answers = Vec::new();
@@ -355,6 +357,7 @@ impl Replica {
     fn raise_high_watermark(&self, to: Offset) {
         let before = self.high_watermark.fetch_max(to.value(), Ordering::AcqRel);
         if before < to.value() {
+            self.log.note_high_watermark(to);
             self.watchers.notify();
         }
     }
@@ -375,18 +378,38 @@ impl Replica {
         self.watchers.notify();
     }
 
-    /// Reads committed batches, see [`Log::read`].
-    pub(crate) fn fetch(&self, from: Offset, max_bytes: usize) -> Result<Fetched, ReadError> {
-        self.log.read(from, max_bytes, self.high_watermark())
+    /// Up to where readers of this isolation level may read: the high watermark, or the last stable offset.
+    pub(crate) fn readable_end(&self, isolation: IsolationLevel) -> Offset {
+        // One look at the high watermark, and that first: what it lets be seen, the log knows to be undecided (D3).
+        let high_watermark = self.high_watermark();
+        match isolation {
+            IsolationLevel::ReadUncommitted => high_watermark,
+            IsolationLevel::ReadCommitted => self.log.last_stable(high_watermark),
+        }
     }
 
-    /// The first committed record with a timestamp of at least `timestamp`.
+    /// Reads replicated batches, see [`Log::read`] and [`Log::read_committed`].
+    pub(crate) fn fetch(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        isolation: IsolationLevel,
+    ) -> Result<Fetched, ReadError> {
+        let upto = self.readable_end(isolation);
+        match isolation {
+            IsolationLevel::ReadUncommitted => self.log.read(from, max_bytes, upto),
+            IsolationLevel::ReadCommitted => self.log.read_committed(from, max_bytes, upto),
+        }
+    }
+
+    /// The first readable record with a timestamp of at least `timestamp`.
     pub(crate) fn find_timestamp(
         &self,
         timestamp: Timestamp,
+        isolation: IsolationLevel,
         limits: &Limits,
     ) -> Result<Option<TimestampedOffset>, ReadError> {
-        self.log.find_timestamp(timestamp, self.high_watermark(), limits)
+        self.log.find_timestamp(timestamp, self.readable_end(isolation), limits)
     }
 
     /// Notifies `event` whenever there is more to read, or the replica comes to its end.

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::base::{Acks, FlushPolicy, LeaderEpoch, Offset, TopicId, TopicPartition};
+use crate::base::{Acks, FlushPolicy, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 use crate::env::sync::{Event, Mutex};
 use crate::env::{BufferPool, CallKind, Disk, Fault, Moment, Runtime, Threads};
 use crate::record::{BatchBuilder, CloseOptions, RecordFields};
 use crate::replica::{Append, Completion, OpenReplica, ProduceError, Replica, SyncScheduler};
 use crate::storage::{
-    AppendError, Appended, Log, LogConfig, OpenLog, Shutdown, StorageError, TailCache,
+    AppendError, AppendOrigin, Appended, Log, LogConfig, OpenLog, Shutdown, StorageError, TailCache,
 };
 
 type Answer = Result<Appended, ProduceError>;
@@ -111,6 +111,7 @@ impl Place {
             cache: Arc::new(TailCache::new(1 << 20, pool)),
             start: None,
             shutdown: Shutdown::Clean,
+            now: Timestamp::EPOCH,
         })
         .unwrap();
         let scheduled = Arc::new(Scheduled::default());
@@ -143,7 +144,7 @@ impl Place {
         let batch = builder.close(&CloseOptions::default()).unwrap();
         let asker = Arc::new(Asker::default());
         let completion = Arc::clone(&asker) as _;
-        self.replica.enqueue(Append { batch, acks, completion });
+        self.replica.enqueue(Append { batch, origin: AppendOrigin::Client, acks, completion });
         asker
     }
 
@@ -416,7 +417,12 @@ fn an_answer_may_close_the_replica() {
         let mut builder = BatchBuilder::new(BytesMut::new());
         builder.append(&RecordFields::default()).unwrap();
         let batch = builder.close(&CloseOptions::default()).unwrap();
-        place.replica.enqueue(Append { batch, acks, completion: Arc::clone(&closes) as _ });
+        place.replica.enqueue(Append {
+            batch,
+            origin: AppendOrigin::Client,
+            acks,
+            completion: Arc::clone(&closes) as _,
+        });
         place.replica.drive();
         place.scheduled.run();
         assert!(closes.1.get().is_some());

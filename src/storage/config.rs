@@ -1,6 +1,8 @@
 //! What a log needs to know of its topic's configuration.
 
-/// Sizes that govern one log. Kafka's names and defaults.
+use std::time::Duration;
+
+/// Sizes and times that govern one log. Kafka's names and defaults.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct LogConfig {
     /// `segment.bytes`: size at which the active segment is rolled. Default 1 GiB.
@@ -11,6 +13,9 @@ pub(crate) struct LogConfig {
     pub(crate) segment_index_bytes: u32,
     /// `max.message.bytes`: largest batch, its 12-byte prefix included. Default 1 MiB and 12 bytes.
     pub(crate) max_message_bytes: u32,
+    /// `producer.id.expiration.ms`: how long the last batches of a producer are remembered that writes no more.
+    /// Default 1 day.
+    pub(crate) producer_id_expiration: Duration,
 }
 
 impl Default for LogConfig {
@@ -20,6 +25,7 @@ impl Default for LogConfig {
             index_interval_bytes: 4096,
             segment_index_bytes: 10 << 20,
             max_message_bytes: (1 << 20) + 12,
+            producer_id_expiration: Duration::from_secs(24 * 60 * 60),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::base::{Offset, TopicPartition};
 use crate::record::BatchError;
+use crate::storage::producers::ProducerError;
 
 /// A file could not be read, written or understood.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -58,6 +59,12 @@ pub(crate) enum AppendError {
     /// Nothing was written; the same batch can never succeed.
     #[error("batch of {size} bytes exceeds {limit_name}={limit}")]
     BatchTooLarge { size: usize, limit: u32, limit_name: &'static str },
+    /// Nothing was written: the batch does not go with what is known of its producer.
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
+    /// Nothing was written: the batch is none that a log may take.
+    #[error("the batch is not valid")]
+    Invalid(#[source] BatchError),
     /// Nothing was written: the partition has had 2^63 records.
     #[error("the partition's offsets are used up")]
     OffsetsExhausted,

@@ -9,10 +9,12 @@ mod error;
 mod index;
 mod log;
 mod names;
+mod producers;
 mod recovery;
 mod sealed;
 mod segment;
 mod tail;
+mod txn_index;
 
 pub(crate) use checkpoint::{
     OffsetCheckpoint, decode_offsets, encode_offsets, read_offsets, write_offsets,
@@ -21,6 +23,7 @@ pub(crate) use config::LogConfig;
 pub(crate) use error::{AppendError, ReadError, StorageError};
 pub use log::TimestampedOffset;
 pub(crate) use log::{Appended, Fetched, Log, OpenLog};
+pub(crate) use producers::{AbortedTransaction, AppendOrigin, ProducerError};
 pub(crate) use recovery::{Recovered, Shutdown};
 pub(crate) use sealed::{seal, unseal};
 pub(crate) use tail::TailCache;

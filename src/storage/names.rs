@@ -7,19 +7,21 @@ use crate::base::Offset;
 pub(super) const LOG: &str = ".log";
 pub(super) const OFFSET_INDEX: &str = ".index";
 pub(super) const TIME_INDEX: &str = ".timeindex";
+pub(super) const TXN_INDEX: &str = ".txnindex";
+pub(super) const SNAPSHOT: &str = ".snapshot";
 pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 pub(super) const PARTITION_METADATA: &str = "partition.metadata";
 
-/// Every file that belongs to one segment.
-pub(super) const SEGMENT_SUFFIXES: [&str; 3] = [LOG, OFFSET_INDEX, TIME_INDEX];
+/// Every file that belongs to one segment. A snapshot speaks of all that came before.
+pub(super) const SEGMENT_SUFFIXES: [&str; 4] = [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX];
 
 pub(super) fn segment_file(base: Offset, suffix: &str) -> String {
     format!("{:020}{suffix}", base.value())
 }
 
-/// The base offset in the name of a `.log` file, if it is one.
-pub(super) fn parse_log_name(name: &str) -> Option<Offset> {
-    let digits = name.strip_suffix(LOG)?;
+/// The offset in the name of a file with this suffix, if it is one.
+pub(super) fn parse_name(name: &str, suffix: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(suffix)?;
     let all_digits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     digits.parse().ok().filter(|_| all_digits).and_then(Offset::new)
 }
@@ -29,11 +31,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn log_names_round_trip() {
+    fn names_round_trip() {
         let name = segment_file(Offset::from(123), LOG);
         assert_eq!(name, "00000000000000000123.log");
-        assert_eq!(parse_log_name(&name), Some(Offset::from(123)));
-        assert_eq!(parse_log_name(&segment_file(Offset::MAX, LOG)), Some(Offset::MAX));
+        assert_eq!(parse_name(&name, LOG), Some(Offset::from(123)));
+        assert_eq!(parse_name(&segment_file(Offset::MAX, SNAPSHOT), SNAPSHOT), Some(Offset::MAX));
     }
 
     #[test]
@@ -45,7 +47,7 @@ mod tests {
             "99999999999999999999.log",
             "00000000000000000123.index",
         ] {
-            assert_eq!(parse_log_name(name), None, "{name}");
+            assert_eq!(parse_name(name, LOG), None, "{name}");
         }
     }
 }

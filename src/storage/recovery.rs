@@ -64,7 +64,7 @@ pub(super) fn load(how: &OpenLog, dir: &Arc<Path>) -> Result<Found, StorageError
     for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
         if entry.name.ends_with(".tmp") || entry.name.ends_with(".deleted") {
             leftovers.push(dir.join(&entry.name));
-        } else if let Some(base) = names::parse_log_name(&entry.name) {
+        } else if let Some(base) = names::parse_name(&entry.name, names::LOG) {
             let interval = how.config.index_interval_bytes;
             segments.push(Arc::new(Segment::open(&how.fs, dir, base, interval)?));
         }

@@ -24,6 +24,7 @@ use crate::record::{BatchHeader, Frame, HEADER_LENGTH};
 use crate::storage::StorageError;
 use crate::storage::index::{EntryCounts, SegmentIndex};
 use crate::storage::names;
+use crate::storage::txn_index::TransactionIndex;
 
 /// A position in a `.log` file that no batch of the segment can be beyond: files are below 2 GiB.
 pub(super) const MAX_SEGMENT_BYTES: u32 = i32::MAX.unsigned_abs();
@@ -42,6 +43,7 @@ pub(super) struct Segment {
     index: RwLock<Option<SegmentIndex>>,
     /// How many of the index's entries its files begin with. `None` if the files are missing or of no use.
     saved: Mutex<Option<EntryCounts>>,
+    transactions: TransactionIndex,
 }
 
 /// An index as far as it is known, and where to go on.
@@ -103,6 +105,7 @@ impl Segment {
             size: AtomicU64::new(size),
             index: RwLock::default(),
             saved: Mutex::default(),
+            transactions: TransactionIndex::default(),
         }
     }
 
@@ -113,6 +116,17 @@ impl Segment {
 
     pub(super) fn base(&self) -> Offset {
         self.base
+    }
+
+    /// The transactions that markers of this segment have aborted. Set when the log was opened.
+    pub(super) fn transactions(&self) -> &TransactionIndex {
+        &self.transactions
+    }
+
+    /// Makes the transaction index durable.
+    pub(super) fn save_transactions(&self) -> Result<(), StorageError> {
+        let name = names::segment_file(self.base, names::TXN_INDEX);
+        self.transactions.save(&*self.fs, &self.dir, &name)
     }
 
     /// Published bytes.

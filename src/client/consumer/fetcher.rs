@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::{ErrorKind, Offset, TopicPartition};
+use crate::base::{ErrorKind, IsolationLevel, Offset, TopicPartition};
+use crate::client::consumer::aborted::AbortedBatches;
 use crate::client::consumer::records::{Chunk, Records};
 use crate::client::consumer::{AutoOffsetReset, SeekTo, Settings};
 use crate::client::{Error, Result};
@@ -17,6 +18,7 @@ use crate::storage::ReadError;
 pub(super) struct Fetcher {
     leader: Arc<Replica>,
     arrived: Arc<Event>,
+    isolation: IsolationLevel,
     /// `None` before the first seek, if there is nothing to begin with otherwise.
     position: Option<Offset>,
     paused: bool,
@@ -24,6 +26,8 @@ pub(super) struct Fetcher {
     ahead: VecDeque<Batch>,
     /// They need no checksum: they have not been to a disk.
     trusted: bool,
+    /// Those among them that are not to be seen.
+    aborted: AbortedBatches,
     current: Option<Current>,
 }
 
@@ -37,20 +41,22 @@ struct Current {
 }
 
 impl Fetcher {
-    pub(super) fn new(leader: Arc<Replica>, arrived: &Arc<Event>, reset: AutoOffsetReset) -> Self {
+    pub(super) fn new(leader: Arc<Replica>, arrived: &Arc<Event>, settings: &Settings) -> Self {
         leader.watch(arrived);
-        let position = match reset {
+        let position = match settings.reset {
             AutoOffsetReset::Earliest => Some(leader.log().start()),
-            AutoOffsetReset::Latest => Some(leader.high_watermark()),
+            AutoOffsetReset::Latest => Some(leader.readable_end(settings.isolation)),
             AutoOffsetReset::None => None,
         };
         Self {
             leader,
             arrived: Arc::clone(arrived),
+            isolation: settings.isolation,
             position,
             paused: false,
             ahead: VecDeque::new(),
             trusted: false,
+            aborted: AbortedBatches::default(),
             current: None,
         }
     }
@@ -68,6 +74,11 @@ impl Fetcher {
         })
     }
 
+    /// Behind the last record that is to be seen.
+    fn end(&self) -> Offset {
+        self.leader.readable_end(self.isolation)
+    }
+
     pub(super) fn is_paused(&self) -> bool {
         self.paused
     }
@@ -79,11 +90,11 @@ impl Fetcher {
     pub(super) fn seek(&mut self, to: SeekTo, limits: &Limits) -> Result<Offset> {
         let position = match to {
             SeekTo::Beginning => self.leader.log().start(),
-            SeekTo::End => self.leader.high_watermark(),
+            SeekTo::End => self.end(),
             SeekTo::Offset(offset) => offset,
             SeekTo::Timestamp(timestamp) => {
-                let found = self.leader.find_timestamp(timestamp, limits)?;
-                found.map_or_else(|| self.leader.high_watermark(), |found| found.offset)
+                let found = self.leader.find_timestamp(timestamp, self.isolation, limits)?;
+                found.map_or_else(|| self.end(), |found| found.offset)
             }
         };
         self.position = Some(position);
@@ -137,15 +148,18 @@ impl Fetcher {
                 true => Ok(()),
                 false => batch.verify_crc(),
             };
-            let decoded = checked.and_then(|()| batch.decode(&settings.limits));
+            let next = batch.header().next_offset();
+            let decoded = checked.and_then(|()| match self.aborted.hide(batch)? {
+                true => Ok(None),
+                false => batch.decode(&settings.limits).map(Some),
+            });
             // A bad batch stays in front, so that the error comes until the application has sought past it.
             let decoded = decoded
                 .map_err(|source| self.in_partition(ReadError::Corrupt { offset, source }))?;
             self.ahead.pop_front();
-            let next = decoded.header().next_offset();
-            match Current::from(decoded, position) {
+            match decoded.and_then(|decoded| Current::from(decoded, position)) {
                 Some(current) => return Ok(Some(current)),
-                // Control records, or a batch that compaction has emptied: nothing for applications.
+                // Of an aborted transaction, control records, or emptied by compaction: nothing for applications.
                 None => self.position = Some(position.max(next)),
             }
         }
@@ -154,14 +168,14 @@ impl Fetcher {
     /// Fetches batches from `position` on. `false` if there are none yet.
     fn fetch(&mut self, position: Offset, settings: &Settings) -> Result<bool> {
         let max_bytes = settings.max_partition_fetch_bytes;
-        let fetched = match self.leader.fetch(position, max_bytes) {
+        let fetched = match self.leader.fetch(position, max_bytes, self.isolation) {
             Err(ReadError::OutOfRange { start, .. }) if settings.reset != AutoOffsetReset::None => {
                 let position = match settings.reset {
-                    AutoOffsetReset::Latest => self.leader.high_watermark(),
+                    AutoOffsetReset::Latest => self.end(),
                     _ => start,
                 };
                 self.position = Some(position);
-                self.leader.fetch(position, max_bytes)
+                self.leader.fetch(position, max_bytes, self.isolation)
             }
             other => other,
         };
@@ -171,6 +185,8 @@ impl Fetcher {
         }
         let fetched = fetched.map_err(|error| self.in_partition(error))?;
         self.trusted = fetched.trusted;
+        // For as long as its batches are kept, over however many polls (D5).
+        self.aborted = AbortedBatches::new(fetched.aborted);
         self.ahead = fetched.batches.into();
         Ok(!self.ahead.is_empty())
     }

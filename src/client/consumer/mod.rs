@@ -1,5 +1,6 @@
 //! Reading records.
 
+mod aborted;
 mod fetcher;
 mod records;
 
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{ErrorKind, Offset, Timestamp, TopicPartition};
+use crate::base::{ErrorKind, IsolationLevel, Offset, Timestamp, TopicPartition};
 use crate::client::{Error, Partition, Result};
 use crate::cluster::{ConfigError, Core};
 use crate::env::sync::Event;
@@ -81,6 +82,7 @@ struct Settings {
     max_poll_records: usize,
     max_partition_fetch_bytes: usize,
     check_crcs: bool,
+    isolation: IsolationLevel,
     limits: Limits,
 }
 
@@ -91,6 +93,7 @@ impl ConsumerBuilder {
             max_poll_records: 500,
             max_partition_fetch_bytes: 1 << 20,
             check_crcs: true,
+            isolation: IsolationLevel::default(),
             limits: Limits::default(),
         };
         Self { core, settings }
@@ -118,6 +121,13 @@ impl ConsumerBuilder {
     /// Whether batches read from files are checked against their CRC-32C (`check.crcs`). Default: yes.
     pub fn check_crcs(mut self, check: bool) -> Self {
         self.settings.check_crcs = check;
+        self
+    }
+
+    /// Which records of transactions are returned (`isolation.level`). Default: [`IsolationLevel::ReadUncommitted`].
+    /// With [`IsolationLevel::ReadCommitted`] the end of a partition is its last stable offset.
+    pub fn isolation_level(mut self, isolation: IsolationLevel) -> Self {
+        self.settings.isolation = isolation;
         self
     }
 
@@ -190,7 +200,7 @@ impl Consumer {
         for (partition, leader) in assigned {
             let kept = before.remove(&partition).filter(|fetcher| fetcher.reads(&leader));
             let fetcher =
-                kept.unwrap_or_else(|| Fetcher::new(leader, &self.arrived, self.settings.reset));
+                kept.unwrap_or_else(|| Fetcher::new(leader, &self.arrived, &self.settings));
             self.fetchers.insert(partition, fetcher);
         }
         Ok(())

@@ -24,6 +24,7 @@ use crate::env::sync::Mutex;
 use crate::env::{BufferPool, Moment, Runtime};
 use crate::record::{BatchBuilder, CloseOptions, RecordFields, size_upper_bound};
 use crate::replica::{Append, Replica};
+use crate::storage::AppendOrigin;
 
 /// How large a batch may grow while the log is busy. Larger ones gain nothing for the writer, and no
 /// longer fit the nearest cache of whoever checks and reads them.
@@ -352,9 +353,12 @@ impl Accumulator {
         let Settings { acks, compression, level, .. } = *self.settings;
         let options = CloseOptions { compression, level, ..CloseOptions::default() };
         match batch.builder.close(&options) {
-            Ok(closed) => {
-                self.replica.enqueue(Append { batch: closed, acks, completion: batch.pending })
-            }
+            Ok(closed) => self.replica.enqueue(Append {
+                batch: closed,
+                origin: AppendOrigin::Client,
+                acks,
+                completion: batch.pending,
+            }),
             Err(error) => batch.pending.finish(Err(error.into())),
         }
     }

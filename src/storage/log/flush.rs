@@ -6,12 +6,40 @@ use std::sync::atomic::Ordering;
 
 use crate::base::Offset;
 use crate::storage::StorageError;
-use crate::storage::log::Log;
+use crate::storage::log::{Log, Writer};
+use crate::storage::producers::{Known, UnsyncedSnapshot};
 use crate::storage::segment::Segment;
 
 /// Bytes of log that recovery may have to walk through again because a checkpoint did not save their index entries,
 /// which takes two syncs.
 const CHECKPOINT_BYTES: u64 = 1 << 20;
+
+/// What no sync has covered.
+struct Unsynced {
+    segments: Vec<Arc<Segment>>,
+    snapshot: Option<UnsyncedSnapshot>,
+    names: bool,
+}
+
+impl Writer {
+    fn take_unsynced(&mut self) -> Unsynced {
+        Unsynced {
+            segments: std::mem::take(&mut self.unsynced),
+            snapshot: self.known.snapshots.take_unsynced(),
+            names: std::mem::take(&mut self.unsynced_names),
+        }
+    }
+
+    /// Writes down what is known of producers at `end`, the end of the log.
+    fn take_snapshot(&mut self, segments: &[Arc<Segment>], end: Offset) {
+        if let (Some(first), Some(last)) = (segments.first(), segments.last())
+            && first.base() < end
+        {
+            let Known { producers, snapshots } = &mut self.known;
+            self.unsynced_names |= snapshots.take(last.base(), end, producers);
+        }
+    }
+}
 
 impl Log {
     /// Forces everything written before the call to the disk and returns the offset below which all is durable.
@@ -19,33 +47,47 @@ impl Log {
     /// After an error the log is offline (rule R4): the kernel may have dropped what it could not write, and a second
     /// sync would not say so.
     pub(crate) fn sync(&self) -> Result<Offset, StorageError> {
+        self.flush(false)
+    }
+
+    /// As [`Log::sync`]. Who closes the log leaves a snapshot at its end.
+    fn flush(&self, closing: bool) -> Result<Offset, StorageError> {
         let _flushing = self.flushing.lock();
-        let (segments, names, end) = {
+        let (unsynced, end) = {
             let mut writer = self.writer.lock();
             if self.is_offline() {
                 return Err(self.offline_error());
             }
-            let segments = std::mem::take(&mut writer.unsynced);
-            (segments, std::mem::take(&mut writer.unsynced_names), self.end())
+            let end = self.end();
+            if closing || writer.known.snapshots.is_due() {
+                writer.take_snapshot(&self.segments.load(), end);
+            }
+            (writer.take_unsynced(), end)
         };
-        if let Err(error) = self.sync_files(&segments, names) {
+        if let Err(error) = self.sync_files(&unsynced) {
             log::error!("{} is offline: {error}", self.partition);
             self.take_offline();
             return Err(error);
+        }
+        if unsynced.snapshot.is_some() {
+            self.writer.lock().known.snapshots.synced();
         }
         self.flushed.fetch_max(end.value(), Ordering::AcqRel);
         Ok(self.flushed())
     }
 
-    fn sync_files(&self, segments: &[Arc<Segment>], names: bool) -> Result<(), StorageError> {
+    fn sync_files(&self, unsynced: &Unsynced) -> Result<(), StorageError> {
         let active = self.segments.load().last().cloned();
-        for segment in segments {
+        for segment in &unsynced.segments {
             segment.sync_log()?;
             if active.as_ref().is_none_or(|active| !Arc::ptr_eq(active, segment)) {
                 save_index(segment)?;
             }
         }
-        if names {
+        if let Some(snapshot) = &unsynced.snapshot {
+            snapshot.sync()?;
+        }
+        if unsynced.names {
             sync_dir(self, &self.dir)?;
             sync_dir(self, &self.root)?;
         }
@@ -63,13 +105,21 @@ impl Log {
             }
             self.save_epochs()?;
         }
+        self.save_transactions()?;
         Ok(flushed)
+    }
+
+    /// Makes the transaction indexes durable. Unlike the others they have to be complete: a recovery does not look
+    /// below the recovery point for what they lack.
+    fn save_transactions(&self) -> Result<(), StorageError> {
+        self.segments.load_full().iter().try_for_each(|segment| segment.save_transactions())
     }
 
     /// Writes and syncs everything, so that the next open needs to read nothing. Returns the end.
     pub(crate) fn close(&self) -> Result<Offset, StorageError> {
-        let end = self.sync()?;
+        let end = self.flush(true)?;
         let _flushing = self.flushing.lock();
+        self.save_transactions()?;
         let segments = self.segments.load_full();
         for segment in segments.iter() {
             segment.seal();

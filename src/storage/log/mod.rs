@@ -3,6 +3,8 @@
 //! # Invariants
 //! - `start <= flushed <= end`, and none of them goes back, except `end` (and `flushed` with it) in a truncation.
 //! - `end` is stored after the bytes below it were written and their segment published them (D1).
+//! - What is known of producers and transactions speaks of written batches alone. Of those below `end` nothing is
+//!   missing (F1).
 //! - Once a write could not be taken back, or a sync failed, the log is offline: nothing is appended, and what lies
 //!   above `flushed` is not trusted again before recovery has rewritten it (rule R4).
 //!
@@ -10,7 +12,7 @@
 //! `flushing`, then `writer`. `writer` orders appends, rolls and truncations; only a truncation, and an append that has
 //! to take back what it wrote, holds it across a sync. `flushing` orders syncs, checkpoints and truncations. Readers
 //! take no lock but the one of the index that they look into: they see an immutable list of segments and published
-//! sizes.
+//! sizes. That of the undecided transactions is a leaf: raising the high watermark takes no other.
 //!
 //! # Elsewhere
 //! What is found at open is `recovery`'s; who may read how far is decided above (`replica`).
@@ -18,6 +20,8 @@
 mod append;
 mod flush;
 mod read;
+mod roll;
+mod run;
 mod truncate;
 
 #[cfg(test)]
@@ -29,10 +33,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use crate::base::{Offset, TopicId, TopicPartition};
+use crate::base::{Offset, Timestamp, TopicId, TopicPartition};
 use crate::env::FileSystem;
 use crate::env::sync::Mutex;
 use crate::storage::epochs::LeaderEpochs;
+use crate::storage::producers::{Known, Undecided};
 use crate::storage::recovery::{self, Recovered, Shutdown};
 use crate::storage::segment::Segment;
 use crate::storage::tail::{Tail, TailCache};
@@ -56,6 +61,8 @@ pub(crate) struct OpenLog {
     pub(crate) start: Option<Offset>,
     /// How the store was left, and up to where this log was known to be on disk.
     pub(crate) shutdown: Shutdown,
+    /// What producers have to be idle against.
+    pub(crate) now: Timestamp,
 }
 
 /// One partition's log.
@@ -73,6 +80,7 @@ pub(crate) struct Log {
     end: AtomicI64,
     flushed: AtomicI64,
     offline: AtomicBool,
+    undecided: Undecided,
     writer: Mutex<Writer>,
     /// Held by whoever makes things durable: a sync that ends speaks for all that was written before it began.
     flushing: Mutex<()>,
@@ -81,9 +89,10 @@ pub(crate) struct Log {
 }
 
 /// What only the holder of the writer's lock may touch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Writer {
     epochs: LeaderEpochs,
+    known: Known,
     /// Segments with bytes or, once sealed, index entries that no sync has covered; the active one last.
     unsynced: Vec<Arc<Segment>>,
     /// Names that no sync has covered: in the log's directory, and of it.
@@ -96,6 +105,7 @@ impl Log {
     pub(crate) fn open(how: OpenLog) -> Result<(Self, Recovered), StorageError> {
         let dir: Arc<Path> = how.root.join(how.partition.directory_name()).into();
         let found = recovery::load(&how, &dir)?;
+        let (known, transactions) = Known::load(&how, &dir, &found)?;
         let start = found.segments.first().map_or(Offset::ZERO, |segment| segment.base());
         let log = Self {
             partition: how.partition,
@@ -109,7 +119,13 @@ impl Log {
             flushed: AtomicI64::new(found.end.value()),
             segments: ArcSwap::from_pointee(found.segments),
             offline: AtomicBool::new(found.damaged),
-            writer: Mutex::new(Writer { epochs: found.epochs, ..Writer::default() }),
+            undecided: Undecided::new(transactions),
+            writer: Mutex::new(Writer {
+                epochs: found.epochs,
+                known,
+                unsynced: Vec::new(),
+                unsynced_names: false,
+            }),
             flushing: Mutex::default(),
             tail: Arc::default(),
             cache: how.cache,
@@ -139,6 +155,23 @@ impl Log {
     /// Everything below is known to be on disk.
     pub(crate) fn flushed(&self) -> Offset {
         load(&self.flushed)
+    }
+
+    /// Below this offset every transaction is decided, for readers who may read up to `high_watermark`: Kafka's last
+    /// stable offset. `high_watermark` has to be read before the call.
+    pub(crate) fn last_stable(&self, high_watermark: Offset) -> Offset {
+        self.undecided.last_stable(high_watermark)
+    }
+
+    /// Takes note that what lies below `high_watermark` will stay, the markers of transactions too.
+    pub(crate) fn note_high_watermark(&self, high_watermark: Offset) {
+        self.undecided.decide_below(high_watermark);
+    }
+
+    /// Forgets producers that have not written for `producer.id.expiration.ms`.
+    pub(crate) fn expire_producers(&self, now: Timestamp) {
+        let idle = self.config.producer_id_expiration;
+        self.writer.lock().known.producers.expire(now, idle);
     }
 
     /// Largest batch that the log takes.

@@ -9,6 +9,7 @@ use crate::base::{Offset, Timestamp};
 use crate::record::{Batch, BatchError, BatchHeader, Frame, HEADER_LENGTH, Limits};
 use crate::storage::ReadError;
 use crate::storage::log::Log;
+use crate::storage::producers::AbortedTransaction;
 use crate::storage::segment::{Segment, length};
 
 /// Bytes looked at in one go while looking for the first batch wanted: index entries are about this far apart.
@@ -20,6 +21,8 @@ pub(crate) struct Fetched {
     pub(crate) batches: Vec<Batch>,
     /// `true` for batches from the cache, which have not been to a disk.
     pub(crate) trusted: bool,
+    /// Transactions that batches among them may be of and that were aborted, for readers of committed records.
+    pub(crate) aborted: Vec<AbortedTransaction>,
 }
 
 /// A record found by its timestamp.
@@ -49,13 +52,13 @@ impl Log {
             return Ok(Fetched::default());
         }
         if let Some(batches) = self.tail.read(from, max_bytes, upto) {
-            return Ok(Fetched { batches, trusted: true });
+            return Ok(Fetched { batches, trusted: true, ..Fetched::default() });
         }
         let segments = self.segments.load_full();
         let mut at = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
         while let Some(segment) = segments.get(at) {
             if let Some(batches) = read_segment(segment, from, max_bytes, upto)? {
-                return Ok(Fetched { batches, trusted: false });
+                return Ok(Fetched { batches, ..Fetched::default() });
             }
             at += 1;
             // It ends at `from`, where the next one has to begin.
@@ -65,6 +68,35 @@ impl Log {
         }
         // It was there once: the log is damaged.
         Err(torn(from))
+    }
+
+    /// As [`Log::read`], up to a last stable offset, and tells which transactions among what was read were aborted.
+    pub(crate) fn read_committed(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        last_stable: Offset,
+    ) -> Result<Fetched, ReadError> {
+        let mut fetched = self.read(from, max_bytes, last_stable)?;
+        let is_concerned = fetched.batches.iter().any(|batch| batch.header().is_transactional());
+        if let Some(last) = fetched.batches.last().filter(|_| is_concerned) {
+            fetched.aborted = self.aborted(from, last.header().next_offset());
+        }
+        Ok(fetched)
+    }
+
+    /// Aborted transactions that batches in `from..upto` may be of. `upto` is at most a last stable offset: of what
+    /// began below it, all markers are there.
+    pub(super) fn aborted(&self, from: Offset, upto: Offset) -> Vec<AbortedTransaction> {
+        let segments = self.segments.load_full();
+        let first = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
+        let mut found = Vec::new();
+        for segment in segments.iter().skip(first) {
+            if !segment.transactions().collect(from, upto, &mut found) {
+                break;
+            }
+        }
+        found
     }
 
     /// The first record below `upto` with a timestamp of at least `timestamp`.

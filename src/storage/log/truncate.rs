@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use crate::base::Offset;
 use crate::env::OpenFile;
 use crate::storage::StorageError;
-use crate::storage::log::Log;
+use crate::storage::log::{Log, Writer};
 use crate::storage::names;
+use crate::storage::producers::Transactions;
 use crate::storage::segment::{Segment, length, remove_file};
 
 impl Log {
@@ -34,7 +35,8 @@ impl Log {
         // The first one stays, if only for its name, which holds the log's start.
         let keep = segments.partition_point(|segment| segment.base() < offset).max(1);
         let (kept, removed) = segments.split_at(keep.min(segments.len()));
-        let (kept, end) = self.cut(kept, removed, offset).inspect_err(|error| {
+        let cut = self.cut(&mut writer, kept, removed, offset);
+        let (kept, end, transactions) = cut.inspect_err(|error| {
             log::error!("{} is offline: {error}", self.partition);
             self.offline.store(true, Ordering::Release);
         })?;
@@ -42,18 +44,20 @@ impl Log {
         writer.unsynced.retain(|segment| kept.iter().any(|k| Arc::ptr_eq(k, segment)));
         self.segments.store(Arc::new(kept));
         self.tail.clear();
+        self.undecided.set(transactions);
         self.end.store(end.value(), Ordering::Release);
         self.flushed.store(end.value().min(self.flushed().value()), Ordering::Release);
         Ok(())
     }
 
-    /// Cuts the files. Returns the segments that are left, and the offset behind them.
+    /// Cuts the files. Returns the segments that are left, the offset behind them, and the transactions before it.
     fn cut(
         &self,
+        writer: &mut Writer,
         kept: &[Arc<Segment>],
         removed: &[Arc<Segment>],
         offset: Offset,
-    ) -> Result<(Vec<Arc<Segment>>, Offset), StorageError> {
+    ) -> Result<(Vec<Arc<Segment>>, Offset, Transactions), StorageError> {
         // From the last one backwards, so that a crash in between leaves no gap.
         for segment in removed.iter().rev() {
             segment.remove()?;
@@ -66,15 +70,24 @@ impl Log {
             if position == last.size() {
                 last.unseal()?;
             } else {
-                *last = Arc::new(self.replace_segment(last, position)?);
+                *last = Arc::new(self.replace_segment(last, position, end)?);
             }
         }
+        // One that spoke of what was cut must not be found when other batches have taken its place.
+        let base = kept.last().map(|last| last.base());
+        writer.known.snapshots.truncate(base, end)?;
         self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir))?;
-        Ok((kept, end))
+        let transactions = writer.known.rebuild(&kept, end)?;
+        Ok((kept, end, transactions))
     }
 
-    /// A segment with the first `size` bytes of `old`, under its name.
-    fn replace_segment(&self, old: &Segment, size: u64) -> Result<Segment, StorageError> {
+    /// A segment with the first `size` bytes of `old`, which end at `end`, under its name.
+    fn replace_segment(
+        &self,
+        old: &Segment,
+        size: u64,
+        end: Offset,
+    ) -> Result<Segment, StorageError> {
         const CHUNK: u64 = 1 << 20;
         let path = old.path(names::LOG);
         let temporary = self.dir.join(names::segment_file(old.base(), ".log.tmp"));
@@ -92,12 +105,16 @@ impl Log {
             file.sync()
         };
         copy().map_err(StorageError::io("write", &temporary))?;
+        let aborted = old.transactions().below(end);
         // The index first: an entry must never outlive the bytes that it points to (A22).
-        remove_file(&*self.fs, &old.path(names::OFFSET_INDEX))?;
-        remove_file(&*self.fs, &old.path(names::TIME_INDEX))?;
+        for suffix in [names::OFFSET_INDEX, names::TIME_INDEX, names::TXN_INDEX] {
+            remove_file(&*self.fs, &old.path(suffix))?;
+        }
         self.fs.rename(&temporary, &path).map_err(StorageError::io("replace", &path))?;
         let new = Segment::open(&self.fs, &self.dir, old.base(), self.config.index_interval_bytes)?;
         new.rebuild_index()?;
+        new.transactions().set(aborted, Some(&[]));
+        new.save_transactions()?;
         Ok(new)
     }
 }

@@ -15,7 +15,7 @@ fn filled(place: &Place) -> usize {
 
 fn assert_offline(log: &Log) {
     assert!(log.is_offline());
-    let result = log.append(vec![batch(1, 1, 1)], epoch(1));
+    let result = log.append_as_client(vec![batch(1, 1, 1)], epoch(1));
     assert!(matches!(&result[..], [Err(AppendError::NotWritten(StorageError::Offline { .. }))]));
     log.sync().unwrap_err();
     log.close().unwrap_err();

@@ -17,7 +17,7 @@ fn faulty(segment_bytes: u32) -> (Disk, Place, Log) {
 }
 
 /// Fails the next `times` calls of this kind but `pass`.
-fn fail(disk: &Disk, kind: CallKind, pass: u64, times: u64, error: io::ErrorKind) {
+pub(super) fn fail(disk: &Disk, kind: CallKind, pass: u64, times: u64, error: io::ErrorKind) {
     disk.fail(Fault::new(error).on(kind).after(pass).times(times));
 }
 
@@ -34,7 +34,7 @@ fn a_failed_write_is_cut_back_and_the_log_goes_on() {
     for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::Other] {
         let (disk, place, log) = faulty(1 << 20);
         fail(&disk, CallKind::Write, 0, 1, kind);
-        let results = log.append(vec![batch(2, 3, 10), batch(2, 3, 10)], epoch(1));
+        let results = log.append_as_client(vec![batch(2, 3, 10), batch(2, 3, 10)], epoch(1));
         assert_eq!(results.len(), 2);
         for result in results {
             let Err(AppendError::NotWritten(error)) = result else { panic!("{result:?}") };
@@ -58,10 +58,10 @@ fn a_write_that_cannot_be_cut_back_takes_the_log_offline() {
         let (disk, place, log) = faulty(1 << 20);
         fail(&disk, CallKind::Write, 0, 1, io::ErrorKind::StorageFull);
         fail(&disk, call, 0, 1, io::ErrorKind::Other);
-        let results = log.append(vec![batch(2, 3, 10), batch(2, 3, 10)], epoch(1));
+        let results = log.append_as_client(vec![batch(2, 3, 10), batch(2, 3, 10)], epoch(1));
         assert!(results.iter().all(|r| matches!(r, Err(AppendError::Unknown(_)))), "{results:?}");
         assert!(log.is_offline());
-        let results = log.append(vec![batch(2, 3, 10)], epoch(1));
+        let results = log.append_as_client(vec![batch(2, 3, 10)], epoch(1));
         assert!(matches!(
             &results[..],
             [Err(AppendError::NotWritten(StorageError::Offline { .. }))]
@@ -90,7 +90,7 @@ fn a_failed_sync_is_for_ever() {
         assert!(log.is_offline());
         for _ in 0..2 {
             log.sync().unwrap_err();
-            let results = log.append(vec![batch(2, 3, 10)], epoch(1));
+            let results = log.append_as_client(vec![batch(2, 3, 10)], epoch(1));
             assert!(matches!(&results[..], [Err(AppendError::NotWritten(_))]));
         }
         log.close().unwrap_err();
@@ -137,12 +137,12 @@ fn an_index_that_cannot_be_saved_is_made_again() {
 fn a_failed_roll_fails_the_rest_of_the_call() {
     for call in [CallKind::Create, CallKind::Remove, CallKind::Write] {
         let (disk, place, log) = faulty(400);
-        // Batches of 130 bytes: the first two go to the first segment.
-        let passed = if call == CallKind::Write { 1 } else { 0 };
+        // Batches of 130 bytes: the first two go to the first segment. Then a snapshot is written.
+        let passed = if call == CallKind::Write { 2 } else { 0 };
         fail(&disk, call, passed, 1, io::ErrorKind::StorageFull);
         let mut batches: Vec<_> = (0..6).map(|_| batch(2, 3, 10)).collect();
         batches.insert(1, batch(2, 1, 500));
-        let results = log.append(batches, epoch(1));
+        let results = log.append_as_client(batches, epoch(1));
         let ok = results.iter().map(|result| result.is_ok()).collect::<Vec<_>>();
         assert!(matches!(results[1], Err(AppendError::BatchTooLarge { .. })));
         let written = ok.iter().filter(|ok| **ok).count();
@@ -169,7 +169,7 @@ fn the_first_append_can_be_tried_again() {
         let place = Place::on(disk.file_system(), 1000, 100);
         let log = place.open();
         fail(&disk, call, pass, 1, io::ErrorKind::StorageFull);
-        let results = log.append(vec![batch(1, 1, 1)], epoch(1));
+        let results = log.append_as_client(vec![batch(1, 1, 1)], epoch(1));
         assert!(matches!(&results[..], [Err(AppendError::NotWritten(_))]), "{results:?}");
         append(&log, vec![batch(1, 1, 1)]);
         assert_eq!(read_all(&log).len(), 1);
@@ -254,7 +254,7 @@ fn no_append_succeeds_after_the_first_error() {
             scope.spawn(|| {
                 for i in 0..200 {
                     let offline = log.is_offline();
-                    let result = log.append(vec![batch(i, 1, 10)], epoch(1)).remove(0);
+                    let result = log.append_as_client(vec![batch(i, 1, 10)], epoch(1)).remove(0);
                     failed.fetch_add(usize::from(result.is_err()), Ordering::Relaxed);
                     assert!(!offline || result.is_err());
                 }

@@ -95,15 +95,18 @@ fn recovery_makes_kafkas_files_byte_for_byte() {
     let place = Place::in_memory(1 << 20, 400);
     golden(&place);
     let image = place.image();
-    for name in
-        ["00000000000000000000.index", "00000000000000000000.timeindex", "leader-epoch-checkpoint"]
-    {
-        place.remove(name);
+    for suffix in ["index", "snapshot", "leader-epoch-checkpoint"] {
+        place.names(suffix).iter().for_each(|name| place.remove(name));
     }
+    assert_eq!(place.names(""), ["00000000000000000000.log", "partition.metadata"]);
     place.edit("00000000000000000000.log", |log| log.extend([0x77; 77]));
     let (log, report) = place.recover(0);
     assert_eq!(report.cut_bytes, 77);
     assert_reads_as_contents_say(&log);
+    log.note_high_watermark(log.end());
+    assert_eq!(log.last_stable(log.end()), offset(42), "of the transaction that is open");
+    let fetched = log.read_committed(Offset::ZERO, 1 << 20, offset(42)).unwrap();
+    assert_eq!(fetched.aborted.iter().map(|t| t.first.value()).collect::<Vec<_>>(), [40]);
     log.checkpoint().unwrap();
     assert_eq!(place.image(), image);
 }
@@ -119,7 +122,7 @@ fn another_index_interval_leaves_the_files_alone() {
     log.close().unwrap();
     assert_eq!(place.image(), image);
     let log = place.open();
-    log.append(vec![batch(1_800_000_000_000, 1, 10)], epoch(5));
+    log.append_as_client(vec![batch(1_800_000_000_000, 1, 10)], epoch(5));
     log.close().unwrap();
     assert_eq!(place.open().end(), offset(48));
 }

@@ -49,13 +49,13 @@ fn base_offsets_beyond_32_bits_read_back() {
 fn offsets_run_out_without_harm() {
     let place = Place::in_memory(300, 100);
     let log = log_at(&place, i64::MAX - 7);
-    let results = log.append((0..4).map(|i| batch(i, 3, 10)).collect(), epoch(1));
+    let results = log.append_as_client((0..4).map(|i| batch(i, 3, 10)).collect(), epoch(1));
     assert!(results[0].is_ok() && results[1].is_ok());
     assert!(matches!(results[2], Err(AppendError::OffsetsExhausted)));
     append(&log, vec![batch(1, 1, 1)]);
     assert_eq!(log.end(), Offset::MAX);
     assert!(matches!(
-        &log.append(vec![batch(1, 1, 1)], epoch(1))[..],
+        &log.append_as_client(vec![batch(1, 1, 1)], epoch(1))[..],
         [Err(AppendError::OffsetsExhausted)]
     ));
     assert_eq!(read_all(&log).len(), 7);
@@ -98,7 +98,7 @@ fn batches_larger_than_a_limit_are_refused_alone() {
     let mut place = Place::in_memory(1000, 100);
     place.config.max_message_bytes = 500;
     let log = place.open();
-    let results = log.append(
+    let results = log.append_as_client(
         vec![batch(1, 1, 10), batch(1, 1, 600), batch(1, 1, 2000), batch(1, 1, 10)],
         epoch(1),
     );
@@ -112,7 +112,7 @@ fn batches_larger_than_a_limit_are_refused_alone() {
     assert_eq!(results[3].as_ref().unwrap().base, offset(1));
     place.config.max_message_bytes = 5000;
     let log = place.recover(0).0;
-    let results = log.append(vec![batch(1, 1, 2000)], epoch(1));
+    let results = log.append_as_client(vec![batch(1, 1, 2000)], epoch(1));
     assert!(matches!(
         &results[..],
         [Err(AppendError::BatchTooLarge { limit_name: "segment.bytes", .. })]

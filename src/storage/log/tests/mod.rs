@@ -11,8 +11,11 @@ mod golden;
 mod indexes;
 mod limits;
 mod model;
+mod producer_model;
+mod producers;
 mod readers;
 mod recovery;
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,13 +23,15 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::base::{LeaderEpoch, Offset, ReadMode, Timestamp, TopicId, TopicPartition};
+use crate::base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, ReadMode};
+use crate::base::{Timestamp, TopicId, TopicPartition};
 use crate::env::{BufferPool, EntryKind, FileSystem, MemFs, OpenFile, OsFs, read_file};
-use crate::record::{Batch, BatchBuilder, CloseOptions, EncodedBatch, Limits, RecordFields};
-use crate::storage::log::{Fetched, Log, OpenLog};
+use crate::record::{Batch, BatchBuilder, BatchProducer, CloseOptions, EncodedBatch};
+use crate::record::{Limits, MarkerKind, RecordFields, TransactionMarker};
+use crate::storage::log::{Appended, Fetched, Log, OpenLog};
 use crate::storage::recovery::{Recovered, Shutdown};
 use crate::storage::tail::TailCache;
-use crate::storage::{AppendError, LogConfig, ReadError, StorageError};
+use crate::storage::{AppendError, AppendOrigin, LogConfig, ReadError, StorageError};
 
 const TOPIC_ID: &str = "ASNFZ4mrze8RIjNEVWZ3iA";
 const PARTITION: &str = "golden-0";
@@ -54,6 +59,30 @@ fn encoded(records: &[(i64, Vec<u8>)]) -> EncodedBatch {
 /// A batch of `count` records of `size` bytes, at the time `timestamp`.
 fn batch(timestamp: i64, count: usize, size: usize) -> EncodedBatch {
     encoded(&vec![(timestamp, vec![b'v'; size]); count])
+}
+
+/// A batch of `count` records of a producer, by its id and epoch, that begins with `sequence`.
+fn sent_by(who: (i64, i16), sequence: i32, count: usize, transactional: bool) -> EncodedBatch {
+    let mut builder = BatchBuilder::new(BytesMut::new());
+    for _ in 0..count {
+        let value = Some(&b"twenty bytes or more"[..]);
+        builder.append(&RecordFields { value, ..Default::default() }).unwrap();
+    }
+    let producer = BatchProducer {
+        id: ProducerId::new(who.0).unwrap(),
+        epoch: ProducerEpoch::new(who.1).unwrap(),
+        base_sequence: Some(sequence),
+    };
+    let options =
+        CloseOptions { producer: Some(producer), transactional, ..CloseOptions::default() };
+    builder.close(&options).unwrap()
+}
+
+/// The batch that ends a transaction.
+fn marker(who: (i64, i16), kind: MarkerKind, coordinator_epoch: i32) -> EncodedBatch {
+    let (id, epoch) = (ProducerId::new(who.0).unwrap(), ProducerEpoch::new(who.1).unwrap());
+    let marker = TransactionMarker { kind, coordinator_epoch };
+    marker.to_batch(id, epoch, Timestamp::EPOCH).unwrap()
 }
 
 /// A batch of `count` small records whose first offset is `base`.
@@ -134,6 +163,10 @@ impl Place {
     }
 
     fn try_open(&self, shutdown: Shutdown) -> Result<(Log, Recovered), StorageError> {
+        self.try_open_at(shutdown, 0)
+    }
+
+    fn try_open_at(&self, shutdown: Shutdown, now: i64) -> Result<(Log, Recovered), StorageError> {
         Log::open(OpenLog {
             fs: Arc::clone(&self.fs),
             root: Arc::clone(&self.root),
@@ -143,6 +176,7 @@ impl Place {
             cache: Arc::new(TailCache::new(self.cache_bytes, Arc::new(BufferPool::new(1 << 20)))),
             start: None,
             shutdown,
+            now: Timestamp::from_millis(now).unwrap(),
         })
     }
 
@@ -186,6 +220,13 @@ impl Place {
         files.map(|entry| entry.name).filter(|name| name.ends_with(suffix)).collect()
     }
 
+    /// A copy in memory.
+    fn copy(&self) -> Self {
+        let copy = Self { config: self.config, ..Self::in_memory(1, 1) };
+        copy.restore(&self.image());
+        copy
+    }
+
     /// All files and what they hold.
     fn image(&self) -> BTreeMap<String, Vec<u8>> {
         self.names("").into_iter().map(|name| (name.clone(), self.read(&name).unwrap())).collect()
@@ -198,8 +239,28 @@ impl Place {
     }
 }
 
+impl Log {
+    fn append_as_coordinator(&self, batch: EncodedBatch) -> Result<Appended, AppendError> {
+        self.append(vec![(batch, AppendOrigin::Coordinator)], epoch(1)).remove(0)
+    }
+
+    /// What a snapshot would say now.
+    fn snapshot(&self) -> Vec<u8> {
+        self.writer.lock().known.producers.encode().to_vec()
+    }
+
+    fn append_as_client(
+        &self,
+        batches: Vec<EncodedBatch>,
+        epoch: LeaderEpoch,
+    ) -> Vec<Result<Appended, AppendError>> {
+        let batches = batches.into_iter().map(|batch| (batch, AppendOrigin::Client));
+        self.append(batches.collect(), epoch)
+    }
+}
+
 fn append(log: &Log, batches: Vec<EncodedBatch>) {
-    for result in log.append(batches, epoch(1)) {
+    for result in log.append_as_client(batches, epoch(1)) {
         result.unwrap();
     }
 }

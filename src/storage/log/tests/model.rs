@@ -138,7 +138,7 @@ impl Checked {
             encoded_batches.push(batch);
             self.model.push(expected);
         }
-        for result in self.log.append(encoded_batches, epoch(self.records as i32 / 50)) {
+        for result in self.log.append_as_client(encoded_batches, epoch(self.records as i32 / 50)) {
             result.unwrap();
         }
     }
@@ -172,6 +172,9 @@ impl Checked {
             let image = self.place.image();
             self.log = self.place.open();
             self.log.close().unwrap();
+            let names =
+                |image: &BTreeMap<String, Vec<u8>>| image.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(&self.place.image()), names(&image));
             assert_eq!(self.place.image(), image);
         }
         let indexes = self.place.names("index");

@@ -1,0 +1,140 @@
+//! A run: batches that have their offsets, and are written in one call.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use crate::base::{LeaderEpoch, Offset};
+use crate::record::{Batch, EncodedBatch};
+use crate::storage::AppendError;
+use crate::storage::index::SegmentIndex;
+use crate::storage::log::append::Appended;
+use crate::storage::log::{Log, Writer};
+use crate::storage::producers::Staged;
+use crate::storage::segment::{Segment, length};
+
+/// Stamped batches that will be written together.
+#[derive(Default)]
+pub(super) struct Run {
+    batches: Vec<Batch>,
+    bytes: u64,
+    /// Index of the result of the first of them.
+    first_result: usize,
+    /// What they will change.
+    pub(super) staged: Staged,
+}
+
+impl Run {
+    /// Adds a batch, of which the result is to be found there.
+    pub(super) fn push(&mut self, batch: Batch, result: usize) {
+        if self.batches.is_empty() {
+            self.first_result = result;
+        }
+        self.bytes += length(batch.bytes().len());
+        self.batches.push(batch);
+    }
+}
+
+impl Log {
+    /// Whether a batch of `size` bytes has to go to a new segment, behind the batches of `run`.
+    pub(super) fn must_roll(&self, run: &Run, size: usize, appended: Appended) -> bool {
+        let segments = self.segments.load();
+        let active = segments.last();
+        let run_base = run.batches.first().map(|batch| batch.header().base_offset());
+        let Some(base) = active.map(|active| active.base()).or(run_base) else { return false };
+        let written = active.map_or(0, |active| active.size()) + run.bytes;
+        let last_offset = Offset::new(appended.next.value() - 1).unwrap_or_default();
+        let full = written + length(size) > u64::from(self.config.segment_bytes)
+            || active.is_some_and(|active| active.is_index_full(self.config.segment_index_bytes));
+        (written > 0 && full) || !SegmentIndex::holds(base, last_offset)
+    }
+
+    pub(super) fn stamp(&self, mut batch: EncodedBatch, base: Offset, epoch: LeaderEpoch) -> Batch {
+        batch.stamp(base, epoch);
+        // A small batch in a large buffer would hold on to all of it for as long as it is cached.
+        if batch.capacity() > 2 * batch.size() + 1024 {
+            let (small, buffer) = batch.freeze_copy();
+            self.cache.pool().put(buffer);
+            return small;
+        }
+        batch.freeze()
+    }
+
+    /// Writes the batches of `run` and publishes them. On an error their results say so.
+    pub(super) fn write_run(
+        &self,
+        writer: &mut Writer,
+        run: &mut Run,
+        results: &mut [Result<Appended, AppendError>],
+    ) -> Result<(), AppendError> {
+        let run = std::mem::take(run);
+        let Some(first) = run.batches.first() else { return Ok(()) };
+        let base = first.header().base_offset();
+        let written =
+            self.active(writer, base).map_err(AppendError::NotWritten).and_then(|segment| {
+                let parts = run.batches.iter().map(|b| b.bytes().clone()).collect::<Vec<Bytes>>();
+                self.write(&segment, &parts)?;
+                Ok(segment)
+            });
+        match written {
+            Ok(segment) => {
+                self.commit(writer, &segment, run);
+                Ok(())
+            }
+            Err(error) => {
+                // Copies of batches that were there before are among them, and of some of the run.
+                let is_of_run = |result: &&mut Result<Appended, AppendError>| {
+                    result.as_ref().is_ok_and(|appended| appended.base >= base)
+                };
+                for result in results.iter_mut().skip(run.first_result).filter(is_of_run) {
+                    *result = Err(error.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn write(&self, segment: &Segment, parts: &[Bytes]) -> Result<(), AppendError> {
+        segment.write(parts).map_err(|error| match segment.cut_back() {
+            Ok(()) => AppendError::NotWritten(error),
+            Err(cut) => {
+                log::error!("{} is offline: {error}, and then {cut}", self.partition);
+                self.offline.store(true, Ordering::Release);
+                AppendError::Unknown(error)
+            }
+        })
+    }
+
+    /// Makes the batches of a run that was written a part of the log.
+    fn commit(&self, writer: &mut Writer, segment: &Arc<Segment>, run: Run) {
+        writer.note_unsynced(segment);
+        writer.known.snapshots.note(run.bytes);
+        // Before their end is known: readers must not meet a transaction that nobody knows of (D3).
+        let steps = writer.known.producers.commit(run.staged);
+        self.undecided.take(steps, |aborted| segment.transactions().push(aborted));
+        let mut end = self.end();
+        for batch in run.batches {
+            let header = batch.header();
+            if let Some(epoch) = header.leader_epoch() {
+                writer.epochs.assign(epoch, header.base_offset());
+            }
+            if !segment.publish(header) {
+                self.offline.store(true, Ordering::Release);
+                panic!("a batch was written to a segment whose index cannot hold its offset");
+            }
+            end = header.next_offset();
+            self.cache.push(&self.tail, batch);
+        }
+        self.end.store(end.value(), Ordering::Release);
+    }
+}
+
+impl Writer {
+    /// Has the next sync cover `segment`, the active one or the one that was just sealed.
+    pub(super) fn note_unsynced(&mut self, segment: &Arc<Segment>) {
+        if !self.unsynced.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
+            self.unsynced.push(Arc::clone(segment));
+        }
+    }
+}
