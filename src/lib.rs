@@ -34,7 +34,8 @@
 //!
 //! # Features
 //! `gzip`, `snappy`, `lz4`, `zstd`: the codecs, all on by default. `zstd` is the one that compiles C.
-//! `sim`: the module `sim`, for tests: whole clusters under a seed, with virtual time and disks that fail on request.
+//! `sim`: the module `sim`, for tests: whole clusters under a seed, with virtual time and disks that fail on request,
+//! and a checker of what clients saw.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(clippy::print_stdout, clippy::print_stderr)]

@@ -9,6 +9,8 @@
 //! A [`Disk`] knows what was synced and what was not. It can cut the power, keep, lose or tear what no sync has
 //! covered, fail a call, run full. It works outside of simulations too.
 //!
+//! Whether what clients saw could have happened in a correct log is checked by [`history`].
+//!
 //! ```
 //! use brooklet::sim::{Disk, PowerCut, Simulation};
 //! use brooklet::{Cluster, NewTopic, Offset, Record};
@@ -39,6 +41,8 @@
 //! }
 //! # Ok::<(), brooklet::Error>(())
 //! ```
+
+pub mod history;
 
 use std::fmt;
 use std::future::Future;

@@ -11,6 +11,8 @@
 mod consumer;
 #[path = "errors.rs"]
 mod errors;
+#[path = "history.rs"]
+mod history;
 #[path = "persistence.rs"]
 mod persistence;
 #[path = "producer.rs"]
