@@ -17,7 +17,7 @@ use crate::cluster::{ClusterError, TopicConfig};
 use crate::env::Runtime;
 use crate::env::sync::{Event, Mutex, RwLock};
 use crate::record::{BatchBuilder, BatchError, CloseOptions, EncodedBatch, Limits, RecordFields};
-use crate::replica::{Append, Completion, ProduceError, Replica};
+use crate::replica::{Append, Completion, ProduceError, Refusal, Replica};
 use crate::storage::{AppendOrigin, Appended, ReadError, StorageError};
 
 /// Kafka counts partitions with 31 bits; this is where a mistake is likelier than a need.
@@ -315,7 +315,7 @@ fn commit(
     let written = Arc::new(Written::default());
     let batch = encode(records, runtime)?;
     let completion = Arc::clone(&written) as _;
-    log.enqueue(Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion });
+    log.enqueue(Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion })?;
     loop {
         let listener = written.event.listen();
         if let Some(result) = written.result.get() {
@@ -347,8 +347,8 @@ struct Written {
 }
 
 impl Completion for Written {
-    fn complete(&self, result: Result<Appended, ProduceError>) {
-        let _first = self.result.set(result.map(drop));
+    fn complete(self: Arc<Self>, result: Result<Appended, Refusal>) {
+        let _first = self.result.set(result.map(drop).map_err(|refused| refused.error));
         self.event.notify(usize::MAX);
     }
 

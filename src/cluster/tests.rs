@@ -13,7 +13,7 @@ use crate::base::{Acks, BrokerId, FlushPolicy, Offset, PartitionId};
 use crate::cluster::{ClusterError, Core, CreateTopic, OpenCluster, TopicImage};
 use crate::env::{CallKind, Disk, Fault, PowerCut, Threads, pause};
 use crate::record::{BatchBuilder, CloseOptions, RecordFields};
-use crate::replica::{Append, Completion, ProduceError};
+use crate::replica::{Append, Completion, ProduceError, Refusal};
 use crate::storage::{AppendOrigin, Appended, StorageError, read_offsets};
 
 const ROOT: &str = "/";
@@ -43,8 +43,8 @@ fn create(core: &Core, name: &str) -> Result<Arc<TopicImage>, ClusterError> {
 struct Answer(OnceLock<Result<Appended, ProduceError>>);
 
 impl Completion for Answer {
-    fn complete(&self, result: Result<Appended, ProduceError>) {
-        self.0.set(result).unwrap();
+    fn complete(self: Arc<Self>, result: Result<Appended, Refusal>) {
+        self.0.set(result.map_err(|refused| refused.error)).unwrap();
     }
 
     fn hand_over(&self) -> bool {
@@ -60,7 +60,8 @@ fn append(core: &Core, topic: &TopicImage) -> Result<Appended, ProduceError> {
     let batch = builder.close(&CloseOptions::default()).unwrap();
     let answer = Arc::new(Answer::default());
     let completion = Arc::clone(&answer) as _;
-    replica.enqueue(Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion });
+    let append = Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion };
+    replica.enqueue(append)?;
     replica.drive();
     let _ = replica.flush();
     while answer.0.get().is_none() {
@@ -273,7 +274,8 @@ fn append_to(replica: &crate::replica::Replica) -> Result<Appended, ProduceError
     let batch = builder.close(&CloseOptions::default()).unwrap();
     let answer = Arc::new(Answer::default());
     let completion = Arc::clone(&answer) as _;
-    replica.enqueue(Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion });
+    let append = Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion };
+    replica.enqueue(append)?;
     while answer.0.get().is_none() {
         replica.help();
     }

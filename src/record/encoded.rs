@@ -10,7 +10,7 @@ use super::batch::{Batch, control_record};
 use super::control::ControlRecord;
 use super::crc::crc32c;
 use super::error::BatchError;
-use super::header::{BatchHeader, CRC_START, HEADER_LENGTH};
+use super::header::{BatchHeader, BatchProducer, CRC_START, HEADER_LENGTH};
 use crate::base::LeaderEpoch;
 use crate::base::Offset;
 use crate::base::Timestamp;
@@ -36,6 +36,21 @@ impl EncodedBatch {
     /// The checksum is copied with the rest: verify it first.
     pub fn copy_from(batch: &Batch) -> Self {
         Self { header: *batch.header(), bytes: BytesMut::from(&batch.bytes()[..]) }
+    }
+
+    /// The batch, to be changed again. Copies it if others look at it.
+    pub fn thaw(batch: Batch) -> Self {
+        let header = *batch.header();
+        let bytes =
+            batch.into_bytes().try_into_mut().unwrap_or_else(|bytes| BytesMut::from(&bytes[..]));
+        Self { header, bytes }
+    }
+
+    /// Says that the batch is of this producer. Costs a checksum of the whole batch.
+    pub fn set_producer(&mut self, producer: BatchProducer) {
+        self.header.set_producer(producer);
+        self.write_header();
+        self.update_crc();
     }
 
     /// The header.

@@ -12,5 +12,5 @@ mod watchers;
 mod tests;
 
 pub(crate) use error::ProduceError;
-pub(crate) use queue::{Append, Completion};
+pub(crate) use queue::{Append, Completion, Refusal};
 pub(crate) use replica::{OpenReplica, Replica, SyncScheduler};

@@ -17,10 +17,24 @@ pub(crate) struct Append {
     pub(crate) completion: Arc<dyn Completion>,
 }
 
+/// A batch that was not acknowledged.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: ProduceError,
+    /// The batch, if nothing of it was written: it can be tried again.
+    pub(crate) batch: Option<EncodedBatch>,
+}
+
+impl From<ProduceError> for Refusal {
+    fn from(error: ProduceError) -> Self {
+        Self { error, batch: None }
+    }
+}
+
 /// Told, once, what became of a batch. Called without any lock of the replica held.
 pub(crate) trait Completion: Send + Sync {
     /// The batch is acknowledged as its `acks` ask, or has failed.
-    fn complete(&self, result: Result<Appended, ProduceError>);
+    fn complete(self: Arc<Self>, result: Result<Appended, Refusal>);
 
     /// Wakes one caller who blocks on this batch and is able to do the next sync. `false` if there is none.
     fn hand_over(&self) -> bool;

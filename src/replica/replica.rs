@@ -28,9 +28,9 @@ use crate::env::sync::{Event, Mutex};
 use crate::env::{Moment, Runtime};
 use crate::record::Limits;
 use crate::replica::ProduceError;
-use crate::replica::queue::{Append, Completion, Queue, Waiting};
+use crate::replica::queue::{Append, Completion, Queue, Refusal, Waiting};
 use crate::replica::watchers::Watchers;
-use crate::storage::{AppendError, Appended, Fetched, Log, ReadError};
+use crate::storage::{AppendError, Appended, Fetched, Log, ReadError, Refused};
 use crate::storage::{StorageError, TimestampedOffset};
 
 /// A waiting caller does the work of writing and syncing itself unless the last sync took this long: on a slow disk
@@ -161,14 +161,18 @@ impl Replica {
     }
 
     /// Queues a batch behind those queued before. It is written when somebody drives the replica.
-    pub(crate) fn enqueue(&self, append: Append) {
+    ///
+    /// # Errors
+    /// Why the replica is no more; nobody else is told.
+    pub(crate) fn enqueue(&self, append: Append) -> Result<(), ProduceError> {
         let mut queue = self.queue.lock();
-        if let Some(error) = queue.ended.clone() {
-            drop(queue);
-            append.completion.complete(Err(error));
-            return;
+        match &queue.ended {
+            Some(error) => Err(error.clone()),
+            None => {
+                queue.pending.push(append);
+                Ok(())
+            }
         }
-        queue.pending.push(append);
     }
 
     /// Writes what is queued, unless somebody else is at it, who then takes it along.
@@ -215,7 +219,7 @@ impl Replica {
             self.last_write.note(began, self.runtime.now());
             drop(role);
             for (completion, result) in answers {
-                completion.complete(result.map_err(|error| self.blame(error.into())));
+                completion.complete(result.map_err(|refused| self.blame_refused(refused)));
             }
             self.written(began, syncing);
         }
@@ -373,7 +377,7 @@ impl Replica {
     fn fail_waiting(&self, error: &ProduceError) {
         let failed = self.waiting.lock().take_all();
         for (_, completion) in failed {
-            completion.complete(Err(error.clone()));
+            completion.complete(Err(error.clone().into()));
         }
         self.watchers.notify();
     }
@@ -435,7 +439,7 @@ impl Replica {
             std::mem::take(&mut queue.pending)
         };
         for append in refused {
-            append.completion.complete(Err(ProduceError::Deleted));
+            append.completion.complete(Err(ProduceError::Deleted.into()));
         }
         // An append or a sync that begins now finds the log offline; one may be under way.
         self.log.take_offline();
@@ -473,6 +477,10 @@ impl Replica {
         StorageError::Offline { partition: self.partition().clone() }
     }
 
+    fn blame_refused(&self, refused: Refused) -> Refusal {
+        Refusal { error: self.blame(refused.error.into()), batch: refused.batch }
+    }
+
     /// What a failure is put down to: the log of a deleted topic fails for no other reason.
     fn blame(&self, error: ProduceError) -> ProduceError {
         match self.ended() {
@@ -483,7 +491,7 @@ impl Replica {
 }
 
 /// A result for whoever asked.
-type Answer = (Arc<dyn Completion>, Result<Appended, AppendError>);
+type Answer = (Arc<dyn Completion>, Result<Appended, Refused>);
 
 /// Those whose batches are being written. If it comes to a panic they are told, and nothing is appended behind what
 /// may have been left half done.
@@ -499,7 +507,8 @@ impl Drop for Asked<'_> {
         }
         self.replica.log.take_offline();
         for (_, completion) in self.completions.drain(..) {
-            completion.complete(Err(AppendError::Unknown(self.replica.offline()).into()));
+            let error = ProduceError::from(AppendError::Unknown(self.replica.offline()));
+            completion.complete(Err(error.into()));
         }
     }
 }

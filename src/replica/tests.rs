@@ -13,7 +13,9 @@ use crate::base::{Acks, FlushPolicy, LeaderEpoch, Offset, Timestamp, TopicId, To
 use crate::env::sync::{Event, Mutex};
 use crate::env::{BufferPool, CallKind, Disk, Fault, Moment, Runtime, Threads};
 use crate::record::{BatchBuilder, CloseOptions, RecordFields};
-use crate::replica::{Append, Completion, OpenReplica, ProduceError, Replica, SyncScheduler};
+use crate::replica::{
+    Append, Completion, OpenReplica, ProduceError, Refusal, Replica, SyncScheduler,
+};
 use crate::storage::{
     AppendError, AppendOrigin, Appended, Log, LogConfig, OpenLog, Shutdown, StorageError, TailCache,
 };
@@ -58,8 +60,8 @@ struct Asker {
 }
 
 impl Completion for Asker {
-    fn complete(&self, result: Answer) {
-        self.answers.lock().push(result);
+    fn complete(self: Arc<Self>, result: Result<Appended, Refusal>) {
+        self.answers.lock().push(result.map_err(|refused| refused.error));
         let _first = self.answered.set(());
         self.event.notify(usize::MAX);
     }
@@ -144,7 +146,10 @@ impl Place {
         let batch = builder.close(&CloseOptions::default()).unwrap();
         let asker = Arc::new(Asker::default());
         let completion = Arc::clone(&asker) as _;
-        self.replica.enqueue(Append { batch, origin: AppendOrigin::Client, acks, completion });
+        let append = Append { batch, origin: AppendOrigin::Client, acks, completion };
+        if let Err(error) = self.replica.enqueue(append) {
+            Arc::clone(&asker).complete(Err(error.into()));
+        }
         asker
     }
 
@@ -398,7 +403,7 @@ fn a_panic_answers_all_it_concerns_and_leaves_no_role_taken() {
 fn an_answer_may_close_the_replica() {
     struct Closes(Arc<Replica>, OnceLock<()>);
     impl Completion for Closes {
-        fn complete(&self, _: Answer) {
+        fn complete(self: Arc<Self>, _: Result<Appended, Refusal>) {
             self.0.close().unwrap();
             self.1.set(()).unwrap();
         }
@@ -417,12 +422,15 @@ fn an_answer_may_close_the_replica() {
         let mut builder = BatchBuilder::new(BytesMut::new());
         builder.append(&RecordFields::default()).unwrap();
         let batch = builder.close(&CloseOptions::default()).unwrap();
-        place.replica.enqueue(Append {
-            batch,
-            origin: AppendOrigin::Client,
-            acks,
-            completion: Arc::clone(&closes) as _,
-        });
+        place
+            .replica
+            .enqueue(Append {
+                batch,
+                origin: AppendOrigin::Client,
+                acks,
+                completion: Arc::clone(&closes) as _,
+            })
+            .unwrap();
         place.replica.drive();
         place.scheduled.run();
         assert!(closes.1.get().is_some());

@@ -22,7 +22,7 @@ pub(crate) use checkpoint::{
 pub(crate) use config::LogConfig;
 pub(crate) use error::{AppendError, ReadError, StorageError};
 pub use log::TimestampedOffset;
-pub(crate) use log::{Appended, Fetched, Log, OpenLog};
+pub(crate) use log::{Appended, Fetched, Log, OpenLog, Refused};
 pub(crate) use producers::{AbortedTransaction, AppendOrigin, ProducerError};
 pub(crate) use recovery::{Recovered, Shutdown};
 pub(crate) use sealed::{seal, unseal};

@@ -353,12 +353,14 @@ impl Accumulator {
         let Settings { acks, compression, level, .. } = *self.settings;
         let options = CloseOptions { compression, level, ..CloseOptions::default() };
         match batch.builder.close(&options) {
-            Ok(closed) => self.replica.enqueue(Append {
-                batch: closed,
-                origin: AppendOrigin::Client,
-                acks,
-                completion: batch.pending,
-            }),
+            Ok(closed) => {
+                let completion = Arc::clone(&batch.pending) as _;
+                let append =
+                    Append { batch: closed, origin: AppendOrigin::Client, acks, completion };
+                if let Err(error) = self.replica.enqueue(append) {
+                    batch.pending.finish(Err(error.into()));
+                }
+            }
             Err(error) => batch.pending.finish(Err(error.into())),
         }
     }

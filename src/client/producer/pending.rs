@@ -10,7 +10,7 @@ use crate::client::producer::accumulator::Accumulator;
 use crate::client::producer::memory::Memory;
 use crate::env::Runtime;
 use crate::env::sync::{Event, EventListener};
-use crate::replica::{Completion, ProduceError, Replica};
+use crate::replica::{Completion, Refusal, Replica};
 use crate::storage::Appended;
 
 /// What the batches of one accumulator share.
@@ -131,11 +131,10 @@ impl Pending {
 }
 
 impl Completion for Pending {
-    fn complete(&self, result: Result<Appended, ProduceError>) {
+    fn complete(self: Arc<Self>, result: Result<Appended, Refusal>) {
         let with_offset = self.origin.acks != Acks::None;
-        self.finish(
-            result.map(|appended| with_offset.then_some(appended.base)).map_err(Error::from),
-        );
+        let offset = result.map(|appended| with_offset.then_some(appended.base));
+        self.finish(offset.map_err(|refused| refused.error.into()));
     }
 
     fn hand_over(&self) -> bool {

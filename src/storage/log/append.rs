@@ -25,6 +25,17 @@ impl From<SeenBatch> for Appended {
     }
 }
 
+/// Why a batch is not in the log.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) error: AppendError,
+    /// The batch, if nothing of it was written: it can be tried again.
+    pub(crate) batch: Option<EncodedBatch>,
+}
+
+/// One result for each batch.
+pub(super) type Results = Vec<Result<Appended, Refused>>;
+
 /// What is to be done with a batch.
 enum Admitted {
     /// It is to be written there.
@@ -41,7 +52,7 @@ impl Log {
         &self,
         batches: Vec<(EncodedBatch, AppendOrigin)>,
         epoch: LeaderEpoch,
-    ) -> Vec<Result<Appended, AppendError>> {
+    ) -> Results {
         let mut writer = self.writer.lock();
         let mut results = Vec::with_capacity(batches.len());
         let mut run = Run::default();
@@ -59,14 +70,14 @@ impl Log {
                     continue;
                 }
                 Err(error) => {
-                    results.push(Err(error));
+                    results.push(Err(Refused { error, batch: Some(batch) }));
                     continue;
                 }
             };
             if self.must_roll(&run, batch.size(), appended) {
                 let rolled = self.write_run(&mut writer, &mut run, &mut results);
                 if let Err(error) = rolled.and_then(|()| self.roll(&mut writer, appended.base)) {
-                    results.push(Err(error.clone()));
+                    results.push(Err(Refused { error: error.clone(), batch: Some(batch) }));
                     failed = Some(error);
                     continue;
                 }

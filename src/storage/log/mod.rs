@@ -43,7 +43,7 @@ use crate::storage::segment::Segment;
 use crate::storage::tail::{Tail, TailCache};
 use crate::storage::{LogConfig, StorageError};
 
-pub(crate) use append::Appended;
+pub(crate) use append::{Appended, Refused};
 pub(crate) use read::Fetched;
 pub use read::TimestampedOffset;
 

@@ -9,7 +9,7 @@ use crate::base::{LeaderEpoch, Offset};
 use crate::record::{Batch, EncodedBatch};
 use crate::storage::AppendError;
 use crate::storage::index::SegmentIndex;
-use crate::storage::log::append::Appended;
+use crate::storage::log::append::{Appended, Refused};
 use crate::storage::log::{Log, Writer};
 use crate::storage::producers::Staged;
 use crate::storage::segment::{Segment, length};
@@ -66,7 +66,7 @@ impl Log {
         &self,
         writer: &mut Writer,
         run: &mut Run,
-        results: &mut [Result<Appended, AppendError>],
+        results: &mut [Result<Appended, Refused>],
     ) -> Result<(), AppendError> {
         let run = std::mem::take(run);
         let Some(first) = run.batches.first() else { return Ok(()) };
@@ -84,11 +84,22 @@ impl Log {
             }
             Err(error) => {
                 // Copies of batches that were there before are among them, and of some of the run.
-                let is_of_run = |result: &&mut Result<Appended, AppendError>| {
+                let is_of_run = |result: &&mut Result<Appended, Refused>| {
                     result.as_ref().is_ok_and(|appended| appended.base >= base)
                 };
+                let mut batches = run.batches.into_iter();
                 for result in results.iter_mut().skip(run.first_result).filter(is_of_run) {
-                    *result = Err(error.clone());
+                    let offset = result.as_ref().map(|appended| appended.base).ok();
+                    let is_there = |batch: &Batch| Some(batch.header().base_offset()) == offset;
+                    // A second copy of one of them has nothing to give back.
+                    let batch = if batches.as_slice().first().is_some_and(is_there) {
+                        batches.next()
+                    } else {
+                        None
+                    };
+                    let is_definite = matches!(error, AppendError::NotWritten(_));
+                    let batch = batch.filter(|_| is_definite).map(EncodedBatch::thaw);
+                    *result = Err(Refused { error: error.clone(), batch });
                 }
                 Err(error)
             }

@@ -241,7 +241,9 @@ impl Place {
 
 impl Log {
     fn append_as_coordinator(&self, batch: EncodedBatch) -> Result<Appended, AppendError> {
-        self.append(vec![(batch, AppendOrigin::Coordinator)], epoch(1)).remove(0)
+        self.append(vec![(batch, AppendOrigin::Coordinator)], epoch(1))
+            .remove(0)
+            .map_err(|refused| refused.error)
     }
 
     /// What a snapshot would say now.
@@ -255,7 +257,8 @@ impl Log {
         epoch: LeaderEpoch,
     ) -> Vec<Result<Appended, AppendError>> {
         let batches = batches.into_iter().map(|batch| (batch, AppendOrigin::Client));
-        self.append(batches.collect(), epoch)
+        let results = self.append(batches.collect(), epoch).into_iter();
+        results.map(|result| result.map_err(|refused| refused.error)).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::storage::ProducerError;
+use crate::storage::Refused;
 
 /// What somebody wants to append.
 #[derive(Clone, Copy, Debug)]
@@ -366,7 +367,8 @@ impl Checked {
                 (Expected::Duplicate { base, .. }, Ok(appended)) => {
                     (appended.base.value(), appended.next.value()) == (*base, base + entry.count)
                 }
-                (expected, Err(AppendError::Producer(error))) => match error {
+                (expected, Err(Refused { error: AppendError::Producer(error), .. })) => match error
+                {
                     ProducerError::InvalidEpoch { .. } => *expected == Expected::Fenced,
                     ProducerError::OutOfOrderSequence { .. } => {
                         let forgotten =
