@@ -379,6 +379,7 @@ impl Checked {
                     ProducerError::CoordinatorFenced { .. } => {
                         *expected == Expected::CoordinatorFenced
                     }
+                    ProducerError::UnknownTransaction { .. } => false,
                 },
                 _ => false,
             };
