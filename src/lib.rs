@@ -61,9 +61,9 @@ pub use base::{
     PartitionId, ReadMode, Timestamp, TopicId, TopicName, TopicPartition,
 };
 pub use client::{
-    AutoOffsetReset, Cluster, ClusterBuilder, Consumer, ConsumerBuilder, ConsumerRecord, Delivery,
-    Destination, Error, Headers, HeadersIter, NewTopic, Outcome, Partition, Producer,
-    ProducerBuilder, Record, RecordMetadata, Records, RecordsIter, Result, SeekTo, Topic,
-    TopicDescription, TrySendError, Watermarks,
+    AutoOffsetReset, BatchDelivery, BatchMetadata, Cluster, ClusterBuilder, Consumer,
+    ConsumerBuilder, ConsumerRecord, Delivery, Destination, Error, Headers, HeadersIter, NewTopic,
+    Outcome, Partition, Producer, ProducerBuilder, Record, RecordMetadata, Records, RecordsIter,
+    Result, SeekTo, Topic, TopicDescription, TrySendError, Watermarks,
 };
 pub use storage::TimestampedOffset;

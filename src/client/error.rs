@@ -203,9 +203,23 @@ fn append_kind(error: &AppendError) -> ErrorKind {
     match error {
         AppendError::BatchTooLarge { .. } => ErrorKind::MessageTooLarge,
         AppendError::Producer(error) => producer_kind(error),
-        AppendError::Invalid(error) => batch_kind(error),
+        AppendError::Invalid(error) => invalid_kind(error),
+        AppendError::UnexpectedOffset { .. } => ErrorKind::InvalidRecord,
         AppendError::OffsetsExhausted => ErrorKind::InvalidState,
         AppendError::NotWritten(e) | AppendError::Unknown(e) => storage_kind(e),
+    }
+}
+
+/// Of a batch that was to be written. One that was read is corrupt, whatever is wrong with it.
+fn invalid_kind(error: &BatchError) -> ErrorKind {
+    match error {
+        BatchError::Crc { .. } => ErrorKind::CorruptMessage,
+        BatchError::InvalidTimestamp { .. } => ErrorKind::InvalidTimestamp,
+        BatchError::UnknownCodec(_) | BatchError::CodecNotBuilt(_) => {
+            ErrorKind::UnsupportedCompressionType
+        }
+        BatchError::TooLarge { .. } => ErrorKind::MessageTooLarge,
+        _ => ErrorKind::InvalidRecord,
     }
 }
 
@@ -213,7 +227,8 @@ fn producer_kind(error: &ProducerError) -> ErrorKind {
     match error {
         ProducerError::InvalidEpoch { .. } => ErrorKind::InvalidProducerEpoch,
         ProducerError::OutOfOrderSequence { .. } => ErrorKind::OutOfOrderSequenceNumber,
-        ProducerError::InvalidTransactionState { .. } => ErrorKind::InvalidTxnState,
+        ProducerError::InvalidTransactionState { .. }
+        | ProducerError::UnknownTransaction { .. } => ErrorKind::InvalidTxnState,
         ProducerError::CoordinatorFenced { .. } => ErrorKind::TransactionCoordinatorFenced,
     }
 }

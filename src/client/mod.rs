@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of segments and files.
 
+mod batch_delivery;
 mod cluster;
 mod consumer;
 mod error;
@@ -10,6 +11,7 @@ mod producer;
 mod record;
 mod topic;
 
+pub use batch_delivery::{BatchDelivery, BatchMetadata};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use consumer::{
     AutoOffsetReset, Consumer, ConsumerBuilder, ConsumerRecord, Headers, HeadersIter, Records,

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::{IsolationLevel, Offset, PartitionId, Timestamp, TopicPartition};
+use crate::base::{Acks, IsolationLevel, Offset, PartitionId, Timestamp, TopicPartition};
+use crate::client::batch_delivery::BatchOutcome;
 use crate::client::consumer::Records;
-use crate::client::{Result, Topic};
+use crate::client::{BatchDelivery, Result, Topic};
 use crate::record::Limits;
-use crate::replica::Replica;
-use crate::storage::TimestampedOffset;
+use crate::replica::{Append, ProduceError, Replica};
+use crate::storage::{AppendOrigin, TimestampedOffset};
 
 /// One partition of a topic. A handle, cheap to clone.
 ///
@@ -94,6 +95,34 @@ impl Partition {
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Records> {
         let fetched = self.leader()?.fetch(from, max_bytes, IsolationLevel::ReadUncommitted)?;
         Records::decode(self.place.clone(), &fetched, from)
+    }
+
+    /// Appends a batch as it is: the bytes of one record batch of Kafka's format v2, as its producers encode it, with base
+    /// offset 0. Everything that a broker checks is checked: the length, the checksum, each record. Its offsets, and the
+    /// leader epoch, are written into it. A batch with a producer id, an epoch and a sequence number that is in the log
+    /// already is not appended again, but answered with its old offsets.
+    ///
+    /// Writes the batch before it returns; what is waited for is its acknowledgement, with `acks=all`.
+    ///
+    /// # Errors
+    /// Nothing was written. By [`kind`](crate::Error::kind): [`InvalidRecord`](crate::ErrorKind::InvalidRecord) if the
+    /// bytes are not exactly one batch that a producer may send; [`CorruptMessage`](crate::ErrorKind::CorruptMessage) if
+    /// the checksum is wrong; [`MessageTooLarge`](crate::ErrorKind::MessageTooLarge);
+    /// [`InvalidTimestamp`](crate::ErrorKind::InvalidTimestamp) before 1970, or for append times;
+    /// [`InvalidTxnState`](crate::ErrorKind::InvalidTxnState) for a batch of a transaction, which nobody would end.
+    /// What is known of its producer is an error of the delivery:
+    /// [`OutOfOrderSequenceNumber`](crate::ErrorKind::OutOfOrderSequenceNumber),
+    /// [`InvalidProducerEpoch`](crate::ErrorKind::InvalidProducerEpoch).
+    pub fn append(&self, batch: impl Into<Vec<u8>>) -> Result<BatchDelivery> {
+        let leader = self.leader()?;
+        let checked = leader.log().check_produced(batch.into().into(), &Limits::default());
+        let batch = checked.map_err(ProduceError::from)?;
+        let outcome = Arc::new(BatchOutcome::default());
+        let completion = Arc::clone(&outcome) as _;
+        let append = Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion };
+        leader.enqueue(append)?;
+        leader.drive();
+        Ok(BatchDelivery::new(leader, Arc::clone(self.topic.core().runtime()), outcome))
     }
 
     /// The first committed record with a timestamp of at least `timestamp`, `None` if there is none.

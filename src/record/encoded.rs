@@ -31,6 +31,12 @@ impl EncodedBatch {
         batch
     }
 
+    /// A batch of a header and the bytes that it was read from, with a checksum that was verified.
+    pub(super) fn from_parts(header: BatchHeader, bytes: BytesMut) -> Self {
+        debug_assert_eq!(BatchHeader::parse(&bytes), Ok(header));
+        Self { header, bytes }
+    }
+
     /// A copy of `batch` that can be stamped: for batches that come from elsewhere.
     ///
     /// The checksum is copied with the rest: verify it first.
@@ -105,6 +111,13 @@ impl EncodedBatch {
     /// Costs a checksum of the whole batch.
     pub fn stamp_log_append_time(&mut self, now: Timestamp) {
         self.header.set_log_append_time(now);
+        self.write_header();
+        self.update_crc();
+    }
+
+    /// Puts right what the header says of the records' timestamps.
+    pub(super) fn set_max_timestamp(&mut self, millis: i64) {
+        self.header.max_timestamp = millis;
         self.write_header();
         self.update_crc();
     }

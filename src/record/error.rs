@@ -80,6 +80,20 @@ pub enum BatchError {
         /// The rule.
         reason: &'static str,
     },
+    /// A batch that is well-formed, but that no producer may send.
+    #[error("no producer sends such a batch: {reason}")]
+    NotProduced {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A timestamp that no producer may send.
+    #[error("timestamp of record {index} of the batch: {reason}")]
+    InvalidTimestamp {
+        /// Place of the record in its batch, from 0.
+        index: u32,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// A batch of no records cannot be written.
     #[error("batch has no records")]
     Empty,

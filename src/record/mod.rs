@@ -24,6 +24,7 @@ mod encoded;
 mod error;
 mod header;
 mod murmur2;
+mod produced;
 mod rewriter;
 mod scan;
 mod varint;
@@ -46,6 +47,7 @@ pub use header::{
     BatchHeader, BatchProducer, HEADER_LENGTH, LOG_OVERHEAD, TimestampType, next_sequence,
 };
 pub use murmur2::{murmur2, to_positive};
+pub use produced::ProducedBatch;
 pub use rewriter::BatchRewriter;
 pub use scan::Frame;
 pub use view::{HeaderIter, Headers, RecordView};

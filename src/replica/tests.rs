@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::base::{Acks, FlushPolicy, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
+use crate::base::{Acks, FlushPolicy, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use crate::base::{Timestamp, TopicId, TopicPartition};
 use crate::env::sync::{Event, Mutex};
 use crate::env::{BufferPool, CallKind, Disk, Fault, Moment, Runtime, Threads};
-use crate::record::{BatchBuilder, CloseOptions, RecordFields};
+use crate::record::{BatchBuilder, BatchProducer, CloseOptions, RecordFields};
 use crate::replica::{
     Append, Completion, OpenReplica, ProduceError, Refusal, Replica, SyncScheduler,
 };
@@ -141,9 +142,16 @@ impl Place {
 
     /// Queues a batch of one record.
     fn enqueue(&self, acks: Acks) -> Arc<Asker> {
+        self.enqueue_from(None, acks)
+    }
+
+    /// Queues the batch of a producer that has this sequence number.
+    fn enqueue_from(&self, sequence: Option<i32>, acks: Acks) -> Arc<Asker> {
         let mut builder = BatchBuilder::new(BytesMut::new());
         builder.append(&RecordFields { value: Some(b"v"), ..Default::default() }).unwrap();
-        let batch = builder.close(&CloseOptions::default()).unwrap();
+        let (id, epoch) = (ProducerId::ZERO, ProducerEpoch::ZERO);
+        let producer = sequence.map(|_| BatchProducer { id, epoch, base_sequence: sequence });
+        let batch = builder.close(&CloseOptions { producer, ..Default::default() }).unwrap();
         let asker = Arc::new(Asker::default());
         let completion = Arc::clone(&asker) as _;
         let append = Append { batch, origin: AppendOrigin::Client, acks, completion };
@@ -302,6 +310,51 @@ fn a_full_disk_is_a_definite_failure_and_the_next_write_succeeds() {
     assert!(matches!(refused, Err(ProduceError::Append(AppendError::NotWritten(_)))));
     let appended = place.enqueue(Acks::All).wait(&place.replica).unwrap();
     assert_eq!(appended.base, Offset::from(1));
+}
+
+/// The second copy of a batch is as durable as the first: neither sooner answered, nor by another offset.
+#[test]
+fn a_batch_that_is_sent_again_is_answered_with_the_first_copy() {
+    let place = Place::with_a_record(FlushPolicy::OnAck);
+    let first = place.enqueue_from(Some(0), Acks::All);
+    let next = place.enqueue_from(Some(1), Acks::All);
+    let again = place.enqueue_from(Some(0), Acks::All);
+    place.replica.drive();
+    let later = place.enqueue_from(Some(0), Acks::Leader);
+    place.replica.drive();
+    for asker in [&first, &next, &again, &later] {
+        assert!(asker.answer().is_none(), "it is not on disk");
+    }
+    place.scheduled.run();
+    for (asker, base) in [(&first, 1), (&next, 2), (&again, 1), (&later, 1)] {
+        assert_eq!(asker.answer().unwrap().unwrap().base, Offset::from(base));
+    }
+    assert_eq!(place.replica.log().end(), Offset::from(3));
+    let known = place.enqueue_from(Some(0), Acks::All);
+    place.replica.drive();
+    assert_eq!(known.answer().unwrap().unwrap().base, Offset::from(1), "nothing to wait for");
+}
+
+/// Batches are answered by their offsets, not by their turn.
+#[test]
+fn a_batch_that_is_sent_again_waits_for_no_later_ones() {
+    let place = Place::with_a_record(FlushPolicy::OnAck);
+    let first = place.enqueue_from(Some(0), Acks::All);
+    place.replica.drive();
+    let (arrivals, go) = place.disk.hold(CallKind::Sync, ".log");
+    thread::scope(|scope| {
+        scope.spawn(|| place.replica.sync());
+        arrivals.recv_timeout(LONG).unwrap();
+        // Not covered by the sync that is under way, unlike the copy behind it.
+        let next = place.enqueue_from(Some(1), Acks::All);
+        let again = place.enqueue_from(Some(0), Acks::All);
+        place.replica.drive();
+        drop(go);
+        while first.answer().is_none() || again.answer().is_none() {
+            thread::yield_now();
+        }
+        assert!(next.answer().is_none());
+    });
 }
 
 #[test]

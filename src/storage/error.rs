@@ -65,6 +65,11 @@ pub(crate) enum AppendError {
     /// Nothing was written: the batch is none that a log may take.
     #[error("the batch is not valid")]
     Invalid(#[source] BatchError),
+    /// Nothing was written: the leader's batches do not go on where the log ends.
+    #[error(
+        "a batch that begins at offset {base} cannot follow, where the next offset is {expected}"
+    )]
+    UnexpectedOffset { base: Offset, expected: Offset },
     /// Nothing was written: the partition has had 2^63 records.
     #[error("the partition's offsets are used up")]
     OffsetsExhausted,

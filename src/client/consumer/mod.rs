@@ -5,6 +5,8 @@ mod fetcher;
 mod records;
 
 #[cfg(test)]
+mod isolation_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -103,15 +103,7 @@ impl Log {
         base: Offset,
         origin: AppendOrigin,
     ) -> Result<Admitted, AppendError> {
-        let limits = [
-            ("max.message.bytes", self.config.max_message_bytes),
-            ("segment.bytes", self.config.segment_bytes),
-        ];
-        for (limit_name, limit) in limits {
-            if length(batch.size()) > u64::from(limit) {
-                return Err(AppendError::BatchTooLarge { size: batch.size(), limit, limit_name });
-            }
-        }
+        self.check_size(batch.size())?;
         // By its offsets: a batch that compaction has thinned out has fewer records.
         let last = base.checked_add(batch.header().last_offset_delta());
         let next =
@@ -124,6 +116,20 @@ impl Log {
             return Ok(Admitted::Duplicate(seen.into()));
         }
         Ok(Admitted::New(appended, batch))
+    }
+
+    /// Checks the size of a batch, as a leader does.
+    pub(super) fn check_size(&self, size: usize) -> Result<(), AppendError> {
+        let limits = [
+            ("max.message.bytes", self.config.max_message_bytes),
+            ("segment.bytes", self.config.segment_bytes),
+        ];
+        match limits.into_iter().find(|(_, limit)| length(size) > u64::from(*limit)) {
+            Some((limit_name, limit)) => {
+                Err(AppendError::BatchTooLarge { size, limit, limit_name })
+            }
+            None => Ok(()),
+        }
     }
 
     /// What is said of a batch that is not tried: that it was not written, unless it was before.

@@ -19,6 +19,8 @@
 
 mod append;
 mod flush;
+mod follow;
+mod produced;
 mod read;
 mod roll;
 mod run;

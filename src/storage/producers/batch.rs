@@ -1,7 +1,7 @@
 //! A batch as its producer's state sees it.
 
 use crate::base::{Offset, ProducerEpoch, ProducerId, Timestamp};
-use crate::record::{BatchHeader, ControlRecord, TransactionMarker};
+use crate::record::{Batch, BatchHeader, ControlRecord, TransactionMarker};
 
 /// Who hands a batch to a leader's log, and so what is checked of it. What a follower copies, and what a log reads of
 /// itself, was accepted once and is not judged again.
@@ -40,6 +40,16 @@ pub(super) struct Sequences {
 }
 
 impl ProducerBatch {
+    /// What a batch that was accepted says of its producer. A control record that makes no sense says nothing.
+    pub(crate) fn of_accepted(batch: &Batch) -> Option<Self> {
+        let base = batch.header().base_offset();
+        let control = batch.control_record().unwrap_or_else(|error| {
+            log::warn!("the control batch at {base} says nothing: {error}");
+            None
+        });
+        Self::of(batch.header(), base, control)
+    }
+
     /// What the batch of `header`, which begins at `base` and holds the record `control` if it is a control batch, says
     /// of its producer; `None` if that is nothing.
     #[inline]

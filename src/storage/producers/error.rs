@@ -16,6 +16,9 @@ pub(crate) enum ProducerError {
         "producer {id} has a transaction open since offset {since}, the batch is not part of it"
     )]
     InvalidTransactionState { id: ProducerId, since: Offset },
+    /// A batch of a transaction that no coordinator has been asked about: it might never end.
+    #[error("the batch of producer {id} is of a transaction that no coordinator knows of")]
+    UnknownTransaction { id: ProducerId },
     /// A later coordinator has ended a transaction of the producer here.
     #[error(
         "the marker for producer {id} is of coordinator epoch {epoch}, which {current} has replaced"

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::base::Offset;
 use crate::env::{Entry, read_file};
-use crate::record::{Batch, BatchHeader, ControlRecord};
+use crate::record::{Batch, BatchHeader};
 use crate::storage::StorageError;
 use crate::storage::log::OpenLog;
 use crate::storage::names;
@@ -102,8 +102,7 @@ impl Known {
             while let Some(header) = segment.header_at(position)? {
                 if range.contains(&header.base_offset()) {
                     self.snapshots.note(length(header.size()));
-                    let control = control_record(segment, position, &header)?;
-                    let batch = ProducerBatch::of(&header, header.base_offset(), control);
+                    let batch = producer_batch(segment, position, &header)?;
                     let step = batch.and_then(|batch| self.producers.replay(&batch));
                     if let Some(entry) = step.and_then(|step| transactions.take(step)) {
                         aborted(at, entry);
@@ -189,18 +188,15 @@ fn saved_indexes(
     found.segments.iter().zip(ends).map(load).collect()
 }
 
-/// What a control batch says. One that makes no sense ends no transaction.
-fn control_record(
+/// What the batch of `header` says of its producer. The record is looked at only if that is what says it.
+fn producer_batch(
     segment: &Segment,
     position: u64,
     header: &BatchHeader,
-) -> Result<Option<ControlRecord>, StorageError> {
+) -> Result<Option<ProducerBatch>, StorageError> {
     if !header.is_control() || header.size() > MAX_CONTROL_BYTES {
-        return Ok(None);
+        return Ok(ProducerBatch::of(header, header.base_offset(), None));
     }
-    let batch = Batch::parse(segment.read(position, header.size())?);
-    Ok(batch.and_then(|batch| batch.control_record()).unwrap_or_else(|error| {
-        log::warn!("the control batch at {} says nothing: {error}", header.base_offset());
-        None
-    }))
+    let batch = Batch::parse(segment.read(position, header.size())?).ok();
+    Ok(batch.and_then(|batch| ProducerBatch::of_accepted(&batch)))
 }

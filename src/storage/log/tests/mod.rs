@@ -5,6 +5,7 @@
 
 mod damage;
 mod faults;
+mod followers;
 // Kafka's directory has batches of both.
 #[cfg(all(feature = "lz4", feature = "zstd"))]
 mod golden;

@@ -381,6 +381,7 @@ impl Checked {
                     ProducerError::CoordinatorFenced { .. } => {
                         *expected == Expected::CoordinatorFenced
                     }
+                    ProducerError::UnknownTransaction { .. } => false,
                 },
                 _ => false,
             };

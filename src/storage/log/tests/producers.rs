@@ -351,3 +351,27 @@ fn idle_producers_expire() {
     assert_eq!(known.snapshot(), expired.snapshot(), "but not the one in a transaction");
     assert_eq!(appended(&again(&known)), (2, 3));
 }
+
+/// The rules that a broker has for batches from outside; those of the format are `record`'s.
+#[test]
+fn batches_from_outside_are_checked_against_the_logs_settings() {
+    let mut place = Place::in_memory(1 << 20, 100);
+    place.config.max_message_bytes = 200;
+    let log = place.open();
+    let check = |bytes: &[u8]| log.check_produced(bytes.to_vec().into(), &Limits::default());
+    let good = sent_by(A, 0, 2, false);
+    let checked = check(good.bytes()).unwrap();
+    assert_eq!(checked.bytes(), good.bytes());
+    assert!(log.append_as_client(vec![checked], epoch(1))[0].is_ok());
+    let mut large = sent_by(A, 2, 20, false).bytes().to_vec();
+    // The checksum of a batch that is too large is not looked at.
+    large[70] ^= 1;
+    let too_large = check(&large);
+    assert!(matches!(too_large, Err(AppendError::BatchTooLarge { limit: 200, .. })));
+    let transactional = check(sent_by(A, 2, 1, true).bytes());
+    let unknown =
+        |error| matches!(error, AppendError::Producer(ProducerError::UnknownTransaction { .. }));
+    assert!(transactional.is_err_and(unknown));
+    let control = check(marker(A, MarkerKind::Commit, 0).bytes());
+    assert!(matches!(control, Err(AppendError::Invalid(_))));
+}

@@ -1,0 +1,72 @@
+//! Appending as a follower: batches keep the offsets and leader epochs that their leader gave them.
+
+use std::sync::atomic::Ordering;
+
+use crate::base::Offset;
+use crate::record::Batch;
+use crate::storage::AppendError;
+use crate::storage::log::append::Appended;
+use crate::storage::log::run::Run;
+use crate::storage::log::{Fetched, Log};
+use crate::storage::producers::ProducerBatch;
+use crate::storage::segment::{MAX_SEGMENT_BYTES, length};
+
+impl Log {
+    /// Appends what was read from the leader's log. Offsets may be missing between batches, where the leader has
+    /// compacted; what its producers may write was its business.
+    ///
+    /// Nothing is appended if any batch does not follow, or is damaged. After another error [`Log::end`] tells how many
+    /// are in the log.
+    #[cfg_attr(not(test), expect(dead_code, reason = "there are no followers yet"))]
+    pub(crate) fn append_as_follower(&self, fetched: Fetched) -> Result<(), AppendError> {
+        let mut writer = self.writer.lock();
+        if self.is_offline() {
+            return Err(AppendError::NotWritten(self.offline_error()));
+        }
+        // A segment that was begun for a batch that was not written takes no earlier one.
+        let base = self.segments.load().last().map_or(Offset::ZERO, |active| active.base());
+        let places = check_fetched(&fetched, self.end().max(base))?;
+        let mut run = Run::default();
+        for (batch, appended) in fetched.batches.into_iter().zip(places) {
+            if self.must_roll(&run, batch.bytes().len(), appended) {
+                self.write_run(&mut writer, &mut run, &mut [])?;
+                self.roll(&mut writer, appended.base)?;
+            }
+            if let Some(batch) = ProducerBatch::of_accepted(&batch) {
+                run.staged.add(&writer.known.producers, &batch);
+            }
+            run.push(batch, 0);
+        }
+        self.write_run(&mut writer, &mut run, &mut [])?;
+        // A log begins where its first segment does: where the leader's did when the first batch was copied.
+        if let Some(first) = self.segments.load().first() {
+            self.start.fetch_max(first.base().value(), Ordering::AcqRel);
+        }
+        Ok(())
+    }
+}
+
+/// Where the batches go, if all of them are good and each begins at or behind the end of the one before, the first at or
+/// behind `next` (B8).
+fn check_fetched(fetched: &Fetched, mut next: Offset) -> Result<Vec<Appended>, AppendError> {
+    let check = |batch: &Batch| {
+        let header = batch.header();
+        if header.base_offset() < next {
+            let (base, expected) = (header.base_offset(), next);
+            return Err(AppendError::UnexpectedOffset { base, expected });
+        }
+        if length(header.size()) > u64::from(MAX_SEGMENT_BYTES) {
+            let (size, limit) = (header.size(), MAX_SEGMENT_BYTES);
+            return Err(AppendError::BatchTooLarge { size, limit, limit_name: "segment.bytes" });
+        }
+        if !fetched.trusted {
+            batch.verify_crc().map_err(AppendError::Invalid)?;
+        }
+        if header.last_offset() == Offset::MAX {
+            return Err(AppendError::OffsetsExhausted);
+        }
+        next = header.next_offset();
+        Ok(Appended { base: header.base_offset(), next, timestamp: header.max_timestamp() })
+    };
+    fetched.batches.iter().map(check).collect()
+}
