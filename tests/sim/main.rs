@@ -15,6 +15,7 @@
 )]
 
 mod crash_states;
+mod histories;
 mod io_errors;
 
 mod report;
