@@ -16,6 +16,7 @@
 
 mod bit_flips;
 mod crash_states;
+mod histories;
 mod io_errors;
 
 mod report;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::operation::{History, What};
+
 /// Anomalies of one kind that are told in full; more are only counted.
 const TOLD: u64 = 10;
 
@@ -151,7 +153,7 @@ impl fmt::Display for Anomaly {
 /// assert_eq!(report.count(AnomalyKind::Unseen), 1); // only counted
 /// assert_eq!(
 ///     report.to_string(),
-///     "1 anomaly in 2 operations\n\
+///     "1 anomaly in 2 operations (2 sends acknowledged, 0 records polled)\n\
 ///      inconsistent-offsets: email-0@0 is 7 and 8\n    \
 ///          #1..2    writer: send 7 -> email-0@0\n    \
 ///          #3..4    writer: send 8 -> email-0@0\n\
@@ -161,14 +163,24 @@ impl fmt::Display for Anomaly {
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     operations: usize,
+    acknowledged: usize,
+    polled: usize,
     anomalies: Vec<Anomaly>,
     forbidden: BTreeMap<AnomalyKind, u64>,
     allowed: BTreeMap<AnomalyKind, u64>,
 }
 
 impl Report {
-    pub(super) fn new(operations: usize) -> Self {
-        Self { operations, ..Self::default() }
+    pub(super) fn new(history: &History) -> Self {
+        let mut report = Self { operations: history.len(), ..Self::default() };
+        for operation in &history.operations {
+            match &operation.what {
+                What::Send { place: Some(_), .. } => report.acknowledged += 1,
+                What::Poll { records } => report.polled += records.len(),
+                _ => {}
+            }
+        }
+        report
     }
 
     /// Counts something that may be.
@@ -192,6 +204,16 @@ impl Report {
         self.forbidden.is_empty()
     }
 
+    /// Number of sends that were acknowledged with an offset: a history without any proves little.
+    pub fn acknowledged(&self) -> usize {
+        self.acknowledged
+    }
+
+    /// Number of records that polls returned.
+    pub fn polled(&self) -> usize {
+        self.polled
+    }
+
     /// The anomalies, at most ten of each kind.
     pub fn anomalies(&self) -> &[Anomaly] {
         &self.anomalies
@@ -207,7 +229,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.forbidden.values().sum::<u64>();
         let plural = if total == 1 { "anomaly" } else { "anomalies" };
-        writeln!(f, "{total} {plural} in {} operations", self.operations)?;
+        let Self { operations, acknowledged, polled, .. } = self;
+        writeln!(
+            f,
+            "{total} {plural} in {operations} operations ({acknowledged} sends acknowledged, {polled} records polled)"
+        )?;
         self.anomalies.iter().try_for_each(|anomaly| writeln!(f, "{anomaly}"))?;
         for (kind, count) in self.forbidden.iter().filter(|(_, count)| **count > TOLD) {
             writeln!(f, "{kind}: {} more", count - TOLD)?;

@@ -70,7 +70,7 @@ struct Findings<'h> {
 
 impl<'h> Findings<'h> {
     fn new(history: &'h History, rules: &'h Rules) -> Self {
-        Self { history, rules, report: Report::new(history.len()) }
+        Self { history, rules, report: Report::new(history) }
     }
 
     /// Reports an anomaly, with the operations that show it.
