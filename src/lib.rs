@@ -53,13 +53,13 @@ mod replica;
 mod storage;
 
 pub use base::{
-    Acks, BrokerId, Compression, ErrorKind, FlushPolicy, InvalidTopicName, Offset, PartitionId,
-    ReadMode, Timestamp, TopicId, TopicName, TopicPartition,
+    Acks, BrokerId, Compression, ConfigEntry, ConfigSource, ErrorKind, FlushPolicy,
+    InvalidTopicName, Offset, PartitionId, ReadMode, Timestamp, TopicId, TopicName, TopicPartition,
 };
 pub use client::{
-    AutoOffsetReset, Cluster, ClusterBuilder, Consumer, ConsumerBuilder, ConsumerRecord, Delivery,
-    Destination, Error, Headers, HeadersIter, NewTopic, Outcome, Partition, Producer,
-    ProducerBuilder, Record, RecordMetadata, Records, RecordsIter, Result, SeekTo, Topic,
-    TopicDescription, TrySendError, Watermarks,
+    AlterConfig, AutoOffsetReset, Cluster, ClusterBuilder, Consumer, ConsumerBuilder,
+    ConsumerRecord, Delivery, Destination, Error, Headers, HeadersIter, NewTopic, Outcome,
+    Partition, Producer, ProducerBuilder, Record, RecordMetadata, Records, RecordsIter, Result,
+    SeekTo, Topic, TopicDescription, TrySendError, Watermarks,
 };
 pub use storage::TimestampedOffset;

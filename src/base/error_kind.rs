@@ -10,10 +10,13 @@ pub enum ErrorKind {
     CorruptMessage,
     /// The cluster, producer or consumer was closed.
     Closed,
-    /// A setting has a value outside its range, or settings contradict each other.
+    /// A setting is unknown, has a value outside its range or one that is not supported, or settings contradict each
+    /// other.
     InvalidConfig,
-    /// A topic needs at least one partition, and a partition count that fits 31 bits.
+    /// A topic needs at least one partition, at most 100,000, and can only get more.
     InvalidPartitions,
+    /// A topic can have as many replicas as there are brokers: one.
+    InvalidReplicationFactor,
     /// A call that makes no sense in the present state, such as seeking an unassigned partition.
     InvalidState,
     /// A topic name that Kafka's rules forbid, or that differs from another topic's only in `.` and `_`.
@@ -36,6 +39,8 @@ pub enum ErrorKind {
     TimedOut,
     /// A topic of this name exists.
     TopicAlreadyExists,
+    /// Topics are not deleted here (`delete.topic.enable`).
+    TopicDeletionDisabled,
     /// The topic behind this handle was deleted.
     TopicDeleted,
     /// No such topic, or the topic has no such partition.
@@ -59,8 +64,10 @@ impl ErrorKind {
             Self::UnsupportedVersion => 35,
             Self::TopicAlreadyExists => 36,
             Self::InvalidPartitions => 37,
+            Self::InvalidReplicationFactor => 38,
             Self::InvalidConfig => 40,
             Self::Storage | Self::StorageFull | Self::ReadOnly => 56,
+            Self::TopicDeletionDisabled => 73,
             Self::UnsupportedCompressionType => 76,
             Self::TopicDeleted => 100,
             Self::AlreadyOpen

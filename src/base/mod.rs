@@ -7,7 +7,8 @@ mod offset;
 mod time;
 mod topic;
 
-pub use config::{Acks, Compression, FlushPolicy, ReadMode};
+pub use config::{Acks, Compression, ConfigEntry, ConfigSource, FlushPolicy, ReadMode};
+pub(crate) use config::{Config, ConfigError, Draft, Effective, ReadConfig, Scope, Variable};
 pub use error_kind::ErrorKind;
 pub use id::{BrokerId, PartitionId, TopicId};
 pub(crate) use id::{LeaderEpoch, ProducerEpoch, ProducerId};

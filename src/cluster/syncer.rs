@@ -14,9 +14,6 @@ use crate::env::sync::Mutex;
 use crate::env::{Moment, Next, Runtime, Task};
 use crate::replica::{Replica, SyncScheduler};
 
-/// Longest time from a sync to the recovery point that tells of it (rule R5).
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Syncs replicas as their flush policy asks. Its thread starts with the first request.
 pub(crate) struct Syncer {
     runtime: Arc<dyn Runtime>,
@@ -25,6 +22,8 @@ pub(crate) struct Syncer {
     /// A flush point has moved since the last checkpoint.
     flushed: Arc<AtomicBool>,
     checkpoints: Weak<Checkpoints>,
+    /// Longest time from a sync to the recovery point that tells of it (rule R5).
+    interval: Duration,
     task: OnceLock<Option<Task>>,
 }
 
@@ -35,7 +34,11 @@ impl fmt::Debug for Syncer {
 }
 
 impl Syncer {
-    pub(super) fn new(runtime: Arc<dyn Runtime>, checkpoints: Weak<Checkpoints>) -> Self {
+    pub(super) fn new(
+        runtime: Arc<dyn Runtime>,
+        checkpoints: Weak<Checkpoints>,
+        interval: Duration,
+    ) -> Self {
         // Unbounded, but each replica has one request in it at most.
         let (requests, received) = unbounded();
         Self {
@@ -44,6 +47,7 @@ impl Syncer {
             received: Mutex::new(Some(received)),
             flushed: Arc::default(),
             checkpoints,
+            interval,
             task: OnceLock::new(),
         }
     }
@@ -60,6 +64,7 @@ impl Syncer {
             runtime: Arc::clone(&self.runtime),
             flushed: Arc::clone(&self.flushed),
             checkpoints: Weak::clone(&self.checkpoints),
+            interval: self.interval,
             due: BTreeMap::new(),
             checkpoint_at: None,
         };
@@ -112,6 +117,7 @@ struct Turn {
     runtime: Arc<dyn Runtime>,
     flushed: Arc<AtomicBool>,
     checkpoints: Weak<Checkpoints>,
+    interval: Duration,
     due: BTreeMap<(TopicId, PartitionId), (Moment, Arc<Replica>)>,
     checkpoint_at: Option<Moment>,
 }
@@ -133,7 +139,7 @@ impl Turn {
             wait
         });
         if self.checkpoint_at.is_none() && self.flushed.load(Ordering::Acquire) {
-            self.checkpoint_at = now.after(CHECKPOINT_INTERVAL);
+            self.checkpoint_at = now.after(self.interval);
         }
         if self.checkpoint_at.is_some_and(|at| at <= now) {
             self.checkpoint_at = None;

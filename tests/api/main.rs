@@ -7,6 +7,8 @@
     reason = "a test fails by panicking, and looks at real files and clocks"
 )]
 
+#[path = "config.rs"]
+mod config;
 #[path = "consumer.rs"]
 mod consumer;
 #[path = "errors.rs"]

@@ -1,22 +1,27 @@
 //! Reading records.
 
 mod fetcher;
+mod iso8601;
 mod records;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{ErrorKind, Offset, Timestamp, TopicPartition};
-use crate::client::{Error, Partition, Result};
-use crate::cluster::{ConfigError, Core};
+use crate::base::{Config, ConfigError, Draft, ErrorKind, Offset, ReadConfig, Scope};
+use crate::base::{Timestamp, TopicPartition};
+use crate::client::{Error, Partition, Result, properties};
+use crate::cluster::{BrokerConfig, Core};
+use crate::env::Moment;
 use crate::env::sync::Event;
 use crate::record::Limits;
 
-use fetcher::Fetcher;
+use fetcher::{Collected, Fetcher};
 
 pub use records::{ConsumerRecord, Headers, HeadersIter, Records, RecordsIter};
 
@@ -32,6 +37,32 @@ pub enum AutoOffsetReset {
     /// Nowhere: [`Consumer::poll`] fails with [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) until the
     /// application has sought.
     None,
+    /// With the records of this last time, by their timestamps; behind the last one if there is none as young
+    /// (`by_duration:P7D`, KIP-1106).
+    ByDuration(Duration),
+}
+
+impl AutoOffsetReset {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "earliest" => Self::Earliest,
+            "latest" => Self::Latest,
+            "none" => Self::None,
+            _ => Self::ByDuration(iso8601::parse(text.split_once(':')?.1)?),
+        })
+    }
+}
+
+/// As Kafka writes it.
+impl fmt::Display for AutoOffsetReset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Earliest => f.write_str("earliest"),
+            Self::Latest => f.write_str("latest"),
+            Self::None => f.write_str("none"),
+            Self::ByDuration(time) => write!(f, "by_duration:{}", iso8601::format(*time)),
+        }
+    }
 }
 
 /// Where to go on reading, for [`Consumer::seek`].
@@ -72,72 +103,140 @@ impl From<Timestamp> for SeekTo {
 #[must_use = "a builder does nothing until it builds"]
 pub struct ConsumerBuilder {
     core: Arc<Core>,
-    settings: Settings,
+    draft: Draft,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Settings {
+    client_id: String,
     reset: AutoOffsetReset,
     max_poll_records: usize,
     max_partition_fetch_bytes: usize,
+    fetch_max_bytes: usize,
+    fetch_min_bytes: usize,
+    fetch_max_wait: Duration,
     check_crcs: bool,
     limits: Limits,
 }
 
+impl Settings {
+    fn read(config: &Config, broker: &BrokerConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            client_id: config.text("client.id")?,
+            reset: config.parsed("auto.offset.reset", AutoOffsetReset::parse)?,
+            max_poll_records: config.number("max.poll.records")?,
+            max_partition_fetch_bytes: config.number("max.partition.fetch.bytes")?,
+            fetch_max_bytes: config
+                .number("fetch.max.bytes")
+                .map(|ours: usize| ours.min(broker.fetch_max_bytes))?,
+            fetch_min_bytes: config.number("fetch.min.bytes")?,
+            fetch_max_wait: config.duration("fetch.max.wait.ms")?,
+            check_crcs: config.bool("check.crcs")?,
+            limits: Limits::default(),
+        })
+    }
+}
+
 impl ConsumerBuilder {
     pub(super) fn new(core: Arc<Core>) -> Self {
-        let settings = Settings {
-            reset: AutoOffsetReset::default(),
-            max_poll_records: 500,
-            max_partition_fetch_bytes: 1 << 20,
-            check_crcs: true,
-            limits: Limits::default(),
-        };
-        Self { core, settings }
+        Self { core, draft: Draft::new(Scope::Consumer) }
+    }
+
+    /// Sets a setting by Kafka's name and in Kafka's units: `config("max.poll.records", 100)`. All settings:
+    /// `docs/configuration.md`.
+    ///
+    /// A name that has no meaning within one process, such as `bootstrap.servers`, is accepted and ignored, and a
+    /// warning logged. A mistake is an error of [`build`](Self::build).
+    pub fn config(mut self, name: impl AsRef<str>, value: impl ToString) -> Self {
+        self.draft.set_text(name.as_ref(), &value.to_string());
+        self
+    }
+
+    /// Sets all that the text of a `.properties` file says.
+    pub fn properties(mut self, text: impl AsRef<str>) -> Self {
+        self.draft.properties("properties", text.as_ref());
+        self
+    }
+
+    /// Sets all that such a file says. It is read at once, as UTF-8.
+    pub fn properties_file(mut self, path: impl AsRef<Path>) -> Self {
+        properties::load(&mut self.draft, path.as_ref());
+        self
+    }
+
+    /// A name that tells consumers apart (`client.id`). Default: none.
+    pub fn client_id(mut self, id: impl AsRef<str>) -> Self {
+        self.draft.set("client.id", id.as_ref());
+        self
     }
 
     /// Where to begin (`auto.offset.reset`). Default: [`AutoOffsetReset::Earliest`].
     pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
-        self.settings.reset = reset;
+        self.draft.set("auto.offset.reset", reset.to_string().as_str());
         self
     }
 
-    /// Most records that one poll returns (`max.poll.records`). Default: 500.
+    /// Most records that one poll returns (`max.poll.records`), 1 or more. Default: 500.
     pub fn max_poll_records(mut self, records: usize) -> Self {
-        self.settings.max_poll_records = records;
+        self.draft.set("max.poll.records", records);
         self
     }
 
     /// Bytes fetched from a partition at a time, but at least one batch (`max.partition.fetch.bytes`).
     /// Default: 1 MiB.
     pub fn max_partition_fetch_bytes(mut self, bytes: usize) -> Self {
-        self.settings.max_partition_fetch_bytes = bytes;
+        self.draft.set("max.partition.fetch.bytes", bytes);
+        self
+    }
+
+    /// Bytes that one poll fetches from all partitions, but at least one batch (`fetch.max.bytes`). Default: 50 MiB.
+    /// The broker's setting of that name bounds it.
+    pub fn fetch_max_bytes(mut self, bytes: usize) -> Self {
+        self.draft.set("fetch.max.bytes", bytes);
+        self
+    }
+
+    /// Bytes that have to be there before a poll fetches anything (`fetch.min.bytes`). Default: 1, whatever there is.
+    /// After [`fetch_max_wait`](Self::fetch_max_wait) less will do.
+    pub fn fetch_min_bytes(mut self, bytes: usize) -> Self {
+        self.draft.set("fetch.min.bytes", bytes);
+        self
+    }
+
+    /// How long polls wait for [`fetch_min_bytes`](Self::fetch_min_bytes) (`fetch.max.wait.ms`), from the first of
+    /// them that finds less. Default: 500 ms.
+    pub fn fetch_max_wait(mut self, limit: Duration) -> Self {
+        self.draft.set("fetch.max.wait.ms", limit);
         self
     }
 
     /// Whether batches read from files are checked against their CRC-32C (`check.crcs`). Default: yes.
     pub fn check_crcs(mut self, check: bool) -> Self {
-        self.settings.check_crcs = check;
+        self.draft.set("check.crcs", check);
         self
     }
 
     /// The consumer, with no partitions yet.
     ///
     /// # Errors
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) if `max.poll.records` is zero; [`Closed`](ErrorKind::Closed).
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for an unknown setting or a value out of range;
+    /// [`Closed`](ErrorKind::Closed).
     pub fn build(self) -> Result<Consumer> {
-        if self.core.is_closed() {
+        let Self { core, draft } = self;
+        if core.is_closed() {
             return Err(Error::closed());
         }
-        if self.settings.max_poll_records == 0 {
-            return Err(ConfigError::out_of_range("max.poll.records", 0, "1 or more").into());
+        for notice in draft.notices() {
+            log::warn!("{notice}");
         }
+        let settings = Settings::read(&draft.finish()?, core.config())?;
         Ok(Consumer {
-            core: self.core,
-            settings: self.settings,
+            core,
+            settings,
             fetchers: BTreeMap::new(),
             arrived: Arc::new(Event::new()),
             turn: 0,
+            short_since: None,
         })
     }
 }
@@ -168,6 +267,8 @@ pub struct Consumer {
     arrived: Arc<Event>,
     /// Which partition comes first in the next poll.
     turn: usize,
+    /// Since when there has been less to fetch than `fetch.min.bytes`.
+    short_since: Option<Moment>,
 }
 
 impl Consumer {
@@ -184,16 +285,25 @@ impl Consumer {
                 let message = format!("{partition} belongs to another cluster than the consumer");
                 return Err(Error::new(ErrorKind::InvalidState, message));
             }
-            assigned.insert(partition.topic_partition().clone(), partition.leader()?);
+            let (place, leader) = (partition.topic_partition().clone(), partition.leader()?);
+            let is_kept = self.fetchers.get(&place).is_some_and(|before| before.reads(&leader));
+            let runtime = self.core.runtime();
+            let begin = || Fetcher::new(leader, &self.arrived, runtime, &self.settings);
+            let fetcher = if is_kept { None } else { Some(begin()?) };
+            assigned.insert(place, fetcher);
         }
         let mut before = std::mem::take(&mut self.fetchers);
-        for (partition, leader) in assigned {
-            let kept = before.remove(&partition).filter(|fetcher| fetcher.reads(&leader));
-            let fetcher =
-                kept.unwrap_or_else(|| Fetcher::new(leader, &self.arrived, self.settings.reset));
-            self.fetchers.insert(partition, fetcher);
+        for (place, fetcher) in assigned {
+            if let Some(fetcher) = fetcher.or_else(|| before.remove(&place)) {
+                self.fetchers.insert(place, fetcher);
+            }
         }
         Ok(())
+    }
+
+    /// The name that was given to the consumer (`client.id`), empty if none was.
+    pub fn client_id(&self) -> &str {
+        &self.settings.client_id
     }
 
     /// The partitions that are read, in order.
@@ -225,9 +335,11 @@ impl Consumer {
         loop {
             let listener = self.arrived.listen();
             records = self.collect()?;
-            if !records.is_empty() || !runtime.park(listener, deadline) {
+            if !records.is_empty() || deadline.is_some_and(|deadline| deadline <= runtime.now()) {
                 return Ok(records);
             }
+            let patience = self.short_since.and_then(|at| at.after(self.settings.fetch_max_wait));
+            runtime.park(listener, patience.into_iter().chain(deadline).min());
         }
     }
 
@@ -236,16 +348,22 @@ impl Consumer {
         if self.core.is_closed() {
             return Err(Error::closed());
         }
-        let mut records = Records::default();
-        let mut room = self.settings.max_poll_records;
+        let mut collected = Collected {
+            records: Records::default(),
+            room: self.settings.max_poll_records,
+            bytes: self.settings.fetch_max_bytes,
+        };
+        if !self.is_enough() {
+            return Ok(collected.records);
+        }
         let count = self.fetchers.len();
         let first = self.turn % count.max(1);
         for at in (first..count).chain(0..first) {
             let Some((partition, fetcher)) = self.fetchers.iter_mut().nth(at) else { break };
-            match fetcher.take(partition, room, &self.settings, &mut records) {
-                Ok(taken) => room -= taken,
+            match fetcher.take(partition, &self.settings, &mut collected) {
+                Ok(()) => {}
                 // What was found before is handed out; the error comes first in the next poll.
-                Err(_) if !records.is_empty() => {
+                Err(_) if !collected.records.is_empty() => {
                     self.turn = at;
                     break;
                 }
@@ -256,11 +374,29 @@ impl Consumer {
                 }
             }
             self.turn = at + 1;
-            if room == 0 {
+            if collected.room == 0 || collected.is_full() {
                 break;
             }
         }
-        Ok(records)
+        Ok(collected.records)
+    }
+
+    /// Whether there is as much as `fetch.min.bytes` asks for, or has been less for long enough.
+    fn is_enough(&mut self) -> bool {
+        let Settings { fetch_min_bytes, fetch_max_wait, .. } = self.settings;
+        if fetch_min_bytes <= 1 {
+            return true;
+        }
+        let available = self.fetchers.values().map(|fetcher| fetcher.available(&self.settings));
+        let available = available.fold(0, usize::saturating_add);
+        let now = self.core.runtime().now();
+        let since = *self.short_since.get_or_insert(now);
+        let is_enough =
+            available >= fetch_min_bytes || (available > 0 && now.since(since) >= fetch_max_wait);
+        if is_enough || available == 0 {
+            self.short_since = None;
+        }
+        is_enough
     }
 
     /// Goes on reading a partition somewhere else. Returns the offset of the next record, or where it will be.

@@ -80,9 +80,10 @@ impl Log {
 
     /// Checks a batch that would begin at `base`.
     fn admit(&self, batch: &EncodedBatch, base: Offset) -> Result<Appended, AppendError> {
+        let config = self.config.load();
         let limits = [
-            ("max.message.bytes", self.config.max_message_bytes),
-            ("segment.bytes", self.config.segment_bytes),
+            ("max.message.bytes", config.max_message_bytes),
+            ("segment.bytes", config.segment_bytes),
         ];
         for (limit_name, limit) in limits {
             if length(batch.size()) > u64::from(limit) {
@@ -104,8 +105,9 @@ impl Log {
         let Some(base) = active.map(|active| active.base()).or(run_base) else { return false };
         let written = active.map_or(0, |active| active.size()) + run.bytes;
         let last_offset = Offset::new(appended.next.value() - 1).unwrap_or_default();
-        let full = written + length(size) > u64::from(self.config.segment_bytes)
-            || active.is_some_and(|active| active.is_index_full(self.config.segment_index_bytes));
+        let config = self.config.load();
+        let full = written + length(size) > u64::from(config.segment_bytes)
+            || active.is_some_and(|active| active.is_index_full(config.segment_index_bytes));
         (written > 0 && full) || !SegmentIndex::holds(base, last_offset)
     }
 
@@ -210,8 +212,8 @@ impl Log {
     }
 
     fn add_segment(&self, writer: &mut Writer, base: Offset) -> Result<Arc<Segment>, StorageError> {
-        let segment =
-            Arc::new(Segment::create(&self.fs, &self.dir, base, self.config.index_interval_bytes)?);
+        let interval = self.config.load().index_interval_bytes;
+        let segment = Arc::new(Segment::create(&self.fs, &self.dir, base, interval)?);
         let mut segments = Vec::clone(&self.segments.load());
         segments.push(Arc::clone(&segment));
         self.segments.store(Arc::new(segments));

@@ -96,7 +96,8 @@ impl Log {
         remove_file(&*self.fs, &old.path(names::OFFSET_INDEX))?;
         remove_file(&*self.fs, &old.path(names::TIME_INDEX))?;
         self.fs.rename(&temporary, &path).map_err(StorageError::io("replace", &path))?;
-        let new = Segment::open(&self.fs, &self.dir, old.base(), self.config.index_interval_bytes)?;
+        let interval = self.config.load().index_interval_bytes;
+        let new = Segment::open(&self.fs, &self.dir, old.base(), interval)?;
         new.rebuild_index()?;
         Ok(new)
     }
