@@ -27,6 +27,11 @@
 //! a power cut does not take it back. Concurrent senders share one sync. [`FlushPolicy`] says what the other policies
 //! give up for speed.
 //!
+//! # Configuration
+//! Every setting has Kafka's name, type and meaning: `cluster.producer().config("linger.ms", 5)`, or by a typed setter.
+//! [`ClusterBuilder`] also takes `server.properties` files and the environment of Kafka's container images. What becomes
+//! of which setting is told by `docs/configuration.md` and [`Topic::describe_config`].
+//!
 //! # Where to begin
 //! [`Cluster`] opens everything; [`Producer`] sends [`Record`]s; [`Consumer`] reads them; [`Partition`] looks at one
 //! log from close by; every call that can fail returns an [`Error`] whose [`kind`](Error::kind) is for programs and

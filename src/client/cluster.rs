@@ -42,7 +42,7 @@ impl Cluster {
     /// each log is cut behind its last whole batch.
     ///
     /// # Errors
-    /// By [`kind`](Error::kind): [`AlreadyOpen`](crate::ErrorKind::AlreadyOpen) if it is in use, here or by another
+    /// By [`kind`](crate::Error::kind): [`AlreadyOpen`](crate::ErrorKind::AlreadyOpen) if it is in use, here or by another
     /// process; [`NotAStore`](crate::ErrorKind::NotAStore) if the directory holds something else;
     /// [`UnsupportedVersion`](crate::ErrorKind::UnsupportedVersion) if a newer version wrote it;
     /// [`ReadOnly`](crate::ErrorKind::ReadOnly) or [`Storage`](crate::ErrorKind::Storage) if files cannot be
@@ -69,7 +69,7 @@ impl Cluster {
     /// Creates a topic. It is durable when the call returns.
     ///
     /// # Errors
-    /// By [`kind`](Error::kind): [`TopicAlreadyExists`](crate::ErrorKind::TopicAlreadyExists);
+    /// By [`kind`](crate::Error::kind): [`TopicAlreadyExists`](crate::ErrorKind::TopicAlreadyExists);
     /// [`InvalidTopic`](crate::ErrorKind::InvalidTopic) for a name that Kafka's rules forbid or that differs from an
     /// existing one only in `.` and `_`; [`InvalidPartitions`](crate::ErrorKind::InvalidPartitions);
     /// [`InvalidReplicationFactor`](crate::ErrorKind::InvalidReplicationFactor);

@@ -8,7 +8,7 @@
 //! cluster.id=J8qhyyGSTEyL2wb7RXvxsg
 //! node.id=1
 //! directory.id=NBvgHWrhTmqqCrXTwQvy8w
-//! crc32=5e5ad3d1
+//! crc32=642ab5cb
 //! ```
 //! `meta.properties`, Kafka's: the same without checksum. It is written second, so a directory with only this one is
 //! Kafka's and not ours.

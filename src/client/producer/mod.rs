@@ -1,6 +1,7 @@
 //! Sending records.
 
 mod accumulator;
+mod builder;
 mod delivery;
 mod memory;
 mod partitioner;
@@ -10,220 +11,24 @@ mod pending;
 mod tests;
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::base::{Acks, Compression, Config, ConfigError, Draft, ErrorKind, ReadConfig, Scope};
-use crate::base::{TopicId, TopicName};
+use crate::base::{ErrorKind, TopicId, TopicName};
 use crate::client::record::Destination;
 use crate::client::topic::partition_id;
-use crate::client::{Error, Record, Result, Topic, properties};
+use crate::client::{Error, Record, Result, Topic};
 use crate::cluster::{Core, TopicImage};
-use crate::record::check_codec;
 
 use accumulator::{Accumulator, NoRoom, Patience};
+use builder::Settings;
 use memory::Memory;
 use partitioner::Sticky;
 
+pub use builder::ProducerBuilder;
 pub use delivery::Delivery;
-
-/// Settings of a [`Producer`], under Kafka's names.
-///
-/// ```
-/// use brooklet::{Acks, Cluster};
-/// use std::time::Duration;
-///
-/// let cluster = Cluster::in_memory()?;
-/// let producer = cluster
-///     .producer()
-///     .acks(Acks::All)
-///     .batch_size(64 << 10)
-///     .linger(Duration::from_millis(5))
-///     .build()?;
-/// # Ok::<(), brooklet::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until it builds"]
-pub struct ProducerBuilder {
-    core: Arc<Core>,
-    draft: Draft,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Settings {
-    client_id: String,
-    acks: Acks,
-    compression: Compression,
-    level: Option<i32>,
-    batch_size: usize,
-    linger: Duration,
-    buffer_memory: usize,
-    max_block: Duration,
-    max_in_flight: usize,
-    max_request_size: usize,
-    ignore_keys: bool,
-}
-
-impl Settings {
-    fn read(config: &Config) -> Result<Self, ConfigError> {
-        let compression = config.parsed("compression.type", Compression::parse)?;
-        let level = match compression {
-            Compression::Gzip => config.optional("compression.gzip.level")?,
-            Compression::Zstd => Some(config.number("compression.zstd.level")?),
-            Compression::None | Compression::Snappy | Compression::Lz4 => None,
-        };
-        Ok(Self {
-            client_id: config.text("client.id")?,
-            acks: config.parsed("acks", Acks::parse)?,
-            compression,
-            level,
-            batch_size: config.number("batch.size")?,
-            linger: config.duration("linger.ms")?,
-            buffer_memory: config.number("buffer.memory")?,
-            max_block: config.duration("max.block.ms")?,
-            max_in_flight: config.number("max.in.flight.requests.per.connection")?,
-            max_request_size: config.number("max.request.size")?,
-            ignore_keys: config.bool("partitioner.ignore.keys")?,
-        })
-    }
-}
-
-impl ProducerBuilder {
-    pub(super) fn new(core: Arc<Core>) -> Self {
-        Self { core, draft: Draft::new(Scope::Producer) }
-    }
-
-    /// Sets a setting by Kafka's name and in Kafka's units: `config("linger.ms", 5)`. All settings:
-    /// `docs/configuration.md`.
-    ///
-    /// A name that has no meaning within one process, such as `bootstrap.servers`, is accepted and ignored, and a
-    /// warning logged. A mistake is an error of [`build`](Self::build).
-    pub fn config(mut self, name: impl AsRef<str>, value: impl ToString) -> Self {
-        self.draft.set_text(name.as_ref(), &value.to_string());
-        self
-    }
-
-    /// Sets all that the text of a `.properties` file says.
-    pub fn properties(mut self, text: impl AsRef<str>) -> Self {
-        self.draft.properties("properties", text.as_ref());
-        self
-    }
-
-    /// Sets all that such a file says. It is read at once, as UTF-8.
-    pub fn properties_file(mut self, path: impl AsRef<Path>) -> Self {
-        properties::load(&mut self.draft, path.as_ref());
-        self
-    }
-
-    /// A name that tells producers apart (`client.id`). Default: none.
-    pub fn client_id(mut self, id: impl AsRef<str>) -> Self {
-        self.draft.set("client.id", id.as_ref());
-        self
-    }
-
-    /// When a send counts as done (`acks`). Default: [`Acks::All`].
-    pub fn acks(mut self, acks: Acks) -> Self {
-        self.draft.set("acks", acks.to_string().as_str());
-        self
-    }
-
-    /// Codec of the batches (`compression.type`). Default: none.
-    pub fn compression(mut self, codec: Compression) -> Self {
-        self.draft.set("compression.type", codec.to_string().as_str());
-        self
-    }
-
-    /// Level of gzip (`compression.gzip.level`), 1 to 9, or -1 for the library's default, which is the default.
-    pub fn compression_gzip_level(mut self, level: i32) -> Self {
-        self.draft.set("compression.gzip.level", level);
-        self
-    }
-
-    /// Level of Zstandard (`compression.zstd.level`), -131072 to 22. Default: 3.
-    pub fn compression_zstd_level(mut self, level: i32) -> Self {
-        self.draft.set("compression.zstd.level", level);
-        self
-    }
-
-    /// Size in bytes at which a batch is full (`batch.size`), up to 2³¹ − 1. Default: 16384; 0 gives each record a
-    /// batch of its own. Without [`linger`](Self::linger), batches grow past it while the log is busy, up to 256 KiB.
-    pub fn batch_size(mut self, bytes: usize) -> Self {
-        self.draft.set("batch.size", bytes);
-        self
-    }
-
-    /// How long a batch waits for more records before it is written (`linger.ms`). Default: zero. A full batch, a
-    /// caller who waits for it, and [`flush`](Producer::flush) end the waiting.
-    pub fn linger(mut self, linger: Duration) -> Self {
-        self.draft.set("linger.ms", linger);
-        self
-    }
-
-    /// Bytes that records may take up between send and acknowledgement (`buffer.memory`), 1 or more.
-    /// Default: 32 MiB.
-    pub fn buffer_memory(mut self, bytes: usize) -> Self {
-        self.draft.set("buffer.memory", bytes);
-        self
-    }
-
-    /// How long a send waits for room in the buffer (`max.block.ms`). Default: 60 s.
-    pub fn max_block(mut self, limit: Duration) -> Self {
-        self.draft.set("max.block.ms", limit);
-        self
-    }
-
-    /// A send whose record does not fit into the open batch waits while so many batches of the partition are on
-    /// their way (`max.in.flight.requests.per.connection`), 1 to 5. Default: 5.
-    pub fn max_in_flight(mut self, batches: u32) -> Self {
-        self.draft.set("max.in.flight.requests.per.connection", batches);
-        self
-    }
-
-    /// Largest record in bytes, with what the format adds and before compression (`max.request.size`), 1 to 2³¹ − 1.
-    /// Default: 1 MiB.
-    pub fn max_request_size(mut self, bytes: usize) -> Self {
-        self.draft.set("max.request.size", bytes);
-        self
-    }
-
-    /// Whether records with a key are spread over the partitions like those without (`partitioner.ignore.keys`).
-    /// Default: no, equal keys go to the same partition.
-    pub fn partitioner_ignore_keys(mut self, ignore: bool) -> Self {
-        self.draft.set("partitioner.ignore.keys", ignore);
-        self
-    }
-
-    /// The producer.
-    ///
-    /// # Errors
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for an unknown setting or a value out of range;
-    /// [`UnsupportedCompressionType`](ErrorKind::UnsupportedCompressionType) if the codec was left out of this build;
-    /// [`Closed`](ErrorKind::Closed).
-    pub fn build(self) -> Result<Producer> {
-        let Self { core, draft } = self;
-        if core.is_closed() {
-            return Err(Error::closed());
-        }
-        for notice in draft.notices() {
-            log::warn!("{notice}");
-        }
-        let settings = Settings::read(&draft.finish()?)?;
-        check_codec(settings.compression, settings.level)?;
-        let memory = Arc::new(Memory::new(settings.buffer_memory));
-        let inner = Inner {
-            core,
-            settings: Arc::new(settings),
-            memory,
-            by_id: ArcSwap::default(),
-            by_name: ArcSwap::default(),
-        };
-        Ok(Producer { inner: Arc::new(inner) })
-    }
-}
 
 /// Sends records to topics. A handle, cheap to clone; clones share their batches, so use one from many threads.
 ///
@@ -281,6 +86,18 @@ pub struct TrySendError<'a> {
 }
 
 impl Producer {
+    fn new(core: Arc<Core>, settings: Settings) -> Self {
+        let memory = Arc::new(Memory::new(settings.buffer_memory));
+        let inner = Inner {
+            core,
+            settings: Arc::new(settings),
+            memory,
+            by_id: ArcSwap::default(),
+            by_name: ArcSwap::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
     /// Queues a record and returns a handle to its acknowledgement, which may be waited for, awaited, or dropped.
     ///
     /// Who fills a batch writes it to its file, without syncing it. Waits while the buffer is full or five batches of
@@ -300,7 +117,8 @@ impl Producer {
     }
 
     /// As [`send`](Producer::send), but neither waits nor writes: a record that there is no room for comes back. Only
-    /// the first record to a partition opens its files.
+    /// the first record to a partition opens its files, and one that creates its topic
+    /// (`auto.create.topics.enable`) waits for that.
     pub fn try_send<'a>(&self, record: Record<'a>) -> Result<Delivery, TrySendError<'a>> {
         match self.append(&record, Patience::NoBlocking) {
             Ok(delivery) => Ok(delivery),
