@@ -27,6 +27,11 @@
 //! a power cut does not take it back. Concurrent senders share one sync. [`FlushPolicy`] says what the other policies
 //! give up for speed.
 //!
+//! # Configuration
+//! Every setting has Kafka's name, type and meaning: `cluster.producer().config("linger.ms", 5)`, or by a typed setter.
+//! [`ClusterBuilder`] also takes `server.properties` files and the environment of Kafka's container images. What becomes
+//! of which setting is told by `docs/configuration.md` and [`Topic::describe_config`].
+//!
 //! # Where to begin
 //! [`Cluster`] opens everything; [`Producer`] sends [`Record`]s; [`Consumer`] reads them; [`Partition`] looks at one
 //! log from close by; every call that can fail returns an [`Error`] whose [`kind`](Error::kind) is for programs and
@@ -57,11 +62,12 @@ pub mod sim;
 mod storage;
 
 pub use base::{
-    Acks, BrokerId, Compression, ErrorKind, FlushPolicy, InvalidTopicName, IsolationLevel, Offset,
-    PartitionId, ReadMode, Timestamp, TopicId, TopicName, TopicPartition,
+    Acks, BrokerId, Compression, ConfigEntry, ConfigSource, ErrorKind, FlushPolicy,
+    InvalidTopicName, IsolationLevel, Offset, PartitionId, ReadMode, Timestamp, TopicId, TopicName,
+    TopicPartition,
 };
 pub use client::{
-    AutoOffsetReset, BatchDelivery, BatchMetadata, Cluster, ClusterBuilder, Consumer,
+    AlterConfig, AutoOffsetReset, BatchDelivery, BatchMetadata, Cluster, ClusterBuilder, Consumer,
     ConsumerBuilder, ConsumerRecord, Delivery, Destination, Error, Headers, HeadersIter, NewTopic,
     Outcome, Partition, Producer, ProducerBuilder, Record, RecordMetadata, Records, RecordsIter,
     Result, SeekTo, Topic, TopicDescription, TrySendError, Watermarks,

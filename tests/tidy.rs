@@ -155,9 +155,9 @@ fn code() -> impl Iterator<Item = File> {
 /// All that people write here.
 fn everything() -> impl Iterator<Item = File> {
     let at_the_root = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
-    // In a linked worktree, `.git` is a file that says where the repository is.
-    let written = |path: &PathBuf| path.is_file() && !path.ends_with(".git");
-    let at_the_root = at_the_root.filter(written).filter_map(|path| read(&path));
+    // In a work tree `.git` is a file, which nobody wrote.
+    let is_ours = |path: &PathBuf| path.is_file() && !path.ends_with(".git");
+    let at_the_root = at_the_root.filter(is_ours).filter_map(|path| read(&path));
     let folders = ["src", "tests", "examples", "benches", "docs", ".ci"];
     at_the_root.chain(folders.into_iter().flat_map(text_files))
 }

@@ -10,14 +10,17 @@ pub enum ErrorKind {
     CorruptMessage,
     /// The cluster, producer or consumer was closed.
     Closed,
-    /// A setting has a value outside its range, or settings contradict each other.
+    /// A setting is unknown, has a value outside its range or one that is not supported, or settings contradict each
+    /// other.
     InvalidConfig,
-    /// A topic needs at least one partition, and a partition count that fits 31 bits.
+    /// A topic needs at least one partition, at most 100,000, and can only get more.
     InvalidPartitions,
     /// A later incarnation of the producer has written to the partition: this one is fenced.
     InvalidProducerEpoch,
     /// A batch from the caller that breaks a rule of the format, or of who may write what.
     InvalidRecord,
+    /// A topic can have as many replicas as there are brokers: one.
+    InvalidReplicationFactor,
     /// A call that makes no sense in the present state, such as seeking an unassigned partition.
     InvalidState,
     /// A timestamp in a batch from the caller that the topic does not take.
@@ -46,6 +49,8 @@ pub enum ErrorKind {
     TimedOut,
     /// A topic of this name exists.
     TopicAlreadyExists,
+    /// Topics are not deleted here (`delete.topic.enable`).
+    TopicDeletionDisabled,
     /// The topic behind this handle was deleted.
     TopicDeleted,
     /// A transaction's marker of a coordinator that another has replaced.
@@ -72,12 +77,14 @@ impl ErrorKind {
             Self::UnsupportedVersion => 35,
             Self::TopicAlreadyExists => 36,
             Self::InvalidPartitions => 37,
+            Self::InvalidReplicationFactor => 38,
             Self::InvalidConfig => 40,
             Self::OutOfOrderSequenceNumber => 45,
             Self::InvalidProducerEpoch => 47,
             Self::InvalidTxnState => 48,
             Self::TransactionCoordinatorFenced => 52,
             Self::Storage | Self::StorageFull | Self::ReadOnly => 56,
+            Self::TopicDeletionDisabled => 73,
             Self::UnsupportedCompressionType => 76,
             Self::InvalidRecord => 87,
             Self::TopicDeleted => 100,

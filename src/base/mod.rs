@@ -7,7 +7,9 @@ mod offset;
 mod time;
 mod topic;
 
-pub use config::{Acks, Compression, FlushPolicy, IsolationLevel, ReadMode};
+pub use config::{Acks, Compression, ConfigEntry, ConfigSource, FlushPolicy};
+pub(crate) use config::{Config, ConfigError, Draft, Effective, ReadConfig, Scope, Variable};
+pub use config::{IsolationLevel, ReadMode};
 pub use error_kind::ErrorKind;
 pub use id::{BrokerId, PartitionId, TopicId};
 pub(crate) use id::{LeaderEpoch, ProducerEpoch, ProducerId};

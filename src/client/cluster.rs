@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::{BrokerId, ErrorKind, FlushPolicy, ReadMode, TopicName};
-use crate::client::{ConsumerBuilder, Error, NewTopic, ProducerBuilder, Result, Topic};
-use crate::cluster::{Core, OpenCluster};
-use crate::env;
-use crate::env::{FileSystem, MemFs, OsFs};
+use crate::base::{ConfigEntry, TopicName};
+use crate::client::{ClusterBuilder, ConsumerBuilder, NewTopic, ProducerBuilder, Result, Topic};
+use crate::cluster::Core;
 
 /// A cluster in this process: one broker and its topics.
 ///
@@ -34,13 +32,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
     /// Opens the store in a directory, or makes one in a directory that is empty or missing.
     ///
     /// After a clean shutdown this reads next to nothing. Otherwise what was not known to be on disk is checked, and
     /// each log is cut behind its last whole batch.
     ///
     /// # Errors
-    /// By [`kind`](Error::kind): [`AlreadyOpen`](crate::ErrorKind::AlreadyOpen) if it is in use, here or by another
+    /// By [`kind`](crate::Error::kind): [`AlreadyOpen`](crate::ErrorKind::AlreadyOpen) if it is in use, here or by another
     /// process; [`NotAStore`](crate::ErrorKind::NotAStore) if the directory holds something else;
     /// [`UnsupportedVersion`](crate::ErrorKind::UnsupportedVersion) if a newer version wrote it;
     /// [`ReadOnly`](crate::ErrorKind::ReadOnly) or [`Storage`](crate::ErrorKind::Storage) if files cannot be
@@ -61,27 +63,52 @@ impl Cluster {
 
     /// A cluster with other settings than the defaults.
     pub fn builder() -> ClusterBuilder {
-        ClusterBuilder::default()
+        ClusterBuilder::new()
     }
 
     /// Creates a topic. It is durable when the call returns.
     ///
     /// # Errors
-    /// By [`kind`](Error::kind): [`TopicAlreadyExists`](crate::ErrorKind::TopicAlreadyExists);
+    /// By [`kind`](crate::Error::kind): [`TopicAlreadyExists`](crate::ErrorKind::TopicAlreadyExists);
     /// [`InvalidTopic`](crate::ErrorKind::InvalidTopic) for a name that Kafka's rules forbid or that differs from an
     /// existing one only in `.` and `_`; [`InvalidPartitions`](crate::ErrorKind::InvalidPartitions);
+    /// [`InvalidReplicationFactor`](crate::ErrorKind::InvalidReplicationFactor);
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting or a value out of range.
     pub fn create_topic(&self, topic: NewTopic) -> Result<Topic> {
         let image = self.core.create_topic(topic.into_create())?;
         Ok(Topic::new(Arc::clone(&self.core), image))
     }
 
-    /// The topic of this name.
+    /// Creates topics, many of them with one write to the disk. Each is created, or not, for itself; the results are
+    /// in the order of the topics, with the errors of [`create_topic`](Self::create_topic).
+    ///
+    /// ```
+    /// use brooklet::{Cluster, NewTopic};
+    ///
+    /// let cluster = Cluster::in_memory()?;
+    /// let topics = ["slack", "sms", "email"].map(NewTopic::new);
+    /// let topics = cluster.create_topics(topics)?.into_iter().collect::<brooklet::Result<Vec<_>>>()?;
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`UnknownTopicOrPartition`](crate::ErrorKind::UnknownTopicOrPartition) if there is none.
+    /// [`Closed`](crate::ErrorKind::Closed) if none of them was tried.
+    pub fn create_topics(
+        &self,
+        topics: impl IntoIterator<Item = NewTopic>,
+    ) -> Result<Vec<Result<Topic>>> {
+        let created = self.core.create_topics(topics.into_iter().map(NewTopic::into_create))?;
+        let topic = |image| Topic::new(Arc::clone(&self.core), image);
+        Ok(created.into_iter().map(|created| Ok(topic(created?))).collect())
+    }
+
+    /// The topic of this name. Where `auto.create.topics.enable` is set, it is created if there is none.
+    ///
+    /// # Errors
+    /// [`UnknownTopicOrPartition`](crate::ErrorKind::UnknownTopicOrPartition) if there is none; where one would be
+    /// created, the errors of [`create_topic`](Self::create_topic).
     pub fn topic(&self, name: &str) -> Result<Topic> {
-        Ok(Topic::new(Arc::clone(&self.core), self.core.topic(name)?))
+        Ok(Topic::new(Arc::clone(&self.core), self.core.topic_or_create(name)?))
     }
 
     /// The names of all topics, in alphabetical order.
@@ -93,10 +120,16 @@ impl Cluster {
     /// of it say [`TopicDeleted`](crate::ErrorKind::TopicDeleted) from now on.
     ///
     /// # Errors
-    /// [`UnknownTopicOrPartition`](crate::ErrorKind::UnknownTopicOrPartition) if there is no topic of this name.
+    /// [`UnknownTopicOrPartition`](crate::ErrorKind::UnknownTopicOrPartition) if there is no topic of this name;
+    /// [`TopicDeletionDisabled`](crate::ErrorKind::TopicDeletionDisabled) by `delete.topic.enable`.
     pub fn delete_topic(&self, name: &str) -> Result<()> {
         let topic = self.core.topic(name)?;
         Ok(self.core.delete_topic(topic.id, &topic.name)?)
+    }
+
+    /// Every setting of the broker, in the order of names, with its value and whether it was set.
+    pub fn describe_config(&self) -> Result<Vec<ConfigEntry>> {
+        Ok(self.core.config().settings.describe()?)
     }
 
     /// A producer, to be configured and built.
@@ -123,69 +156,5 @@ impl Cluster {
     /// nevertheless, and will recover at its next open.
     pub fn close(self) -> Result<()> {
         Ok(self.core.close()?)
-    }
-}
-
-/// Settings of a [`Cluster`].
-///
-/// ```
-/// use brooklet::{Cluster, FlushPolicy};
-///
-/// let cluster = Cluster::builder().flush_policy(FlushPolicy::Os).temp()?;
-/// # Ok::<(), brooklet::Error>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-#[must_use = "a builder does nothing until it opens a cluster"]
-pub struct ClusterBuilder {
-    policy: FlushPolicy,
-    read_mode: ReadMode,
-}
-
-impl ClusterBuilder {
-    /// When written bytes are forced to the disk (`brooklet.flush.policy`). Default: [`FlushPolicy::OnAck`]. Topics
-    /// with `flush.ms` or `flush.messages` keep to these.
-    pub fn flush_policy(mut self, policy: FlushPolicy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// How files are read (`brooklet.read.mode`). Default: [`ReadMode::Auto`].
-    pub fn read_mode(mut self, mode: ReadMode) -> Self {
-        self.read_mode = mode;
-        self
-    }
-
-    /// Opens the store in a directory, see [`Cluster::open`].
-    pub fn open(self, path: impl Into<PathBuf>) -> Result<Cluster> {
-        let fs = Arc::new(OsFs::new(self.read_mode));
-        self.open_store(fs, path.into())
-    }
-
-    /// A cluster in memory, see [`Cluster::in_memory`].
-    pub fn in_memory(self) -> Result<Cluster> {
-        self.open_store(Arc::new(MemFs::default()), PathBuf::from("/memory"))
-    }
-
-    /// A cluster in a temporary directory, see [`Cluster::temp`].
-    pub fn temp(self) -> Result<Cluster> {
-        let dir = tempfile::Builder::new().prefix("brooklet-").tempdir().map_err(|e| {
-            Error::new(ErrorKind::Storage, format!("cannot create a temporary directory: {e}"))
-        })?;
-        let path = dir.path().to_owned();
-        let fs = OsFs::new(self.read_mode).removing_at_end(dir);
-        self.open_store(Arc::new(fs), path)
-    }
-
-    /// Opens the store on a simulated disk, or makes one on an empty disk.
-    #[cfg(any(test, feature = "sim"))]
-    pub fn open_on(self, disk: &env::Disk) -> Result<Cluster> {
-        self.open_store(disk.file_system(), PathBuf::from("/"))
-    }
-
-    pub(super) fn open_store(self, fs: Arc<dyn FileSystem>, root: PathBuf) -> Result<Cluster> {
-        let runtime = env::runtime();
-        let broker = BrokerId::new(1).unwrap_or(BrokerId::ZERO);
-        let core = Core::open(OpenCluster { fs, root, broker, policy: self.policy, runtime })?;
-        Ok(Cluster { core })
     }
 }

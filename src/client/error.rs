@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::{ErrorKind, InvalidTopicName};
-use crate::cluster::{ClusterError, ConfigError};
+use crate::base::{ConfigError, ErrorKind, InvalidTopicName};
+use crate::cluster::ClusterError;
 use crate::record::BatchError;
 use crate::replica::ProduceError;
 use crate::storage::{AppendError, ProducerError, ReadError, StorageError};
@@ -174,7 +174,11 @@ impl From<ClusterError> for Error {
             ClusterError::UnknownTopic(_) | ClusterError::UnknownPartition { .. } => {
                 ErrorKind::UnknownTopicOrPartition
             }
-            ClusterError::InvalidPartitions { .. } => ErrorKind::InvalidPartitions,
+            ClusterError::InvalidPartitions { .. } | ClusterError::NotMorePartitions { .. } => {
+                ErrorKind::InvalidPartitions
+            }
+            ClusterError::InvalidReplicationFactor { .. } => ErrorKind::InvalidReplicationFactor,
+            ClusterError::TopicDeletionDisabled(_) => ErrorKind::TopicDeletionDisabled,
             ClusterError::Config(_) => ErrorKind::InvalidConfig,
             ClusterError::TopicDeleted(_) => ErrorKind::TopicDeleted,
             ClusterError::Closed => ErrorKind::Closed,

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::{TopicId, TopicName};
+use crate::base::{ConfigEntry, TopicId, TopicName};
 use crate::client::{Partition, Result};
-use crate::cluster::{ClusterError, Core, CreateTopic, TopicImage};
+use crate::cluster::{ClusterError, ConfigChange, Core, CreateTopic, TopicImage};
 
 /// A topic to be created by [`Cluster::create_topic`](crate::Cluster::create_topic).
 ///
@@ -18,31 +18,93 @@ use crate::cluster::{ClusterError, Core, CreateTopic, TopicImage};
 #[must_use = "a new topic does nothing until it is created"]
 pub struct NewTopic {
     name: String,
-    partitions: u32,
+    partitions: Option<u32>,
+    replication_factor: Option<u16>,
     config: Vec<(String, String)>,
 }
 
 impl NewTopic {
-    /// A topic of this name with one partition.
+    /// A topic of this name.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), partitions: 1, config: Vec::new() }
+        Self { name: name.into(), partitions: None, replication_factor: None, config: Vec::new() }
     }
 
-    /// Number of partitions, 1 to 100,000. Default: 1.
+    /// Number of partitions, 1 to 100,000. Default: the cluster's `num.partitions`, 1 unless it was set.
     pub fn partitions(mut self, partitions: u32) -> Self {
-        self.partitions = partitions;
+        self.partitions = Some(partitions);
+        self
+    }
+
+    /// Number of replicas: 1, since there is one broker. Default: the cluster's `default.replication.factor`, 1
+    /// unless it was set.
+    pub fn replication_factor(mut self, replicas: u16) -> Self {
+        self.replication_factor = Some(replicas);
         self
     }
 
     /// Overrides a topic setting, by Kafka's name and in Kafka's units: `retention.ms`, `segment.bytes` and so on.
-    /// Creating the topic fails if the name is unknown or the value out of range.
+    /// Creating the topic fails if the name is unknown or the value out of range. All settings, and which of them
+    /// have an effect: `docs/configuration.md`.
     pub fn config(mut self, name: impl Into<String>, value: impl ToString) -> Self {
         self.config.push((name.into(), value.to_string()));
         self
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn into_create(self) -> CreateTopic {
-        CreateTopic { name: self.name, partitions: self.partitions, config: self.config }
+        let Self { name, partitions, replication_factor, config } = self;
+        CreateTopic { name, partitions, replication_factor, config }
+    }
+}
+
+/// Changes of a topic's settings, for [`Topic::alter_config`]. All of them are made, or none.
+///
+/// ```
+/// use brooklet::{AlterConfig, Cluster, NewTopic};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email").config("flush.ms", 100))?;
+/// email.alter_config(AlterConfig::new().set("segment.bytes", 64 << 20).delete("flush.ms"))?;
+/// # Ok::<(), brooklet::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "changes do nothing until they are made"]
+pub struct AlterConfig {
+    changes: Vec<(String, ConfigChange)>,
+}
+
+impl AlterConfig {
+    /// No changes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Overrides a setting, by Kafka's name and in Kafka's units.
+    pub fn set(self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.with(name, ConfigChange::Set(value.to_string()))
+    }
+
+    /// Ends an override: the broker's value, or the default, applies again.
+    pub fn delete(self, name: impl Into<String>) -> Self {
+        self.with(name, ConfigChange::Delete)
+    }
+
+    /// Adds values to a list, `cleanup.policy` for one.
+    pub fn append(self, name: impl Into<String>, values: impl ToString) -> Self {
+        self.with(name, ConfigChange::Append(values.to_string()))
+    }
+
+    /// Takes values from a list.
+    pub fn subtract(self, name: impl Into<String>, values: impl ToString) -> Self {
+        self.with(name, ConfigChange::Subtract(values.to_string()))
+    }
+
+    fn with(mut self, name: impl Into<String>, change: ConfigChange) -> Self {
+        self.changes.push((name.into(), change));
+        self
     }
 }
 
@@ -85,9 +147,14 @@ impl Topic {
         &self.image.name
     }
 
-    /// Number of partitions.
+    /// Number of partitions, as it is now. After a deletion: as it was when the handle was made.
     pub fn partition_count(&self) -> u32 {
-        self.image.partitions
+        self.current().partitions
+    }
+
+    /// What the topic is now, or what was last known of it.
+    fn current(&self) -> Arc<TopicImage> {
+        self.core.current(&self.image).unwrap_or_else(|_| Arc::clone(&self.image))
     }
 
     /// One partition.
@@ -95,28 +162,79 @@ impl Topic {
     /// # Errors
     /// [`UnknownTopicOrPartition`](crate::ErrorKind::UnknownTopicOrPartition) if there are not so many.
     pub fn partition(&self, index: u32) -> Result<Partition> {
-        let id = partition_id(&self.image, index)?;
+        let id = partition_id(&self.current(), index)?;
         Ok(Partition::new(self.clone(), id))
     }
 
     /// All partitions, in order.
     pub fn partitions(&self) -> Vec<Partition> {
-        self.image.partition_ids().map(|id| Partition::new(self.clone(), id)).collect()
+        self.current().partition_ids().map(|id| Partition::new(self.clone(), id)).collect()
     }
 
     /// What the topic is made of.
     pub fn describe(&self) -> Result<TopicDescription> {
+        let image = self.core.current(&self.image)?;
         let mut bytes = 0;
-        for partition in self.partitions() {
-            bytes += partition.size_bytes()?;
+        for id in image.partition_ids() {
+            bytes += Partition::new(self.clone(), id).size_bytes()?;
         }
         Ok(TopicDescription {
-            name: self.image.name.clone(),
-            id: self.image.id,
-            partitions: self.image.partitions,
-            config: self.image.config.iter().collect(),
+            name: image.name.clone(),
+            id: image.id,
+            partitions: image.partitions,
+            config: image.config.overrides().collect(),
             size_bytes: bytes,
         })
+    }
+
+    /// Every setting of the topic, in the order of names, with its value and where it comes from: the topic itself,
+    /// the broker, or the default.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, ConfigSource, NewTopic};
+    ///
+    /// let cluster = Cluster::builder().config("log.segment.bytes", 1 << 20).in_memory()?;
+    /// let email = cluster.create_topic(NewTopic::new("email").config("flush.ms", 100))?;
+    /// for setting in email.describe_config()? {
+    ///     if setting.source != ConfigSource::Default {
+    ///         println!("{}={:?} ({:?})", setting.name, setting.value, setting.source);
+    ///     }
+    /// }
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    pub fn describe_config(&self) -> Result<Vec<ConfigEntry>> {
+        Ok(self.core.describe_topic(&self.image)?)
+    }
+
+    /// Changes settings of the topic, all or none. They are durable when the call returns, and open logs keep to them
+    /// from then on: a segment that is too large by a new `segment.bytes` is rolled with the next append, another
+    /// flush policy also holds for what was written before. `index.interval.bytes` holds from the next segment on.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting, a value out of range, or settings
+    /// that contradict each other; [`TopicDeleted`](crate::ErrorKind::TopicDeleted).
+    pub fn alter_config(&self, changes: AlterConfig) -> Result<()> {
+        Ok(self.core.alter_topic(&self.image, changes.changes)?)
+    }
+
+    /// Gives the topic more partitions, `total` in all. They are there when the call returns, for all handles, and
+    /// producers use them from their next record on: a key may then go to another partition than before.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, NewTopic};
+    ///
+    /// let cluster = Cluster::in_memory()?;
+    /// let email = cluster.create_topic(NewTopic::new("email").partitions(2))?;
+    /// email.increase_partitions_to(6)?;
+    /// assert_eq!(email.partition_count(), 6);
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`InvalidPartitions`](crate::ErrorKind::InvalidPartitions) if it has as many or more, or if it is more than
+    /// 100,000; [`TopicDeleted`](crate::ErrorKind::TopicDeleted).
+    pub fn increase_partitions_to(&self, total: u32) -> Result<()> {
+        Ok(self.core.add_partitions(&self.image, total)?)
     }
 
     /// Makes everything written to the topic so far durable, whatever the flush policy.
@@ -153,7 +271,7 @@ pub struct TopicDescription {
     pub id: TopicId,
     /// Number of partitions.
     pub partitions: u32,
-    /// Settings that differ from their defaults, by name.
+    /// Settings that the topic overrides, by name.
     pub config: Vec<(&'static str, String)>,
     /// Bytes in the topic's logs.
     pub size_bytes: u64,

@@ -5,15 +5,20 @@
 //!
 //! # Invariants
 //! - What is published was synced: nobody acts on metadata that a crash could take back.
+//! - `next` is what is published, and while a batch is being recorded it is ahead by that batch.
 //! - A deleted topic is gone from the store before its name is free.
 //! - No lock is held while the batch is written and synced; the role keeps others out.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use bytes::{Bytes, BytesMut};
 
 use crate::base::{Acks, IsolationLevel, TopicId, TopicName};
 use crate::cluster::metadata::{Image, MetadataRecord, TopicImage};
 use crate::cluster::store::{Store, random_id};
-use crate::cluster::{ClusterError, TopicConfig};
+use crate::cluster::topic_config::{ConfigChange, TopicConfig};
+use crate::cluster::{BrokerConfig, ClusterError};
 use crate::env::Runtime;
 use crate::env::sync::{Event, Mutex, RwLock};
 use crate::record::{BatchBuilder, BatchError, CloseOptions, EncodedBatch, Limits, RecordFields};
@@ -23,11 +28,20 @@ use crate::storage::{AppendOrigin, Appended, ReadError, StorageError};
 /// Kafka counts partitions with 31 bits; this is where a mistake is likelier than a need.
 const MAX_PARTITIONS: u32 = 100_000;
 
+/// There is one broker.
+const BROKERS: u16 = 1;
+
+/// Bytes of records that are recorded as one batch: well below what the metadata log takes.
+const MAX_BATCH_BYTES: usize = 256 << 10;
+
 /// A topic to be created.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct CreateTopic {
     pub(crate) name: String,
-    pub(crate) partitions: u32,
+    /// `None` for the broker's `num.partitions`.
+    pub(crate) partitions: Option<u32>,
+    /// `None` for the broker's `default.replication.factor`.
+    pub(crate) replication_factor: Option<u16>,
     pub(crate) config: Vec<(String, String)>,
 }
 
@@ -36,6 +50,9 @@ pub(crate) struct CreateTopic {
 pub(crate) enum Change {
     CreateTopic(CreateTopic),
     DeleteTopic(TopicId, TopicName),
+    AlterConfig(TopicId, TopicName, Vec<(String, ConfigChange)>),
+    /// How many partitions there are to be.
+    AddPartitions(TopicId, TopicName, u32),
 }
 
 /// What a change came to: the topic as it is, or was.
@@ -58,6 +75,11 @@ pub(crate) struct Controller {
     /// Notified whenever the role becomes free once no more changes are made.
     role_left: Event,
     published: RwLock<Image>,
+    /// Counts what was published.
+    version: AtomicU64,
+    /// For the one who has the role.
+    next: Mutex<Image>,
+    broker: Arc<BrokerConfig>,
 }
 
 #[derive(Debug, Default)]
@@ -74,18 +96,26 @@ impl Controller {
     pub(crate) fn open(
         log: Arc<Replica>,
         store: Arc<Store>,
-        broker: crate::base::BrokerId,
+        broker: Arc<BrokerConfig>,
         runtime: Arc<dyn Runtime>,
     ) -> Result<Self, ClusterError> {
-        let mut image = replay(&log)?;
+        let mut image = replay(&log, &broker)?;
         let epoch = image.controller_epoch().saturating_add(1);
         let id = *random_id(&*runtime).as_bytes();
-        let record = MetadataRecord::Epoch { epoch, broker, id };
-        commit(&log, &*runtime, std::slice::from_ref(&record))
-            .map_err(ClusterError::NotRecorded)?;
+        let record = MetadataRecord::Epoch { epoch, broker: store.broker(), id };
+        commit(&log, &*runtime, &[record.encode()]).map_err(ClusterError::NotRecorded)?;
         image.apply(&record).map_err(|reason| damaged(&log, &reason))?;
-        let (queue, role_left) = (Mutex::default(), Event::new());
-        Ok(Self { log, store, runtime, queue, role_left, published: RwLock::new(image) })
+        Ok(Self {
+            log,
+            store,
+            runtime,
+            queue: Mutex::default(),
+            role_left: Event::new(),
+            published: RwLock::new(image.clone()),
+            version: AtomicU64::new(0),
+            next: Mutex::new(image),
+            broker,
+        })
     }
 
     /// The metadata log's replica.
@@ -98,11 +128,26 @@ impl Controller {
         look(&self.published.read())
     }
 
+    /// Rises with every change that is published.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
     /// Makes a change and returns when it is durable.
     pub(crate) fn submit(&self, change: Change) -> Changed {
-        let proposal =
-            Arc::new(Proposal { change, result: OnceLock::new(), answered: Event::new() });
+        let proposal = Proposal::new(change);
         self.queue.lock().proposals.push(Arc::clone(&proposal));
+        self.wait(&proposal)
+    }
+
+    /// Makes changes, each on its own, and returns when they are durable.
+    pub(crate) fn submit_all(&self, changes: impl IntoIterator<Item = Change>) -> Vec<Changed> {
+        let proposals = changes.into_iter().map(Proposal::new).collect::<Vec<_>>();
+        self.queue.lock().proposals.extend(proposals.iter().cloned());
+        proposals.iter().map(|proposal| self.wait(proposal)).collect()
+    }
+
+    fn wait(&self, proposal: &Proposal) -> Changed {
         loop {
             let listener = proposal.answered.listen();
             if let Some(result) = proposal.result.get() {
@@ -154,74 +199,116 @@ impl Controller {
         }
     }
 
+    /// Makes changes, as many at a time as fit into a batch.
     fn process(&self, proposals: &[Arc<Proposal>]) -> Vec<Changed> {
-        let mut image = self.published.read().clone();
-        let mut records = Vec::new();
         let mut results = Vec::with_capacity(proposals.len());
-        for proposal in proposals {
-            results.push(self.prepare(&proposal.change, &mut image, &mut records));
-        }
-        if records.is_empty() {
-            return results;
-        }
-        match commit(&self.log, &*self.runtime, &records) {
-            Ok(()) => {
-                self.delete(proposals, &results);
-                *self.published.write() = image;
-            }
-            Err(error) => {
-                for result in results.iter_mut().filter(|result| result.is_ok()) {
-                    *result = Err(ClusterError::NotRecorded(error.clone()));
+        while let Some(rest) = proposals.get(results.len()..).filter(|rest| !rest.is_empty()) {
+            let (mut batch, mut made) = (Prepared::default(), Vec::new());
+            for proposal in rest {
+                made.push(self.prepare(&proposal.change, &mut batch));
+                if batch.bytes > MAX_BATCH_BYTES {
+                    break;
                 }
             }
+            self.record(rest, &mut made, &batch);
+            results.append(&mut made);
         }
         results
     }
 
-    /// Removes the topics whose deletion was recorded.
-    fn delete(&self, proposals: &[Arc<Proposal>], results: &[Changed]) {
-        for (proposal, result) in proposals.iter().zip(results) {
-            if let (Change::DeleteTopic(..), Ok(topic)) = (&proposal.change, result)
+    /// Records what was prepared, publishes it, and sees to its effects.
+    fn record(&self, proposals: &[Arc<Proposal>], results: &mut [Changed], batch: &Prepared) {
+        if batch.records.is_empty() {
+            return;
+        }
+        if let Err(error) = commit(&self.log, &*self.runtime, &batch.values) {
+            *self.next.lock() = self.published.read().clone();
+            for result in results.iter_mut().filter(|result| result.is_ok()) {
+                *result = Err(ClusterError::NotRecorded(error.clone()));
+            }
+            return;
+        }
+        let made = || proposals.iter().zip(results.iter()).map(|(p, result)| (&p.change, result));
+        for (change, result) in made() {
+            if let (Change::DeleteTopic(..), Ok(topic)) = (change, result)
                 && let Err(error) = self.store.delete_topic(topic)
             {
                 // It is deleted all the same.
                 log::warn!("files of the deleted topic {} are left: {error}", topic.name);
             }
         }
+        {
+            let mut published = self.published.write();
+            for record in &batch.records {
+                let applied = published.apply(record);
+                assert!(applied.is_ok(), "a record that was applied once cannot be: {applied:?}");
+            }
+        }
+        self.version.fetch_add(1, Ordering::AcqRel);
+        for (change, result) in made() {
+            if let (Change::AlterConfig(..), Ok(topic)) = (change, result) {
+                self.store.alter_topic(topic);
+            }
+        }
     }
 
-    /// Checks one change against `image`, applies it there and adds its record.
-    fn prepare(
-        &self,
-        change: &Change,
-        image: &mut Image,
-        records: &mut Vec<MetadataRecord>,
-    ) -> Changed {
-        let (record, name) = match change {
+    /// Checks one change against what there is and what was prepared, and adds its record.
+    fn prepare(&self, change: &Change, batch: &mut Prepared) -> Changed {
+        let mut next = self.next.lock();
+        let existing = |id: &TopicId, name: &TopicName| {
+            let topic = next.by_id(*id).cloned();
+            topic.ok_or_else(|| ClusterError::TopicDeleted(name.clone()))
+        };
+        let (id, record) = match change {
             Change::CreateTopic(create) => {
-                let name = check_new_topic(create, image)?;
-                let partitions = i32::try_from(create.partitions).unwrap_or(i32::MAX);
-                let config = create.config.clone();
-                let record = MetadataRecord::TopicCreated {
-                    id: random_id(&*self.runtime),
-                    name: create.name.clone(),
-                    partitions,
-                    config,
-                };
-                (record, name)
+                let id = random_id(&*self.runtime);
+                (id, new_topic(create, id, &next, &self.broker)?)
             }
             Change::DeleteTopic(id, name) => {
-                if image.topic(name.as_str()).is_none_or(|topic| topic.id != *id) {
-                    return Err(ClusterError::TopicDeleted(name.clone()));
-                }
-                (MetadataRecord::TopicDeleted { id: *id }, name.clone())
+                let topic = existing(id, name)?;
+                let record = MetadataRecord::TopicDeleted { id: *id };
+                next.apply(&record).map_err(|reason| damaged(&self.log, &reason))?;
+                batch.add(record);
+                return Ok(topic);
+            }
+            Change::AlterConfig(id, name, changes) => {
+                let altered = existing(id, name)?.config.alter(changes, &self.broker)?;
+                let config = altered.to_record();
+                (*id, MetadataRecord::TopicConfigured { id: *id, config })
+            }
+            Change::AddPartitions(id, name, partitions) => {
+                let topic = existing(id, name)?;
+                (*id, more_partitions(&topic, *partitions)?)
             }
         };
-        let before = image.topic(name.as_str()).cloned();
-        image.apply(&record).map_err(|reason| damaged(&self.log, &reason))?;
-        records.push(record);
-        let after = image.topic(name.as_str()).cloned();
-        after.or(before).ok_or_else(|| ClusterError::UnknownTopic(name.to_string()))
+        next.apply(&record).map_err(|reason| damaged(&self.log, &reason))?;
+        batch.add(record);
+        let topic = next.by_id(id).cloned();
+        topic.ok_or_else(|| damaged(&self.log, "a change was made to no topic").into())
+    }
+}
+
+/// Records that will be one batch.
+#[derive(Debug, Default)]
+struct Prepared {
+    records: Vec<MetadataRecord>,
+    /// The records encoded, and the bytes in all of them.
+    values: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Prepared {
+    fn add(&mut self, record: MetadataRecord) {
+        let value = record.encode();
+        self.bytes += value.len();
+        self.values.push(value);
+        self.records.push(record);
+    }
+}
+
+impl Proposal {
+    fn new(change: Change) -> Arc<Self> {
+        Arc::new(Self { change, result: OnceLock::new(), answered: Event::new() })
     }
 }
 
@@ -257,16 +344,21 @@ impl Drop for Role<'_> {
     }
 }
 
-fn check_new_topic(create: &CreateTopic, image: &Image) -> Result<TopicName, ClusterError> {
+/// The record of a new topic, if there can be one.
+fn new_topic(
+    create: &CreateTopic,
+    id: TopicId,
+    image: &Image,
+    broker: &BrokerConfig,
+) -> Result<MetadataRecord, ClusterError> {
     let name = TopicName::new(&create.name)?;
     if name.is_internal() {
         return Err(ClusterError::InternalTopic(name));
     }
-    if !(1..=MAX_PARTITIONS).contains(&create.partitions) {
-        return Err(ClusterError::InvalidPartitions {
-            partitions: create.partitions,
-            max: MAX_PARTITIONS,
-        });
+    let partitions = checked_partitions(create.partitions.unwrap_or(broker.partitions))?;
+    let replicas = create.replication_factor.unwrap_or(broker.replication_factor);
+    if replicas != BROKERS {
+        return Err(ClusterError::InvalidReplicationFactor { replicas, brokers: BROKERS });
     }
     if image.topic(name.as_str()).is_some() {
         return Err(ClusterError::TopicExists(name));
@@ -274,15 +366,31 @@ fn check_new_topic(create: &CreateTopic, image: &Image) -> Result<TopicName, Clu
     if let Some(existing) = image.colliding(&name) {
         return Err(ClusterError::TopicCollides { name, existing: existing.clone() });
     }
-    TopicConfig::parse(create.config.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
-    Ok(name)
+    let config = TopicConfig::create(&create.config, broker)?.to_record();
+    Ok(MetadataRecord::TopicCreated { id, name: name.to_string(), partitions, config })
+}
+
+fn more_partitions(topic: &TopicImage, partitions: u32) -> Result<MetadataRecord, ClusterError> {
+    if partitions <= topic.partitions {
+        let (topic, has) = (topic.name.clone(), topic.partitions);
+        return Err(ClusterError::NotMorePartitions { topic, partitions, has });
+    }
+    let partitions = checked_partitions(partitions)?;
+    Ok(MetadataRecord::PartitionsAdded { id: topic.id, partitions })
+}
+
+fn checked_partitions(partitions: u32) -> Result<i32, ClusterError> {
+    let checked = i32::try_from(partitions).ok();
+    checked
+        .filter(|_| (1..=MAX_PARTITIONS).contains(&partitions))
+        .ok_or(ClusterError::InvalidPartitions { partitions, max: MAX_PARTITIONS })
 }
 
 /// Adds up the records of the metadata log.
-fn replay(log: &Replica) -> Result<Image, ClusterError> {
+fn replay(log: &Replica, broker: &Arc<BrokerConfig>) -> Result<Image, ClusterError> {
     const MAX_BYTES: usize = 1 << 20;
     let unreadable = |e: ReadError| ClusterError::from(damaged(log, &e.to_string()));
-    let mut image = Image::default();
+    let mut image = Image::new(Arc::clone(broker));
     let mut next = log.log().start();
     loop {
         let fetched =
@@ -306,14 +414,10 @@ fn damaged(log: &Replica, reason: &str) -> StorageError {
     StorageError::damaged(std::path::Path::new(&log.partition().directory_name()), reason)
 }
 
-/// Appends `records` as one batch, and returns when it is on disk.
-fn commit(
-    log: &Arc<Replica>,
-    runtime: &dyn Runtime,
-    records: &[MetadataRecord],
-) -> Result<(), ProduceError> {
+/// Appends records with these values as one batch, and returns when it is on disk.
+fn commit(log: &Arc<Replica>, runtime: &dyn Runtime, values: &[Bytes]) -> Result<(), ProduceError> {
     let written = Arc::new(Written::default());
-    let batch = encode(records, runtime)?;
+    let batch = encode(values, runtime)?;
     let completion = Arc::clone(&written) as _;
     log.enqueue(Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion })?;
     loop {
@@ -328,13 +432,12 @@ fn commit(
     }
 }
 
-fn encode(records: &[MetadataRecord], runtime: &dyn Runtime) -> Result<EncodedBatch, BatchError> {
+fn encode(values: &[Bytes], runtime: &dyn Runtime) -> Result<EncodedBatch, BatchError> {
     let now = runtime.wall_clock();
-    let mut builder = BatchBuilder::new(bytes::BytesMut::new());
-    for record in records {
-        let value = record.encode();
+    let mut builder = BatchBuilder::new(BytesMut::new());
+    for value in values {
         let fields =
-            RecordFields { timestamp: Some(now), key: None, value: Some(&value), headers: &[] };
+            RecordFields { timestamp: Some(now), key: None, value: Some(value), headers: &[] };
         builder.append(&fields)?;
     }
     builder.close(&CloseOptions::default())

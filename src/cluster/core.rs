@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::base::{BrokerId, FlushPolicy, PartitionId, TopicId, TopicName};
+use crate::base::{ConfigEntry, PartitionId, TopicId, TopicName};
 use crate::cluster::controller::{Change, Controller};
 use crate::cluster::store::{OpenStore, Store};
-use crate::cluster::{ClusterError, CreateTopic, TopicConfig, TopicImage};
+use crate::cluster::topic_config::{ConfigChange, TopicConfig};
+use crate::cluster::{BrokerConfig, ClusterError, CreateTopic, TopicImage};
 use crate::env::{FileSystem, Runtime};
 use crate::replica::Replica;
 use crate::storage::StorageError;
@@ -23,8 +24,7 @@ const METADATA_ID: TopicId = TopicId::from_bytes(*b"brookletmetadata");
 pub(crate) struct OpenCluster {
     pub(crate) fs: Arc<dyn FileSystem>,
     pub(crate) root: PathBuf,
-    pub(crate) broker: BrokerId,
-    pub(crate) policy: FlushPolicy,
+    pub(crate) config: BrokerConfig,
     pub(crate) runtime: Arc<dyn Runtime>,
 }
 
@@ -34,20 +34,30 @@ pub(crate) struct Core {
     runtime: Arc<dyn Runtime>,
     store: Arc<Store>,
     controller: Controller,
+    config: Arc<BrokerConfig>,
     closed: AtomicBool,
 }
 
 impl Core {
     pub(crate) fn open(how: OpenCluster) -> Result<Arc<Self>, ClusterError> {
-        let OpenCluster { fs, root, broker, policy, runtime } = how;
-        let how = OpenStore { fs, root, broker, policy, runtime: Arc::clone(&runtime) };
+        let OpenCluster { fs, root, config, runtime } = how;
+        let config = Arc::new(config);
+        let how =
+            OpenStore { fs, root, config: Arc::clone(&config), runtime: Arc::clone(&runtime) };
         let store = Arc::new(Store::open(how)?);
         let metadata = store.open_metadata(&metadata_topic()?)?;
-        let controller =
-            Controller::open(metadata, Arc::clone(&store), broker, Arc::clone(&runtime))?;
-        let image = controller.with_image(Clone::clone);
-        store.load(&image)?;
-        Ok(Arc::new(Self { runtime, store, controller, closed: AtomicBool::new(false) }))
+        let controller = Controller::open(
+            metadata,
+            Arc::clone(&store),
+            Arc::clone(&config),
+            Arc::clone(&runtime),
+        )?;
+        controller.with_image(|image| store.load(image))?;
+        Ok(Arc::new(Self { runtime, store, controller, config, closed: AtomicBool::new(false) }))
+    }
+
+    pub(crate) fn config(&self) -> &BrokerConfig {
+        &self.config
     }
 
     pub(crate) fn runtime(&self) -> &Arc<dyn Runtime> {
@@ -74,9 +84,80 @@ impl Core {
         self.controller.submit(Change::CreateTopic(create))
     }
 
+    /// Creates topics, each of which may fail for itself.
+    pub(crate) fn create_topics(
+        &self,
+        create: impl IntoIterator<Item = CreateTopic>,
+    ) -> Result<Vec<Result<Arc<TopicImage>, ClusterError>>, ClusterError> {
+        self.check_open()?;
+        Ok(self.controller.submit_all(create.into_iter().map(Change::CreateTopic)))
+    }
+
     pub(crate) fn delete_topic(&self, id: TopicId, name: &TopicName) -> Result<(), ClusterError> {
         self.check_open()?;
+        if !self.config.delete_topics {
+            return Err(ClusterError::TopicDeletionDisabled(name.clone()));
+        }
         self.controller.submit(Change::DeleteTopic(id, name.clone())).map(drop)
+    }
+
+    /// Changes settings of a topic, all or none.
+    pub(crate) fn alter_topic(
+        &self,
+        topic: &TopicImage,
+        changes: Vec<(String, ConfigChange)>,
+    ) -> Result<(), ClusterError> {
+        self.check_open()?;
+        let change = Change::AlterConfig(topic.id, topic.name.clone(), changes);
+        self.controller.submit(change).map(drop)
+    }
+
+    /// Gives a topic more partitions: so many in all.
+    pub(crate) fn add_partitions(
+        &self,
+        topic: &TopicImage,
+        partitions: u32,
+    ) -> Result<(), ClusterError> {
+        self.check_open()?;
+        let change = Change::AddPartitions(topic.id, topic.name.clone(), partitions);
+        self.controller.submit(change).map(drop)
+    }
+
+    /// Rises with every change of the metadata: what was looked up before may be different now.
+    #[inline]
+    pub(crate) fn metadata_version(&self) -> u64 {
+        self.controller.version()
+    }
+
+    /// The topic as it is now.
+    ///
+    /// # Errors
+    /// It was deleted, or the cluster closed.
+    pub(crate) fn current(&self, topic: &TopicImage) -> Result<Arc<TopicImage>, ClusterError> {
+        self.check_open()?;
+        let current = self.controller.with_image(|image| image.by_id(topic.id).cloned());
+        current.ok_or_else(|| ClusterError::TopicDeleted(topic.name.clone()))
+    }
+
+    /// The topic of this name, created if there is none and `auto.create.topics.enable` says so.
+    pub(crate) fn topic_or_create(&self, name: &str) -> Result<Arc<TopicImage>, ClusterError> {
+        let found = self.topic(name);
+        if !self.config.auto_create_topics || !matches!(found, Err(ClusterError::UnknownTopic(_))) {
+            return found;
+        }
+        match self.create_topic(CreateTopic { name: name.to_owned(), ..CreateTopic::default() }) {
+            // Somebody else was faster.
+            Err(ClusterError::TopicExists(_)) => self.topic(name),
+            created => created,
+        }
+    }
+
+    /// Every setting of a topic.
+    pub(crate) fn describe_topic(
+        &self,
+        topic: &TopicImage,
+    ) -> Result<Vec<ConfigEntry>, ClusterError> {
+        Ok(self.current(topic)?.config.describe(&self.config)?)
     }
 
     /// The topic of this name.
@@ -98,13 +179,13 @@ impl Core {
         topic: &TopicImage,
         partition: PartitionId,
     ) -> Result<Arc<Replica>, ClusterError> {
-        self.check_open()?;
-        let epoch = self.controller.with_image(|image| {
-            let current = image.topic(topic.name.as_str()).filter(|current| current.id == topic.id);
-            current.map(|current| image.leader_epoch(current))
-        });
-        let epoch = epoch.ok_or_else(|| ClusterError::TopicDeleted(topic.name.clone()))?;
-        self.store.replica(topic, partition, epoch)
+        self.current(topic)?;
+        self.store.replica(topic, partition, || {
+            self.controller.with_image(|image| {
+                let current = image.by_id(topic.id)?;
+                Some((Arc::clone(current), image.leader_epoch(current)))
+            })
+        })
     }
 
     /// Syncs every partition. The first error of one does not keep the others from it.
@@ -143,5 +224,5 @@ impl Drop for Core {
 }
 
 fn metadata_topic() -> Result<TopicImage, ClusterError> {
-    Ok(TopicImage::internal(METADATA_ID, TopicName::new(METADATA_TOPIC)?, TopicConfig::default()))
+    Ok(TopicImage::internal(METADATA_ID, TopicName::new(METADATA_TOPIC)?, TopicConfig::internal()?))
 }

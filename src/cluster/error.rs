@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::base::{InvalidTopicName, TopicName};
-use crate::cluster::ConfigError;
+use crate::base::{ConfigError, InvalidTopicName, TopicName};
 use crate::replica::ProduceError;
 use crate::storage::StorageError;
 
@@ -34,6 +33,14 @@ pub(crate) enum ClusterError {
     UnknownPartition { topic: TopicName, partition: u32, count: u32 },
     #[error("{partitions} partitions asked for: 1..={max} are possible")]
     InvalidPartitions { partitions: u32, max: u32 },
+    #[error("topic {topic} has {has} partitions: it can get more, but not {partitions}")]
+    NotMorePartitions { topic: TopicName, partitions: u32, has: u32 },
+    #[error(
+        "replication factor {replicas} asked for: 1..={brokers} are possible, one for each broker"
+    )]
+    InvalidReplicationFactor { replicas: u16, brokers: u16 },
+    #[error("topic {0} is not deleted: delete.topic.enable=false")]
+    TopicDeletionDisabled(TopicName),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("topic {0} was deleted")]

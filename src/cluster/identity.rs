@@ -4,11 +4,11 @@
 //! `brooklet.store`, ours: lines `key=value`, the last of them `crc32=` and the CRC-32 (IEEE) of all bytes before that
 //! line, in eight hexadecimal digits.
 //! ```text
-//! version=1
+//! version=2
 //! cluster.id=J8qhyyGSTEyL2wb7RXvxsg
 //! node.id=1
 //! directory.id=NBvgHWrhTmqqCrXTwQvy8w
-//! crc32=5e5ad3d1
+//! crc32=642ab5cb
 //! ```
 //! `meta.properties`, Kafka's: the same without checksum. It is written second, so a directory with only this one is
 //! Kafka's and not ours.
@@ -25,7 +25,7 @@ pub(super) const STORE_FILE: &str = "brooklet.store";
 pub(super) const KAFKA_FILE: &str = "meta.properties";
 
 /// The version of the files that are this crate's own, and of the records in the metadata log.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 /// Identity of a store. Kafka's ids have the form of topic ids.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,7 +54,8 @@ impl Identity {
                 // A crash between the two files of a new store.
                 let second = root.join(KAFKA_FILE);
                 let twin = read_file(fs, &second).map_err(StorageError::io("read", &second))?;
-                if twin.is_none() {
+                // Or one of an older version, which must not be taken for such once this one has written to it.
+                if twin.is_none() || version < FORMAT_VERSION {
                     identity.save(fs, root)?;
                 }
                 return Ok(Some(identity));
@@ -156,9 +157,28 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused() {
         let (fs, root, _) = store();
-        let text = "version=2\n";
-        overwrite(&fs, &root.join(STORE_FILE), &seal(text));
+        let text = format!("version={}\n", FORMAT_VERSION + 1);
+        overwrite(&fs, &root.join(STORE_FILE), &seal(&text));
         let error = Identity::load(&fs, root).unwrap_err();
-        assert!(matches!(error, ClusterError::NewerFormat { version: 2, .. }), "{error}");
+        assert!(
+            matches!(error, ClusterError::NewerFormat { version, .. } if version > FORMAT_VERSION),
+            "{error}"
+        );
+    }
+
+    /// A build that knows the older version only must not take for damaged what this one has recorded.
+    #[test]
+    fn a_store_of_an_older_version_gets_this_one() {
+        let (fs, root, identity) = store();
+        identity.save(&fs, root).unwrap();
+        let path = root.join(STORE_FILE);
+        let content = || read_file(&fs, &path).unwrap().unwrap();
+        let current = content();
+        let text = std::str::from_utf8(&current).unwrap();
+        let older = text.replace(&format!("version={FORMAT_VERSION}"), "version=1");
+        let (body, _) = older.rsplit_once("crc32=").unwrap();
+        overwrite(&fs, &path, &format!("{body}crc32={:08x}\n", crc32fast::hash(body.as_bytes())));
+        assert_eq!(Identity::load(&fs, root).unwrap(), Some(identity));
+        assert_eq!(content(), current);
     }
 }

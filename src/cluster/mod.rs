@@ -2,10 +2,12 @@
 //!
 //! Knows nothing of clients or groups.
 
+mod broker_config;
 mod checkpoints;
 mod controller;
 mod core;
 mod error;
+mod flush_policy;
 mod identity;
 mod metadata;
 mod sender;
@@ -16,9 +18,11 @@ mod topic_config;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use broker_config::BrokerConfig;
 pub(crate) use controller::CreateTopic;
 pub(crate) use core::{Core, OpenCluster};
 pub(crate) use error::ClusterError;
 pub(crate) use metadata::TopicImage;
 pub(crate) use sender::{Drive, Sender};
-pub(crate) use topic_config::{ConfigError, TopicConfig};
+pub(crate) use topic_config::ConfigChange;
+use topic_config::TopicConfig;

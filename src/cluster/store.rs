@@ -20,8 +20,8 @@ use crate::cluster::checkpoints::{Checkpoints, LOG_STARTS};
 use crate::cluster::identity::{self, Identity};
 use crate::cluster::metadata::Image;
 use crate::cluster::sender::Sender;
-use crate::cluster::syncer::Syncer;
-use crate::cluster::{ClusterError, TopicImage};
+use crate::cluster::syncer::{Intervals, Syncer};
+use crate::cluster::{BrokerConfig, ClusterError, TopicImage};
 use crate::env::replace_file;
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{BufferPool, EntryKind, FileLock, FileSystem, Moment, Runtime};
@@ -49,8 +49,7 @@ const POOL_BYTES: usize = 8 << 20;
 pub(crate) struct OpenStore {
     pub(crate) fs: Arc<dyn FileSystem>,
     pub(crate) root: PathBuf,
-    pub(crate) broker: BrokerId,
-    pub(crate) policy: FlushPolicy,
+    pub(crate) config: Arc<BrokerConfig>,
     pub(crate) runtime: Arc<dyn Runtime>,
 }
 
@@ -59,7 +58,7 @@ pub(crate) struct OpenStore {
 pub(crate) struct Store {
     fs: Arc<dyn FileSystem>,
     root: Arc<Path>,
-    policy: FlushPolicy,
+    broker: BrokerId,
     runtime: Arc<dyn Runtime>,
     cache: Arc<TailCache>,
     pool: Arc<BufferPool>,
@@ -79,7 +78,7 @@ pub(crate) struct Store {
 impl Store {
     /// Takes possession of a directory: a store of this crate, or an empty one that becomes one.
     pub(crate) fn open(how: OpenStore) -> Result<Self, ClusterError> {
-        let OpenStore { fs, root, broker, policy, runtime } = how;
+        let OpenStore { fs, root, config, runtime } = how;
         // The store may be reached by a link. In it none is followed.
         let root = match fs.resolve(&root) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => root,
@@ -93,6 +92,7 @@ impl Store {
         let identity = match Identity::load(&*fs, &root)? {
             Some(identity) => identity,
             None => {
+                let broker = config.id.or(BrokerId::new(1)).unwrap_or(BrokerId::ZERO);
                 let (cluster, directory) = (random_id(&*runtime), random_id(&*runtime));
                 let identity = Identity { cluster, broker, directory };
                 Checkpoints::create(&*fs, &root)?;
@@ -100,23 +100,28 @@ impl Store {
                 identity
             }
         };
-        if identity.broker != broker {
-            let (found, expected) = (identity.broker.value(), broker.value());
+        if let Some(expected) = config.id.filter(|id| *id != identity.broker) {
+            let (found, expected) = (identity.broker.value(), expected.value());
             return Err(ClusterError::OtherBroker { path: root, found, expected });
         }
         let was_clean = take_clean_marker(&*fs, &root)?;
         let root: Arc<Path> = root.into();
         let checkpoints = Arc::new(Checkpoints::load(Arc::clone(&fs), Arc::clone(&root))?);
         let pool = Arc::new(BufferPool::new(POOL_BYTES));
+        let intervals = Intervals {
+            checkpoint: config.checkpoint_interval,
+            expiration: config.expiration_interval,
+        };
+        let syncer = Syncer::new(Arc::clone(&runtime), Arc::downgrade(&checkpoints), intervals);
         Ok(Self {
-            policy,
+            broker: identity.broker,
             cache: Arc::new(TailCache::new(TAIL_BYTES, Arc::clone(&pool))),
             pool,
             was_clean,
             unrecovered: AtomicBool::new(false),
             replicas: RwLock::default(),
             opening: Mutex::default(),
-            syncer: Arc::new(Syncer::new(Arc::clone(&runtime), Arc::downgrade(&checkpoints))),
+            syncer: Arc::new(syncer),
             checkpoints,
             sender: Arc::new(Sender::new(Arc::clone(&runtime))),
             closed: AtomicBool::new(false),
@@ -125,6 +130,10 @@ impl Store {
             root,
             runtime,
         })
+    }
+
+    pub(crate) fn broker(&self) -> BrokerId {
+        self.broker
     }
 
     pub(crate) fn sender(&self) -> &Arc<Sender> {
@@ -141,12 +150,12 @@ impl Store {
         &self.pool
     }
 
-    /// The replica of `partition`, opened if it is not yet.
+    /// The replica of `partition`, opened if it is not yet, as `current` says that the topic is by then.
     pub(crate) fn replica(
         &self,
         topic: &TopicImage,
         partition: PartitionId,
-        epoch: LeaderEpoch,
+        current: impl FnOnce() -> Option<(Arc<TopicImage>, LeaderEpoch)>,
     ) -> Result<Arc<Replica>, ClusterError> {
         if let Some(replica) = self.replicas.read().get(&(topic.id, partition)) {
             return Ok(Arc::clone(replica));
@@ -155,9 +164,10 @@ impl Store {
         if self.closed.load(Ordering::Acquire) {
             return Err(ClusterError::Closed);
         }
-        if deleted.contains(&topic.id) {
-            return Err(ClusterError::TopicDeleted(topic.name.clone()));
-        }
+        // With `opening` held: whoever alters the topic from now on will find the replica that is opened here.
+        let current = current().filter(|_| !deleted.contains(&topic.id));
+        let (topic, epoch) =
+            current.ok_or_else(|| ClusterError::TopicDeleted(topic.name.clone()))?;
         if let Some(replica) = self.replicas.read().get(&(topic.id, partition)) {
             return Ok(Arc::clone(replica));
         }
@@ -168,10 +178,29 @@ impl Store {
                 self.remove_partitions(&[named])?;
             }
         }
-        let policy = topic.config.flush_policy(self.policy);
-        let replica = self.open_replica(topic, partition, epoch, policy)?.0;
+        let replica = self.open_replica(&topic, partition, epoch)?.0;
         self.replicas.write().insert((topic.id, partition), Arc::clone(&replica));
         Ok(replica)
+    }
+
+    /// Has the open replicas of a topic keep to its settings from now on.
+    pub(crate) fn alter_topic(&self, topic: &TopicImage) {
+        let replicas = {
+            let _opening = self.opening.lock();
+            let replicas = self.replicas.read();
+            let keys = topic.partition_ids().map(|partition| (topic.id, partition));
+            keys.filter_map(|key| replicas.get(&key).cloned()).collect::<Vec<_>>()
+        };
+        // With no lock held: a policy that is less strict answers those who wait.
+        for replica in replicas {
+            replica.log().set_config(topic.config.log);
+            replica.set_policy(self.policy(topic));
+        }
+    }
+
+    /// The flush policy of a topic. In memory there is nothing to sync.
+    fn policy(&self, topic: &TopicImage) -> FlushPolicy {
+        if self.fs.is_durable() { topic.config.policy } else { FlushPolicy::Os }
     }
 
     fn open_replica(
@@ -179,7 +208,6 @@ impl Store {
         topic: &TopicImage,
         partition: PartitionId,
         epoch: LeaderEpoch,
-        policy: FlushPolicy,
     ) -> Result<(Arc<Replica>, Recovered), StorageError> {
         let partition = TopicPartition::new(topic.name.clone(), partition);
         let recovery_point = self.checkpoints.recovery_point(&partition);
@@ -194,7 +222,7 @@ impl Store {
             root: Arc::clone(&self.root),
             partition,
             topic_id: topic.id,
-            config: topic.config.log_config(),
+            config: topic.config.log,
             cache: Arc::clone(&self.cache),
             start,
             shutdown,
@@ -214,8 +242,7 @@ impl Store {
             log,
             topic_id: topic.id,
             epoch,
-            // In memory there is nothing to sync.
-            policy: if self.fs.is_durable() { policy } else { FlushPolicy::Os },
+            policy: self.policy(topic),
             runtime: Arc::clone(&self.runtime),
             syncer: Arc::clone(&self.syncer) as _,
         });
@@ -255,7 +282,8 @@ impl Store {
                 self.remove_partitions(&[found])?;
             }
             Some(topic) if !self.was_clean => {
-                self.replica(topic, found.partition, image.leader_epoch(topic))?;
+                let current = || Some((Arc::clone(topic), image.leader_epoch(topic)));
+                self.replica(topic, found.partition, current)?;
             }
             Some(_) => {}
             None if found.topic.is_internal() => {}
@@ -366,7 +394,7 @@ impl Store {
 
     /// Opens the metadata log, which is always synced.
     pub(crate) fn open_metadata(&self, topic: &TopicImage) -> Result<Arc<Replica>, StorageError> {
-        Ok(self.open_replica(topic, PartitionId::ZERO, LeaderEpoch::ZERO, FlushPolicy::OnAck)?.0)
+        Ok(self.open_replica(topic, PartitionId::ZERO, LeaderEpoch::ZERO)?.0)
     }
 }
 

@@ -15,11 +15,14 @@ use crate::env::sync::Mutex;
 use crate::env::{Moment, Next, Runtime, Task};
 use crate::replica::{Replica, SyncScheduler};
 
-/// Longest time from a sync to the recovery point that tells of it (rule R5).
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Time between two looks for producers that write no more (`producer.id.expiration.check.interval.ms`).
-const EXPIRATION_INTERVAL: Duration = Duration::from_secs(600);
+/// How often the syncer does what nobody asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Intervals {
+    /// Longest time from a sync to the recovery point that tells of it (rule R5).
+    pub(super) checkpoint: Duration,
+    /// Time between two looks for producers that write no more.
+    pub(super) expiration: Duration,
+}
 
 /// Syncs replicas as their flush policy asks. Its thread starts with the first request.
 pub(crate) struct Syncer {
@@ -29,6 +32,7 @@ pub(crate) struct Syncer {
     /// A flush point has moved since the last checkpoint.
     flushed: Arc<AtomicBool>,
     checkpoints: Weak<Checkpoints>,
+    intervals: Intervals,
     task: OnceLock<Option<Task>>,
 }
 
@@ -39,7 +43,11 @@ impl fmt::Debug for Syncer {
 }
 
 impl Syncer {
-    pub(super) fn new(runtime: Arc<dyn Runtime>, checkpoints: Weak<Checkpoints>) -> Self {
+    pub(super) fn new(
+        runtime: Arc<dyn Runtime>,
+        checkpoints: Weak<Checkpoints>,
+        intervals: Intervals,
+    ) -> Self {
         // Unbounded, but each replica has one request in it at most.
         let (requests, received) = unbounded();
         Self {
@@ -48,6 +56,7 @@ impl Syncer {
             received: Mutex::new(Some(received)),
             flushed: Arc::default(),
             checkpoints,
+            intervals,
             task: OnceLock::new(),
         }
     }
@@ -64,9 +73,10 @@ impl Syncer {
             runtime: Arc::clone(&self.runtime),
             flushed: Arc::clone(&self.flushed),
             checkpoints: Weak::clone(&self.checkpoints),
+            intervals: self.intervals,
             due: BTreeMap::new(),
             checkpoint_at: None,
-            expire_at: self.runtime.now().after(EXPIRATION_INTERVAL),
+            expire_at: self.runtime.now().after(self.intervals.expiration),
         };
         let task = self.runtime.spawn("brooklet-syncer", Box::new(move || turn.step()));
         task.inspect_err(|e| log::warn!("no thread for the syncer, callers sync themselves: {e}"))
@@ -117,6 +127,7 @@ struct Turn {
     runtime: Arc<dyn Runtime>,
     flushed: Arc<AtomicBool>,
     checkpoints: Weak<Checkpoints>,
+    intervals: Intervals,
     due: BTreeMap<(TopicId, PartitionId), (Moment, Arc<Replica>)>,
     checkpoint_at: Option<Moment>,
     expire_at: Option<Moment>,
@@ -139,7 +150,7 @@ impl Turn {
             wait
         });
         if self.checkpoint_at.is_none() && self.flushed.load(Ordering::Acquire) {
-            self.checkpoint_at = now.after(CHECKPOINT_INTERVAL);
+            self.checkpoint_at = now.after(self.intervals.checkpoint);
         }
         if self.checkpoint_at.is_some_and(|at| at <= now) {
             self.checkpoint_at = None;
@@ -149,7 +160,7 @@ impl Turn {
             }
         }
         if self.expire_at.is_some_and(|at| at <= now) {
-            self.expire_at = now.after(EXPIRATION_INTERVAL);
+            self.expire_at = now.after(self.intervals.expiration);
             if let Some(checkpoints) = self.checkpoints.upgrade() {
                 checkpoints.expire_producers(self.runtime.wall_clock());
             }

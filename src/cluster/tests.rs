@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::base::{Acks, BrokerId, FlushPolicy, Offset, PartitionId};
-use crate::cluster::{ClusterError, Core, CreateTopic, OpenCluster, TopicImage};
+use crate::base::{Acks, Config, FlushPolicy, Offset, PartitionId, Scope};
+use crate::cluster::TopicImage;
+use crate::cluster::{BrokerConfig, ClusterError, ConfigChange, Core, CreateTopic, OpenCluster};
 use crate::env::{CallKind, Disk, Fault, PowerCut, Threads, pause};
 use crate::record::{BatchBuilder, CloseOptions, RecordFields};
 use crate::replica::{Append, Completion, ProduceError, Refusal};
@@ -25,8 +26,7 @@ fn try_open(disk: &Disk) -> Result<Arc<Core>, ClusterError> {
     Core::open(OpenCluster {
         fs: disk.file_system(),
         root: PathBuf::from(ROOT),
-        broker: BrokerId::ZERO,
-        policy: FlushPolicy::OnAck,
+        config: BrokerConfig::new(Config::new(Scope::Broker)).unwrap(),
         runtime: Arc::new(Threads::new()),
     })
 }
@@ -36,7 +36,7 @@ fn open(disk: &Disk) -> Arc<Core> {
 }
 
 fn create(core: &Core, name: &str) -> Result<Arc<TopicImage>, ClusterError> {
-    core.create_topic(CreateTopic { name: name.to_owned(), partitions: 1, config: Vec::new() })
+    core.create_topic(CreateTopic { name: name.to_owned(), ..CreateTopic::default() })
 }
 
 #[derive(Default)]
@@ -225,7 +225,8 @@ fn a_deleted_topic_has_no_replica_again() {
     let epoch = crate::base::LeaderEpoch::ZERO;
     core.delete_topic(old.id, &old.name).unwrap();
     // As one who looked at the metadata just before.
-    let opened = core.store().replica(&old, PartitionId::ZERO, epoch);
+    let current = || Some((Arc::clone(&old), epoch));
+    let opened = core.store().replica(&old, PartitionId::ZERO, current);
     assert!(matches!(opened, Err(ClusterError::TopicDeleted(_))), "{opened:?}");
     assert!(!exists(&disk, "email-0"));
 }
@@ -389,4 +390,120 @@ fn a_failed_open_leaves_the_store_unclean_and_usable() {
         assert_eq!(end(&core, &core.topic("email").unwrap()), Offset::from(3));
     }
     assert!(failures > 20, "{failures}");
+}
+
+fn set(name: &str, value: impl ToString) -> Vec<(String, ConfigChange)> {
+    vec![(name.to_owned(), ConfigChange::Set(value.to_string()))]
+}
+
+/// Whoever opens a log may have looked at its topic before a change, but is not overlooked by who makes it.
+#[test]
+fn a_log_that_is_opened_while_its_topic_is_altered_keeps_to_the_change() {
+    let disk = Disk::new();
+    let core = open(&disk);
+    let email = create(&core, "email").unwrap();
+    let replica = thread::scope(|scope| {
+        let current = || {
+            scope.spawn(|| core.alter_topic(&email, set("max.message.bytes", 5_000)).unwrap());
+            while core.current(&email).unwrap().config == email.config {
+                thread::yield_now();
+            }
+            // For the change to come to its end, if nothing keeps it from that.
+            pause(Duration::from_millis(20));
+            Some((Arc::clone(&email), crate::base::LeaderEpoch::ZERO))
+        };
+        core.store().replica(&email, PartitionId::ZERO, current).unwrap()
+    });
+    assert_eq!(replica.log().max_batch_bytes(), 5_000);
+}
+
+#[test]
+fn a_change_of_the_flush_policy_reaches_open_replicas_and_those_to_come() {
+    let disk = Disk::new();
+    let core = open(&disk);
+    let wide = CreateTopic { name: "email".to_owned(), ..CreateTopic::default() };
+    let email = core.create_topic(CreateTopic { partitions: Some(2), ..wide }).unwrap();
+    let policy = |partition: u32| {
+        core.leader(&email, email.partition_id(partition).unwrap()).unwrap().policy()
+    };
+    assert_eq!(policy(0), FlushPolicy::OnAck);
+    core.alter_topic(&email, set("flush.ms", 5)).unwrap();
+    let interval = FlushPolicy::Interval { time: Duration::from_millis(5), messages: None };
+    assert_eq!((policy(0), policy(1)), (interval, interval));
+    core.alter_topic(&email, vec![("flush.ms".to_owned(), ConfigChange::Delete)]).unwrap();
+    assert_eq!((policy(0), policy(1)), (FlushPolicy::OnAck, FlushPolicy::OnAck));
+    core.alter_topic(&email, set("brooklet.flush.policy", "os")).unwrap();
+    assert_eq!((policy(0), policy(1)), (FlushPolicy::Os, FlushPolicy::Os));
+}
+
+/// Each batch is below what the metadata log takes, whatever is proposed at once.
+#[test]
+fn changes_that_do_not_fit_into_one_batch_are_recorded_in_several() {
+    let disk = Disk::new();
+    let core = open(&disk);
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&syncs);
+    disk.on_call(move |call| {
+        let counts =
+            call.kind == CallKind::Sync && call.path.to_string_lossy().contains("metadata-0/0");
+        counter.fetch_add(usize::from(counts), Ordering::Relaxed);
+        Ok(())
+    });
+    let topics = (0..10_000).map(|n| CreateTopic {
+        name: format!("{n:05}-{}", "x".repeat(200)),
+        ..CreateTopic::default()
+    });
+    let created = core.create_topics(topics).unwrap();
+    assert!(created.iter().all(Result::is_ok));
+    // 2.5 MB of records.
+    assert!((9..=12).contains(&syncs.load(Ordering::Relaxed)), "{syncs:?}");
+    let again = open(&disk.image(PowerCut::KeepsAll));
+    assert_eq!(again.topics().unwrap().len(), 10_000);
+}
+
+/// What was prepared and could not be recorded is forgotten by the next who prepares.
+#[test]
+fn a_topic_is_as_it_was_after_a_change_that_was_not_recorded() {
+    let disk = Disk::new();
+    let core = open(&disk);
+    let email = create(&core, "email").unwrap();
+    disk.fail(Fault::new(io::ErrorKind::StorageFull).on(CallKind::Write).for_good());
+    core.alter_topic(&email, set("segment.bytes", 5_000)).unwrap_err();
+    core.add_partitions(&email, 5).unwrap_err();
+    core.delete_topic(email.id, &email.name).unwrap_err();
+    disk.heal();
+    assert_eq!(*core.current(&email).unwrap(), *email);
+    core.add_partitions(&email, 2).unwrap();
+    assert_eq!(core.current(&email).unwrap().partitions, 2);
+    core.close().unwrap();
+    let again = open(&disk);
+    assert_eq!(again.topic("email").unwrap().partitions, 2);
+    assert_eq!(again.topic("email").unwrap().config, email.config);
+}
+
+/// E8: directories that could not be removed, of partitions that the new topic gets only later.
+#[test]
+fn what_is_left_of_a_topic_does_not_show_in_one_of_its_name_that_grows() {
+    let disk = Disk::new();
+    let core = open(&disk);
+    let wide = CreateTopic { name: "email".to_owned(), ..CreateTopic::default() };
+    let old = core.create_topic(CreateTopic { partitions: Some(3), ..wide }).unwrap();
+    for id in old.partition_ids() {
+        append_to(&core.leader(&old, id).unwrap()).unwrap();
+    }
+    disk.fail(Fault::new(io::ErrorKind::Other).on(CallKind::Rename).at("email").for_good());
+    core.delete_topic(old.id, &old.name).unwrap();
+    let image = disk.image(PowerCut::KeepsAll);
+    disk.heal();
+    assert!(exists(&disk, "email-2"));
+    for core in [core, open(&image)] {
+        let new = create(&core, "email").unwrap();
+        core.add_partitions(&new, 3).unwrap();
+        let new = core.current(&new).unwrap();
+        for id in new.partition_ids() {
+            let replica = core.leader(&new, id).unwrap();
+            assert_eq!(replica.log().end(), Offset::ZERO, "{id}");
+            append_to(&replica).unwrap();
+        }
+    }
 }

@@ -1,192 +1,141 @@
-//! A topic's settings, under Kafka's names.
+//! A topic's settings, as they apply.
 //!
 //! # Invariants
 //! - A [`TopicConfig`] that exists is valid: names are known and values in range.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use crate::base::FlushPolicy;
+use crate::base::{
+    Config, ConfigEntry, ConfigError, Draft, Effective, FlushPolicy, ReadConfig, Scope,
+};
+use crate::cluster::BrokerConfig;
+use crate::cluster::flush_policy::Source;
 use crate::storage::LogConfig;
 
-/// A setting that cannot be.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum ConfigError {
-    #[error("unknown setting {name:?}{}", suggestion.map(|s| format!(": did you mean {s:?}?")).unwrap_or_default())]
-    Unknown { name: String, suggestion: Option<&'static str> },
-    #[error("{name}={value:?} is not possible: {allowed}")]
-    OutOfRange { name: &'static str, value: String, allowed: String },
+/// The settings of a topic that bound what is unsynced.
+const BOUNDS: &[&str] = &["flush.ms", "flush.messages"];
+
+/// A change of one setting of a topic.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum ConfigChange {
+    Set(String),
+    /// The broker's value, or the default, applies again.
+    Delete,
+    /// Adds to a list.
+    Append(String),
+    /// Takes from a list.
+    Subtract(String),
 }
 
-impl ConfigError {
-    pub(crate) fn out_of_range(
-        name: &'static str,
-        value: impl ToString,
-        allowed: impl Into<String>,
-    ) -> Self {
-        Self::OutOfRange { name, value: value.to_string(), allowed: allowed.into() }
-    }
+/// What a topic overrides, and what its logs and replicas are to keep to because of it and of the broker's settings.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TopicConfig {
+    overrides: Config,
+    pub(crate) log: LogConfig,
+    pub(crate) policy: FlushPolicy,
 }
-
-/// One setting that a topic may override.
-struct Setting {
-    name: &'static str,
-    min: i64,
-    max: i64,
-}
-
-const INT_MAX: i64 = i32::MAX as i64;
-
-/// Every setting that topics have, and the values it takes.
-const SETTINGS: &[Setting] = &[
-    Setting { name: "flush.messages", min: 1, max: i64::MAX },
-    Setting { name: "flush.ms", min: 0, max: i64::MAX },
-    Setting { name: "index.interval.bytes", min: 0, max: INT_MAX },
-    Setting { name: "max.message.bytes", min: 0, max: INT_MAX },
-    Setting { name: "retention.bytes", min: -1, max: i64::MAX },
-    Setting { name: "retention.ms", min: -1, max: i64::MAX },
-    Setting { name: "segment.bytes", min: 14, max: INT_MAX },
-    Setting { name: "segment.index.bytes", min: 24, max: INT_MAX },
-];
-
-/// Settings of one topic that differ from their defaults.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct TopicConfig(BTreeMap<&'static str, i64>);
 
 impl TopicConfig {
-    /// Checks settings given as strings.
-    pub(crate) fn parse<'a>(
-        settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+    /// Overrides as they were recorded. They apply also under a broker that would not let them be made now.
+    pub(crate) fn recorded(
+        overrides: &[(String, String)],
+        broker: &BrokerConfig,
     ) -> Result<Self, ConfigError> {
-        let mut config = Self::default();
-        for (name, value) in settings {
-            let Some(setting) = SETTINGS.iter().find(|s| s.name == name) else {
-                return Err(ConfigError::Unknown {
-                    name: name.chars().take(64).collect(),
-                    suggestion: nearest(name),
-                });
-            };
-            let number =
-                value.trim().parse().ok().filter(|n| (setting.min..=setting.max).contains(n));
-            let Some(number) = number else {
-                let allowed = format!("{} to {}", setting.min, setting.max);
-                return Err(ConfigError::out_of_range(setting.name, value, allowed));
-            };
-            config.0.insert(setting.name, number);
+        Self::new(parse(overrides).finish()?, &broker.settings, broker.policy)
+    }
+
+    /// The overrides of a topic that is to be created.
+    pub(crate) fn create(
+        overrides: &[(String, String)],
+        broker: &BrokerConfig,
+    ) -> Result<Self, ConfigError> {
+        Self::check(parse(overrides), broker)
+    }
+
+    /// Kafka's defaults, whatever the broker's settings.
+    pub(crate) fn internal() -> Result<Self, ConfigError> {
+        let (topic, broker) = (Config::new(Scope::Topic), Config::new(Scope::Broker));
+        Self::new(topic, &broker, FlushPolicy::OnAck)
+    }
+
+    fn new(
+        overrides: Config,
+        broker: &Config,
+        of_broker: FlushPolicy,
+    ) -> Result<Self, ConfigError> {
+        let effective = Effective { topic: &overrides, broker };
+        let mut log = LogConfig::read(&effective)?;
+        log.producer_id_expiration = broker.duration("producer.id.expiration.ms")?;
+        let own = Source { settings: &overrides, bounds: BOUNDS };
+        let policy = if own.is_set() { own.policy(&effective)? } else { of_broker };
+        Ok(Self { overrides, log, policy })
+    }
+
+    /// The settings after `changes`, which hold all or none.
+    pub(crate) fn alter(
+        &self,
+        changes: &[(String, ConfigChange)],
+        broker: &BrokerConfig,
+    ) -> Result<Self, ConfigError> {
+        let mut draft = Draft::edit(self.overrides.clone());
+        for (name, change) in changes {
+            match change {
+                ConfigChange::Set(value) => draft.set_text(name, value),
+                ConfigChange::Delete => draft.unset(Scope::Topic.canonical(name)?),
+                ConfigChange::Append(text) | ConfigChange::Subtract(text) => {
+                    let name = Scope::Topic.canonical(name)?;
+                    let effective = Effective { topic: draft.config(), broker: &broker.settings };
+                    let mut items = effective.list(name).map_err(|_| not_a_list(name))?;
+                    let changed = text.split(',').map(|item| item.trim().to_owned());
+                    items.retain(|item| !changed.clone().any(|other| other == *item));
+                    if matches!(change, ConfigChange::Append(_)) {
+                        items.extend(changed);
+                    }
+                    draft.set_text(name, &items.join(","));
+                }
+            }
         }
+        Self::check(draft, broker)
+    }
+
+    /// Settings that somebody has just made: what contradicts is refused, what comes to nothing is said.
+    fn check(draft: Draft, broker: &BrokerConfig) -> Result<Self, ConfigError> {
+        let notices = draft.notices().to_vec();
+        let config = Self::new(draft.finish()?, &broker.settings, broker.policy)?;
+        let LogConfig { min_compaction_lag: min, max_compaction_lag: max, .. } = config.log;
+        if min > max {
+            let [min, max] = [min, max].map(|lag| lag.as_millis());
+            return Err(ConfigError::Invalid(format!(
+                "min.compaction.lag.ms={min} is more than max.compaction.lag.ms={max}"
+            )));
+        }
+        Source { settings: &config.overrides, bounds: BOUNDS }.check(config.policy)?;
+        notices.iter().for_each(|notice| log::warn!("{notice}"));
         Ok(config)
     }
 
-    /// The settings, by name.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, String)> {
-        self.0.iter().map(|(name, value)| (*name, value.to_string()))
+    /// The settings that the topic overrides, by name.
+    pub(crate) fn overrides(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.overrides.iter()
     }
 
-    /// What the topic's logs are to keep to.
-    pub(crate) fn log_config(&self) -> LogConfig {
-        let default = LogConfig::default();
-        let value = |name, default| {
-            self.0.get(name).and_then(|value| u32::try_from(*value).ok()).unwrap_or(default)
-        };
-        LogConfig {
-            segment_bytes: value("segment.bytes", default.segment_bytes),
-            index_interval_bytes: value("index.interval.bytes", default.index_interval_bytes),
-            segment_index_bytes: value("segment.index.bytes", default.segment_index_bytes),
-            max_message_bytes: value("max.message.bytes", default.max_message_bytes),
-            ..default
-        }
+    /// The same, as they are recorded.
+    pub(crate) fn to_record(&self) -> Vec<(String, String)> {
+        self.overrides().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// The topic's flush policy: `flush.ms` or `flush.messages` select the interval policy, as in Kafka.
-    pub(crate) fn flush_policy(&self, of_cluster: FlushPolicy) -> FlushPolicy {
-        let setting = |name| self.0.get(name).and_then(|value| u64::try_from(*value).ok());
-        match (setting("flush.ms"), setting("flush.messages")) {
-            (None, None) => of_cluster,
-            (time, messages) => FlushPolicy::Interval {
-                time: time.map_or(Duration::MAX, Duration::from_millis),
-                messages,
-            },
-        }
+    /// Every setting, with its value and where it comes from.
+    pub(crate) fn describe(&self, broker: &BrokerConfig) -> Result<Vec<ConfigEntry>, ConfigError> {
+        Effective { topic: &self.overrides, broker: &broker.settings }.describe()
     }
 }
 
-/// The known name that takes the fewest changes to get to, if they are few.
-fn nearest(name: &str) -> Option<&'static str> {
-    let distances = SETTINGS.iter().map(|s| (edit_distance(name, s.name), s.name));
-    distances.min().filter(|(distance, _)| *distance <= 4).map(|(_, name)| name)
+fn parse(overrides: &[(String, String)]) -> Draft {
+    let mut draft = Draft::new(Scope::Topic);
+    for (name, value) in overrides {
+        draft.set_text(name, value);
+    }
+    draft
 }
 
-/// Characters to insert, remove or replace to make `a` into `b`.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row = (0..=b.len()).collect::<Vec<_>>();
-    for (i, x) in a.bytes().take(64).enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (above, y) in row.iter_mut().zip(std::iter::once(None).chain(b.bytes().map(Some))) {
-            let Some(y) = y else {
-                *above = left;
-                continue;
-            };
-            let cost = (diagonal + usize::from(x != y)).min(left + 1).min(*above + 1);
-            diagonal = std::mem::replace(above, cost);
-            left = cost;
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unknown_names_suggest_the_nearest() {
-        let unknown = |name: &str| TopicConfig::parse([(name, "1")]).unwrap_err().to_string();
-        assert_eq!(
-            unknown("retention.sm"),
-            r#"unknown setting "retention.sm": did you mean "retention.ms"?"#
-        );
-        assert_eq!(unknown("color"), r#"unknown setting "color""#);
-    }
-
-    #[test]
-    fn values_out_of_range_name_the_range() {
-        for (name, value) in [
-            ("segment.bytes", "13"),
-            ("segment.bytes", "2147483648"),
-            ("retention.ms", "-2"),
-            ("flush.messages", "0"),
-            ("segment.bytes", "1k"),
-        ] {
-            let error = TopicConfig::parse([(name, value)]).unwrap_err();
-            assert!(
-                matches!(&error, ConfigError::OutOfRange { name: n, .. } if *n == name),
-                "{error}"
-            );
-        }
-    }
-
-    #[test]
-    fn flush_settings_select_the_interval_policy() {
-        let policy =
-            |name| TopicConfig::parse([(name, "5")]).unwrap().flush_policy(FlushPolicy::OnAck);
-        assert_eq!(
-            policy("flush.ms"),
-            FlushPolicy::Interval { time: Duration::from_millis(5), messages: None }
-        );
-        assert_eq!(
-            policy("flush.messages"),
-            FlushPolicy::Interval { time: Duration::MAX, messages: Some(5) }
-        );
-        assert_eq!(policy("retention.ms"), FlushPolicy::OnAck);
-    }
-
-    #[test]
-    fn edit_distance_counts_changes() {
-        for (a, b, distance) in
-            [("", "abc", 3), ("abc", "abc", 0), ("kitten", "sitting", 3), ("flaw", "lawn", 2)]
-        {
-            assert_eq!(edit_distance(a, b), distance, "{a} {b}");
-        }
-    }
+fn not_a_list(name: &str) -> ConfigError {
+    ConfigError::Invalid(format!("{name} is not a list: set it"))
 }

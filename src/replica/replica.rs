@@ -12,7 +12,8 @@
 //! Nobody is answered while a role is held: an answer may wake a future, which may do anything, even close the cluster.
 //!
 //! # Invariants
-//! - `high_watermark <= log end`; under [`FlushPolicy::OnAck`] also `high_watermark <= flushed`. It never goes back.
+//! - `high_watermark <= log end`; under [`FlushPolicy::OnAck`] also `high_watermark <= flushed`, but for what became
+//!   readable under another policy before. It never goes back.
 //! - Written bytes under `on-ack` never stay unsynced with nobody about to sync them.
 //!
 //! # Locks
@@ -21,6 +22,8 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use crate::base::{Acks, FlushPolicy, IsolationLevel, LeaderEpoch, Offset};
 use crate::base::{Timestamp, TopicId, TopicPartition};
@@ -64,7 +67,8 @@ pub(crate) struct Replica {
     log: Log,
     topic_id: TopicId,
     epoch: LeaderEpoch,
-    policy: FlushPolicy,
+    /// As the topic has it now: it may be altered at any time.
+    policy: ArcSwap<FlushPolicy>,
     runtime: Arc<dyn Runtime>,
     syncer: Arc<dyn SyncScheduler>,
     queue: Mutex<Queue>,
@@ -123,7 +127,7 @@ impl Replica {
             log: how.log,
             topic_id: how.topic_id,
             epoch: how.epoch,
-            policy: how.policy,
+            policy: ArcSwap::from_pointee(how.policy),
             runtime: how.runtime,
             syncer: how.syncer,
             queue: Mutex::default(),
@@ -152,7 +156,18 @@ impl Replica {
     }
 
     pub(crate) fn policy(&self) -> FlushPolicy {
-        self.policy
+        **self.policy.load()
+    }
+
+    /// Acts by another policy from now on. What was written before is treated as if it had been written now.
+    pub(crate) fn set_policy(&self, policy: FlushPolicy) {
+        let before = self.policy.swap(Arc::new(policy));
+        // What a failed sync has left is not made readable by asking for less.
+        if *before != policy && !self.log.is_offline() {
+            // With its like after a write: either the writer sees the new policy, or here is seen what he wrote.
+            fence(Ordering::SeqCst);
+            self.written(self.runtime.now(), Syncing::Scheduler);
+        }
     }
 
     /// Readers see records below this offset.
@@ -183,7 +198,7 @@ impl Replica {
     /// As [`Replica::drive`], and syncs too if acknowledgements need it: for a caller who blocks on a batch.
     pub(crate) fn help(&self) {
         let slow = self.last_sync.took() > SLOW_STEP || self.last_write.took() > SLOW_STEP;
-        if slow || self.policy != FlushPolicy::OnAck {
+        if slow || self.policy() != FlushPolicy::OnAck {
             self.write_queued(Syncing::Scheduler);
             // The syncer's role may just have been handed to this caller.
             self.schedule();
@@ -244,7 +259,8 @@ impl Replica {
 
     /// What the policy asks to be done with bytes that were just written.
     fn written(&self, began: Moment, syncing: Syncing) {
-        match self.policy {
+        fence(Ordering::SeqCst);
+        match self.policy() {
             FlushPolicy::OnAck if syncing == Syncing::Caller => {}
             FlushPolicy::OnAck => self.schedule(),
             FlushPolicy::Interval { .. } => {
@@ -266,7 +282,7 @@ impl Replica {
     }
 
     fn schedule(&self) {
-        if self.policy != FlushPolicy::Os
+        if self.policy() != FlushPolicy::Os
             && self.log.flushed() < self.log.end()
             && !self.scheduled.swap(true, Ordering::AcqRel)
             && let Some(me) = self.me.upgrade()
@@ -279,7 +295,7 @@ impl Replica {
     /// scheduled anew.
     pub(crate) fn take_schedule(&self) -> Option<Moment> {
         self.scheduled.store(false, Ordering::Release);
-        match self.policy {
+        match self.policy() {
             FlushPolicy::OnAck => Some(Moment::since_start(Duration::ZERO)),
             FlushPolicy::Os => None,
             FlushPolicy::Interval { time, messages } => {
@@ -311,9 +327,8 @@ impl Replica {
         drop(role);
         match synced {
             Ok(flushed) => {
-                if self.policy == FlushPolicy::OnAck {
-                    self.raise_high_watermark(flushed);
-                }
+                // Under the other policies it is there already, unless the policy has just changed.
+                self.raise_high_watermark(flushed);
                 self.acknowledge();
                 self.syncer.flushed();
                 self.hand_over();
@@ -324,10 +339,11 @@ impl Replica {
 
     /// Sees to it that bytes written during the last sync are covered by a next one.
     fn hand_over(&self) {
-        if self.policy == FlushPolicy::Os || self.log.flushed() >= self.log.end() {
+        let policy = self.policy();
+        if policy == FlushPolicy::Os || self.log.flushed() >= self.log.end() {
             return;
         }
-        let completions = match self.policy {
+        let completions = match policy {
             FlushPolicy::OnAck => self.waiting.lock().completions(),
             _ => Vec::new(),
         };

@@ -489,3 +489,72 @@ fn an_answer_may_close_the_replica() {
         assert!(closes.1.get().is_some());
     }
 }
+
+#[test]
+fn a_less_strict_policy_answers_those_who_wait_for_a_sync() {
+    let interval = FlushPolicy::Interval { time: LONG, messages: None };
+    for policy in [FlushPolicy::Os, interval] {
+        let place = Place::with_a_record(FlushPolicy::OnAck);
+        let asker = place.enqueue(Acks::All);
+        place.replica.drive();
+        assert!(asker.answer().is_none() && place.replica.high_watermark() == Offset::from(1));
+        place.replica.set_policy(policy);
+        asker.answer().unwrap().unwrap();
+        assert_eq!(place.replica.high_watermark(), Offset::from(2));
+        assert_eq!(place.replica.log().flushed(), Offset::from(1));
+    }
+}
+
+#[test]
+fn a_stricter_policy_syncs_what_was_written_before_it() {
+    let interval = FlushPolicy::Interval { time: Duration::ZERO, messages: None };
+    for policy in [FlushPolicy::OnAck, interval] {
+        let place = Place::with_a_record(FlushPolicy::Os);
+        place.enqueue(Acks::All);
+        place.replica.drive();
+        assert_eq!(place.scheduled.run(), 0);
+        place.replica.set_policy(policy);
+        assert_eq!(place.scheduled.run(), 1);
+        assert_eq!(place.replica.log().flushed(), Offset::from(2));
+    }
+}
+
+/// R4: what a failed sync left unknown stays so, whatever is asked for later.
+#[test]
+fn a_policy_makes_nothing_readable_that_a_failed_sync_has_left() {
+    let place = Place::with_a_record(FlushPolicy::OnAck);
+    let asker = place.enqueue(Acks::All);
+    place.fail(CallKind::Sync);
+    place.replica.drive();
+    place.scheduled.run();
+    assert!(is_unknown(&asker.answer().unwrap()));
+    place.disk.heal();
+    place.replica.set_policy(FlushPolicy::Os);
+    assert_eq!(place.replica.high_watermark(), Offset::from(1));
+}
+
+#[test]
+fn every_batch_is_answered_while_the_policy_changes() {
+    let place = Place::with_a_record(FlushPolicy::OnAck);
+    let waiting = AtomicUsize::new(4);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    place.enqueue(Acks::All).wait(&place.replica).unwrap();
+                }
+                waiting.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        let interval = FlushPolicy::Interval { time: Duration::ZERO, messages: None };
+        let policies = [FlushPolicy::Os, FlushPolicy::OnAck, interval, FlushPolicy::OnAck];
+        for policy in policies.into_iter().cycle() {
+            if waiting.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            place.replica.set_policy(policy);
+            place.scheduled.run();
+        }
+    });
+    assert_eq!(place.replica.high_watermark(), Offset::from(2_001));
+}

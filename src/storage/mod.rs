@@ -19,6 +19,7 @@ mod txn_index;
 pub(crate) use checkpoint::{
     OffsetCheckpoint, decode_offsets, encode_offsets, read_offsets, write_offsets,
 };
+use config::Layout;
 pub(crate) use config::LogConfig;
 pub(crate) use error::{AppendError, ReadError, StorageError};
 pub use log::TimestampedOffset;

@@ -65,8 +65,8 @@ pub(super) fn load(how: &OpenLog, dir: &Arc<Path>) -> Result<Found, StorageError
         if entry.name.ends_with(".tmp") || entry.name.ends_with(".deleted") {
             leftovers.push(dir.join(&entry.name));
         } else if let Some(base) = names::parse_name(&entry.name, names::LOG) {
-            let interval = how.config.index_interval_bytes;
-            segments.push(Arc::new(Segment::open(&how.fs, dir, base, interval)?));
+            let layout = how.config.layout();
+            segments.push(Arc::new(Segment::open(&how.fs, dir, base, layout)?));
         }
     }
     let found = load_segments(how, dir, segments)?;
@@ -157,7 +157,7 @@ impl Recovery<'_> {
         for segment in segments.iter().skip(floor) {
             let follows_on = match suspects.is_empty() {
                 true => self.may_begin_with(segment, segments.first()),
-                false => segment.base() == end,
+                false => segment.layout().follows(segment.base(), end),
             };
             if !follows_on {
                 break;
@@ -333,6 +333,7 @@ fn good_batch_at(
         return Ok(None);
     };
     let Ok(batch) = Batch::parse(segment.read(position, whole)?) else { return Ok(None) };
-    let good = batch.verify_crc().is_ok() && batch.header().base_offset() == expected;
+    let base = batch.header().base_offset();
+    let good = batch.verify_crc().is_ok() && segment.layout().follows(base, expected);
     Ok(good.then(|| *batch.header()))
 }

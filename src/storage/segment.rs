@@ -21,10 +21,10 @@ use crate::env::read_file;
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{File, FileSystem, OpenFile};
 use crate::record::{BatchHeader, Frame, HEADER_LENGTH};
-use crate::storage::StorageError;
 use crate::storage::index::{EntryCounts, SegmentIndex};
 use crate::storage::names;
 use crate::storage::txn_index::TransactionIndex;
+use crate::storage::{Layout, StorageError};
 
 /// A position in a `.log` file that no batch of the segment can be beyond: files are below 2 GiB.
 pub(super) const MAX_SEGMENT_BYTES: u32 = i32::MAX.unsigned_abs();
@@ -33,8 +33,7 @@ pub(super) const MAX_SEGMENT_BYTES: u32 = i32::MAX.unsigned_abs();
 #[derive(Debug)]
 pub(super) struct Segment {
     base: Offset,
-    /// `index.interval.bytes`.
-    interval: u32,
+    layout: Layout,
     fs: Arc<dyn FileSystem>,
     dir: Arc<Path>,
     log: Arc<dyn File>,
@@ -61,13 +60,13 @@ impl Segment {
         fs: &Arc<dyn FileSystem>,
         dir: &Arc<Path>,
         base: Offset,
-        interval: u32,
+        layout: Layout,
     ) -> Result<Self, StorageError> {
         remove_files(&**fs, dir, base)?;
         let path = dir.join(names::segment_file(base, names::LOG));
         let log =
             fs.open(&path, OpenFile::CreateMapped).map_err(StorageError::io("create", &path))?;
-        let segment = Self::new(fs, dir, base, interval, log, 0);
+        let segment = Self::new(fs, dir, base, layout, log, 0);
         segment.set_index(SegmentIndex::new(base), None);
         Ok(segment)
     }
@@ -77,7 +76,7 @@ impl Segment {
         fs: &Arc<dyn FileSystem>,
         dir: &Arc<Path>,
         base: Offset,
-        interval: u32,
+        layout: Layout,
     ) -> Result<Self, StorageError> {
         let path = dir.join(names::segment_file(base, names::LOG));
         let log = fs.open(&path, OpenFile::WriteMapped).map_err(StorageError::io("open", &path))?;
@@ -85,20 +84,20 @@ impl Segment {
         if size > u64::from(MAX_SEGMENT_BYTES) {
             return Err(StorageError::damaged(&path, "it is larger than 2 GiB"));
         }
-        Ok(Self::new(fs, dir, base, interval, log, size))
+        Ok(Self::new(fs, dir, base, layout, log, size))
     }
 
     fn new(
         fs: &Arc<dyn FileSystem>,
         dir: &Arc<Path>,
         base: Offset,
-        interval: u32,
+        layout: Layout,
         log: Arc<dyn File>,
         size: u64,
     ) -> Self {
         Self {
             base,
-            interval,
+            layout,
             fs: Arc::clone(fs),
             dir: Arc::clone(dir),
             log,
@@ -116,6 +115,10 @@ impl Segment {
 
     pub(super) fn base(&self) -> Offset {
         self.base
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// The transactions that markers of this segment have aborted. Set when the log was opened.
@@ -160,8 +163,9 @@ impl Segment {
         let mut index = self.index.write();
         let size = self.size.load(Ordering::Relaxed);
         let Ok(position) = u32::try_from(size) else { return false };
-        let fits =
-            index.as_mut().is_some_and(|index| index.observe(batch, position, self.interval));
+        let fits = index
+            .as_mut()
+            .is_some_and(|index| index.observe(batch, position, self.layout.interval));
         if fits {
             self.size.store(size.saturating_add(length(batch.size())), Ordering::Release);
         }
@@ -300,8 +304,8 @@ impl Segment {
     fn walk(&self, resumed: &mut Resumed) -> Result<(), StorageError> {
         while let Some(header) = self.header_at(resumed.position)? {
             let position = u32::try_from(resumed.position).unwrap_or(u32::MAX);
-            let follows = header.base_offset() == resumed.offset;
-            if !follows || !resumed.index.observe(&header, position, self.interval) {
+            let follows = self.layout.follows(header.base_offset(), resumed.offset);
+            if !follows || !resumed.index.observe(&header, position, self.layout.interval) {
                 break;
             }
             resumed.position += length(header.size());
@@ -315,7 +319,7 @@ impl Segment {
         let mut position = self.position_before(Offset::MAX)?;
         let mut end = (position == 0).then_some(self.base);
         while let Some(header) = self.header_at(position)? {
-            if end.is_some_and(|end| end != header.base_offset()) {
+            if end.is_some_and(|end| !self.layout.follows(header.base_offset(), end)) {
                 break;
             }
             end = Some(header.next_offset());

@@ -9,6 +9,8 @@
 
 #[path = "batches.rs"]
 mod batches;
+#[path = "config.rs"]
+mod config;
 #[path = "consumer.rs"]
 mod consumer;
 #[path = "errors.rs"]

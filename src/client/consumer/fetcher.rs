@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::{ErrorKind, IsolationLevel, Offset, TopicPartition};
+use crate::base::{ErrorKind, IsolationLevel, Offset, Timestamp, TopicPartition};
 use crate::client::consumer::aborted::AbortedBatches;
 use crate::client::consumer::records::{Chunk, Records};
 use crate::client::consumer::{AutoOffsetReset, SeekTo, Settings};
 use crate::client::{Error, Result};
+use crate::env::Runtime;
 use crate::env::sync::Event;
 use crate::record::{Batch, DecodedBatch, Limits};
 use crate::replica::Replica;
@@ -19,6 +20,7 @@ pub(super) struct Fetcher {
     leader: Arc<Replica>,
     arrived: Arc<Event>,
     isolation: IsolationLevel,
+    runtime: Arc<dyn Runtime>,
     /// `None` before the first seek, if there is nothing to begin with otherwise.
     position: Option<Offset>,
     paused: bool,
@@ -31,6 +33,23 @@ pub(super) struct Fetcher {
     current: Option<Current>,
 }
 
+/// What one poll has collected, and how much more it may.
+#[derive(Debug)]
+pub(super) struct Collected {
+    pub(super) records: Records,
+    /// How many records more.
+    pub(super) room: usize,
+    /// How many bytes more may be fetched. The first batch is whatever its size.
+    pub(super) bytes: usize,
+}
+
+impl Collected {
+    /// Whether nothing more may be fetched.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes == 0 && !self.records.is_empty()
+    }
+}
+
 /// A batch of which records are still to be handed out.
 #[derive(Debug)]
 struct Current {
@@ -41,24 +60,48 @@ struct Current {
 }
 
 impl Fetcher {
-    pub(super) fn new(leader: Arc<Replica>, arrived: &Arc<Event>, settings: &Settings) -> Self {
+    pub(super) fn new(
+        leader: Arc<Replica>,
+        arrived: &Arc<Event>,
+        runtime: &Arc<dyn Runtime>,
+        settings: &Settings,
+    ) -> Result<Self> {
         leader.watch(arrived);
-        let position = match settings.reset {
-            AutoOffsetReset::Earliest => Some(leader.log().start()),
-            AutoOffsetReset::Latest => Some(leader.readable_end(settings.isolation)),
-            AutoOffsetReset::None => None,
-        };
-        Self {
+        let mut fetcher = Self {
             leader,
             arrived: Arc::clone(arrived),
             isolation: settings.isolation,
-            position,
+            runtime: Arc::clone(runtime),
+            position: None,
             paused: false,
             ahead: VecDeque::new(),
             trusted: false,
             aborted: AbortedBatches::default(),
             current: None,
-        }
+        };
+        fetcher.position = fetcher.start(settings)?;
+        Ok(fetcher)
+    }
+
+    /// Where to begin without a position, `None` for nowhere.
+    fn start(&self, settings: &Settings) -> Result<Option<Offset>> {
+        Ok(match settings.reset {
+            AutoOffsetReset::Earliest => Some(self.leader.log().start()),
+            AutoOffsetReset::Latest => Some(self.end()),
+            AutoOffsetReset::None => None,
+            AutoOffsetReset::ByDuration(time) => {
+                let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+                let from = self.runtime.wall_clock().as_millis().saturating_sub(time).max(0);
+                let from = Timestamp::from_millis(from).unwrap_or(self.runtime.wall_clock());
+                Some(self.at_time(from, &settings.limits)?)
+            }
+        })
+    }
+
+    /// The first record with a timestamp of at least `from`, or the end.
+    fn at_time(&self, from: Timestamp, limits: &Limits) -> Result<Offset> {
+        let found = self.leader.find_timestamp(from, self.isolation, limits)?;
+        Ok(found.map_or_else(|| self.end(), |found| found.offset))
     }
 
     pub(super) fn reads(&self, leader: &Arc<Replica>) -> bool {
@@ -92,10 +135,7 @@ impl Fetcher {
             SeekTo::Beginning => self.leader.log().start(),
             SeekTo::End => self.end(),
             SeekTo::Offset(offset) => offset,
-            SeekTo::Timestamp(timestamp) => {
-                let found = self.leader.find_timestamp(timestamp, self.isolation, limits)?;
-                found.map_or_else(|| self.end(), |found| found.offset)
-            }
+            SeekTo::Timestamp(timestamp) => self.at_time(timestamp, limits)?,
         };
         self.position = Some(position);
         self.ahead.clear();
@@ -103,41 +143,58 @@ impl Fetcher {
         Ok(position)
     }
 
-    /// Adds up to `room` records to `records` and moves the position behind them. Returns how many.
+    /// Bytes that a poll would find: all there can be if it is to find something without fetching, or an error.
+    pub(super) fn available(&self, settings: &Settings) -> usize {
+        if self.paused {
+            return 0;
+        }
+        let Some(position) = self.position else { return usize::MAX };
+        if self.current.is_some() || !self.ahead.is_empty() || self.leader.ended().is_some() {
+            return usize::MAX;
+        }
+        match self.leader.fetch(position, settings.max_partition_fetch_bytes, self.isolation) {
+            Ok(fetched) => fetched.batches.iter().map(|batch| batch.bytes().len()).sum(),
+            Err(_) => usize::MAX,
+        }
+    }
+
+    /// Adds records to `collected` and moves the position behind them.
     pub(super) fn take(
         &mut self,
         partition: &TopicPartition,
-        room: usize,
         settings: &Settings,
-        records: &mut Records,
-    ) -> Result<usize> {
-        let mut taken = 0;
-        while !self.paused && taken < room {
+        collected: &mut Collected,
+    ) -> Result<()> {
+        while !self.paused && collected.room > 0 {
             match &mut self.current {
                 Some(current) => {
-                    let chunk = current.take(partition, room - taken);
-                    taken += chunk.count();
+                    let chunk = current.take(partition, collected.room);
+                    collected.room -= chunk.count();
                     if current.remaining == 0 {
                         self.position = Some(current.batch.header().next_offset());
                         self.current = None;
                     } else if let Some(next) = current.batch.read_at(current.at) {
                         self.position = Some(next.0.offset);
                     }
-                    records.push(chunk);
+                    collected.records.push(chunk);
                 }
-                None => match self.next_batch(settings)? {
+                None => match self.next_batch(settings, collected)? {
                     Some(batch) => self.current = Some(batch),
                     None => break,
                 },
             }
         }
-        Ok(taken)
+        Ok(())
     }
 
     /// The next batch with records at or behind the position.
-    fn next_batch(&mut self, settings: &Settings) -> Result<Option<Current>> {
+    fn next_batch(
+        &mut self,
+        settings: &Settings,
+        collected: &mut Collected,
+    ) -> Result<Option<Current>> {
         loop {
-            if self.ahead.is_empty() && !self.fetch(self.position()?, settings)? {
+            if self.ahead.is_empty() && !self.fetch(self.position()?, settings, collected)? {
                 return Ok(None);
             }
             // As it is after the fetch, which may have reset it.
@@ -165,25 +222,31 @@ impl Fetcher {
         }
     }
 
-    /// Fetches batches from `position` on. `false` if there are none yet.
-    fn fetch(&mut self, position: Offset, settings: &Settings) -> Result<bool> {
-        let max_bytes = settings.max_partition_fetch_bytes;
-        let fetched = match self.leader.fetch(position, max_bytes, self.isolation) {
-            Err(ReadError::OutOfRange { start, .. }) if settings.reset != AutoOffsetReset::None => {
-                let position = match settings.reset {
-                    AutoOffsetReset::Latest => self.end(),
-                    _ => start,
-                };
-                self.position = Some(position);
-                self.leader.fetch(position, max_bytes, self.isolation)
-            }
-            other => other,
-        };
+    /// Fetches batches from `position` on. `false` if there are none yet, or the poll has enough.
+    fn fetch(
+        &mut self,
+        position: Offset,
+        settings: &Settings,
+        collected: &mut Collected,
+    ) -> Result<bool> {
+        if collected.is_full() {
+            return Ok(false);
+        }
+        let max_bytes = settings.max_partition_fetch_bytes.min(collected.bytes);
+        let mut fetched = self.leader.fetch(position, max_bytes, self.isolation);
+        if matches!(fetched, Err(ReadError::OutOfRange { .. }))
+            && let Some(start) = self.start(settings)?
+        {
+            self.position = Some(start);
+            fetched = self.leader.fetch(start, max_bytes, self.isolation);
+        }
         // Looked at afterwards: the files of a topic that was deleted meanwhile may be those of another.
         if let Some(ended) = self.leader.ended() {
             return Err(ended.into());
         }
         let fetched = fetched.map_err(|error| self.in_partition(error))?;
+        let bytes = fetched.batches.iter().map(|batch| batch.bytes().len()).sum();
+        collected.bytes = collected.bytes.saturating_sub(bytes);
         self.trusted = fetched.trusted;
         // For as long as its batches are kept, over however many polls (D5).
         self.aborted = AbortedBatches::new(fetched.aborted);

@@ -54,7 +54,7 @@ impl Writer {
         let leader = self.partition.leader().unwrap();
         let outcome = Arc::new(BatchOutcome::default());
         let completion = Arc::clone(&outcome) as _;
-        leader.enqueue(Append { batch, origin, acks: Acks::All, completion });
+        leader.enqueue(Append { batch, origin, acks: Acks::All, completion }).unwrap();
         leader.drive();
         let runtime = Arc::clone(self.partition.topic().core().runtime());
         BatchDelivery::new(leader, runtime, outcome)

@@ -1,7 +1,9 @@
 //! Reading records.
 
 mod aborted;
+mod builder;
 mod fetcher;
+mod iso8601;
 mod records;
 
 #[cfg(test)]
@@ -13,29 +15,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{ErrorKind, IsolationLevel, Offset, Timestamp, TopicPartition};
+use crate::base::{ErrorKind, Offset, Timestamp, TopicPartition};
 use crate::client::{Error, Partition, Result};
-use crate::cluster::{ConfigError, Core};
+use crate::cluster::Core;
+use crate::env::Moment;
 use crate::env::sync::Event;
-use crate::record::Limits;
 
-use fetcher::Fetcher;
+use builder::Settings;
+use fetcher::{Collected, Fetcher};
 
+pub use builder::{AutoOffsetReset, ConsumerBuilder};
 pub use records::{ConsumerRecord, Headers, HeadersIter, Records, RecordsIter};
-
-/// Where a consumer begins where it has no position, or its position is gone (`auto.offset.reset`). Default:
-/// earliest, while Kafka's is latest: who reads a log in process expects to see what is there.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum AutoOffsetReset {
-    /// At the first record there is.
-    #[default]
-    Earliest,
-    /// Behind the last one: only what is written from now on.
-    Latest,
-    /// Nowhere: [`Consumer::poll`] fails with [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) until the
-    /// application has sought.
-    None,
-}
 
 /// Where to go on reading, for [`Consumer::seek`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,98 +49,6 @@ impl From<Offset> for SeekTo {
 impl From<Timestamp> for SeekTo {
     fn from(timestamp: Timestamp) -> Self {
         Self::Timestamp(timestamp)
-    }
-}
-
-/// Settings of a [`Consumer`], under Kafka's names.
-///
-/// ```
-/// use brooklet::{AutoOffsetReset, Cluster};
-///
-/// let cluster = Cluster::in_memory()?;
-/// let consumer = cluster.consumer().auto_offset_reset(AutoOffsetReset::Latest).max_poll_records(100).build()?;
-/// # Ok::<(), brooklet::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until it builds"]
-pub struct ConsumerBuilder {
-    core: Arc<Core>,
-    settings: Settings,
-}
-
-#[derive(Clone, Debug)]
-struct Settings {
-    reset: AutoOffsetReset,
-    max_poll_records: usize,
-    max_partition_fetch_bytes: usize,
-    check_crcs: bool,
-    isolation: IsolationLevel,
-    limits: Limits,
-}
-
-impl ConsumerBuilder {
-    pub(super) fn new(core: Arc<Core>) -> Self {
-        let settings = Settings {
-            reset: AutoOffsetReset::default(),
-            max_poll_records: 500,
-            max_partition_fetch_bytes: 1 << 20,
-            check_crcs: true,
-            isolation: IsolationLevel::default(),
-            limits: Limits::default(),
-        };
-        Self { core, settings }
-    }
-
-    /// Where to begin (`auto.offset.reset`). Default: [`AutoOffsetReset::Earliest`].
-    pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
-        self.settings.reset = reset;
-        self
-    }
-
-    /// Most records that one poll returns (`max.poll.records`). Default: 500.
-    pub fn max_poll_records(mut self, records: usize) -> Self {
-        self.settings.max_poll_records = records;
-        self
-    }
-
-    /// Bytes fetched from a partition at a time, but at least one batch (`max.partition.fetch.bytes`).
-    /// Default: 1 MiB.
-    pub fn max_partition_fetch_bytes(mut self, bytes: usize) -> Self {
-        self.settings.max_partition_fetch_bytes = bytes;
-        self
-    }
-
-    /// Whether batches read from files are checked against their CRC-32C (`check.crcs`). Default: yes.
-    pub fn check_crcs(mut self, check: bool) -> Self {
-        self.settings.check_crcs = check;
-        self
-    }
-
-    /// Which records of transactions are returned (`isolation.level`). Default: [`IsolationLevel::ReadUncommitted`].
-    /// With [`IsolationLevel::ReadCommitted`] the end of a partition is its last stable offset.
-    pub fn isolation_level(mut self, isolation: IsolationLevel) -> Self {
-        self.settings.isolation = isolation;
-        self
-    }
-
-    /// The consumer, with no partitions yet.
-    ///
-    /// # Errors
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) if `max.poll.records` is zero; [`Closed`](ErrorKind::Closed).
-    pub fn build(self) -> Result<Consumer> {
-        if self.core.is_closed() {
-            return Err(Error::closed());
-        }
-        if self.settings.max_poll_records == 0 {
-            return Err(ConfigError::out_of_range("max.poll.records", 0, "1 or more").into());
-        }
-        Ok(Consumer {
-            core: self.core,
-            settings: self.settings,
-            fetchers: BTreeMap::new(),
-            arrived: Arc::new(Event::new()),
-            turn: 0,
-        })
     }
 }
 
@@ -180,9 +78,22 @@ pub struct Consumer {
     arrived: Arc<Event>,
     /// Which partition comes first in the next poll.
     turn: usize,
+    /// Since when there has been less to fetch than `fetch.min.bytes`.
+    short_since: Option<Moment>,
 }
 
 impl Consumer {
+    fn new(core: Arc<Core>, settings: Settings) -> Self {
+        Self {
+            core,
+            settings,
+            fetchers: BTreeMap::new(),
+            arrived: Arc::new(Event::new()),
+            turn: 0,
+            short_since: None,
+        }
+    }
+
     /// Reads these partitions from now on, and no others. Positions of those that it read before are kept; new ones
     /// begin as `auto.offset.reset` says.
     ///
@@ -196,16 +107,25 @@ impl Consumer {
                 let message = format!("{partition} belongs to another cluster than the consumer");
                 return Err(Error::new(ErrorKind::InvalidState, message));
             }
-            assigned.insert(partition.topic_partition().clone(), partition.leader()?);
+            let (place, leader) = (partition.topic_partition().clone(), partition.leader()?);
+            let is_kept = self.fetchers.get(&place).is_some_and(|before| before.reads(&leader));
+            let runtime = self.core.runtime();
+            let begin = || Fetcher::new(leader, &self.arrived, runtime, &self.settings);
+            let fetcher = if is_kept { None } else { Some(begin()?) };
+            assigned.insert(place, fetcher);
         }
         let mut before = std::mem::take(&mut self.fetchers);
-        for (partition, leader) in assigned {
-            let kept = before.remove(&partition).filter(|fetcher| fetcher.reads(&leader));
-            let fetcher =
-                kept.unwrap_or_else(|| Fetcher::new(leader, &self.arrived, &self.settings));
-            self.fetchers.insert(partition, fetcher);
+        for (place, fetcher) in assigned {
+            if let Some(fetcher) = fetcher.or_else(|| before.remove(&place)) {
+                self.fetchers.insert(place, fetcher);
+            }
         }
         Ok(())
+    }
+
+    /// The name that was given to the consumer (`client.id`), empty if none was.
+    pub fn client_id(&self) -> &str {
+        &self.settings.client_id
     }
 
     /// The partitions that are read, in order.
@@ -237,9 +157,11 @@ impl Consumer {
         loop {
             let listener = self.arrived.listen();
             records = self.collect()?;
-            if !records.is_empty() || !runtime.park(listener, deadline) {
+            if !records.is_empty() || deadline.is_some_and(|deadline| deadline <= runtime.now()) {
                 return Ok(records);
             }
+            let patience = self.short_since.and_then(|at| at.after(self.settings.fetch_max_wait));
+            runtime.park(listener, patience.into_iter().chain(deadline).min());
         }
     }
 
@@ -248,16 +170,22 @@ impl Consumer {
         if self.core.is_closed() {
             return Err(Error::closed());
         }
-        let mut records = Records::default();
-        let mut room = self.settings.max_poll_records;
+        let mut collected = Collected {
+            records: Records::default(),
+            room: self.settings.max_poll_records,
+            bytes: self.settings.fetch_max_bytes,
+        };
+        if !self.is_enough() {
+            return Ok(collected.records);
+        }
         let count = self.fetchers.len();
         let first = self.turn % count.max(1);
         for at in (first..count).chain(0..first) {
             let Some((partition, fetcher)) = self.fetchers.iter_mut().nth(at) else { break };
-            match fetcher.take(partition, room, &self.settings, &mut records) {
-                Ok(taken) => room -= taken,
+            match fetcher.take(partition, &self.settings, &mut collected) {
+                Ok(()) => {}
                 // What was found before is handed out; the error comes first in the next poll.
-                Err(_) if !records.is_empty() => {
+                Err(_) if !collected.records.is_empty() => {
                     self.turn = at;
                     break;
                 }
@@ -268,11 +196,29 @@ impl Consumer {
                 }
             }
             self.turn = at + 1;
-            if room == 0 {
+            if collected.room == 0 || collected.is_full() {
                 break;
             }
         }
-        Ok(records)
+        Ok(collected.records)
+    }
+
+    /// Whether there is as much as `fetch.min.bytes` asks for, or has been less for long enough.
+    fn is_enough(&mut self) -> bool {
+        let Settings { fetch_min_bytes, fetch_max_wait, .. } = self.settings;
+        if fetch_min_bytes <= 1 {
+            return true;
+        }
+        let available = self.fetchers.values().map(|fetcher| fetcher.available(&self.settings));
+        let available = available.fold(0, usize::saturating_add);
+        let now = self.core.runtime().now();
+        let since = *self.short_since.get_or_insert(now);
+        let is_enough =
+            available >= fetch_min_bytes || (available > 0 && now.since(since) >= fetch_max_wait);
+        if is_enough || available == 0 {
+            self.short_since = None;
+        }
+        is_enough
     }
 
     /// Goes on reading a partition somewhere else. Returns the offset of the next record, or where it will be.

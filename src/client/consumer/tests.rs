@@ -1,10 +1,13 @@
-//! Which partition has its turn when.
+//! Settings, and which partition has its turn when.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::base::{ErrorKind, Offset};
-use crate::client::{AutoOffsetReset, Cluster, Consumer, NewTopic, Record, Topic};
+use crate::base::{Config, ErrorKind, IsolationLevel, Offset, Scope};
+use crate::client::consumer::Settings;
+use crate::client::{AutoOffsetReset, Cluster, Consumer, ConsumerBuilder, NewTopic, Record, Topic};
+use crate::cluster::BrokerConfig;
+use crate::record::Limits;
 
 /// A topic with `count` records in each of 3 partitions.
 fn filled(cluster: &Cluster, count: usize) -> Topic {
@@ -53,4 +56,73 @@ fn a_partition_that_fails_is_reported_and_does_not_hold_up_the_others() {
     assert!((1..=3).contains(&errors), "{polls:?}");
     let seen = polls.into_iter().flatten().flatten().collect::<BTreeSet<_>>();
     assert_eq!(seen, BTreeSet::from([0, 2]));
+}
+
+fn broker() -> BrokerConfig {
+    BrokerConfig::new(Config::new(Scope::Broker)).unwrap()
+}
+
+#[test]
+fn the_defaults_are_the_documented_ones() {
+    let expected = Settings {
+        client_id: String::new(),
+        reset: AutoOffsetReset::Earliest,
+        max_poll_records: 500,
+        max_partition_fetch_bytes: 1_048_576,
+        fetch_max_bytes: 52_428_800,
+        fetch_min_bytes: 1,
+        fetch_max_wait: Duration::from_millis(500),
+        check_crcs: true,
+        isolation: IsolationLevel::ReadUncommitted,
+        limits: Limits::default(),
+    };
+    assert_eq!(Settings::read(&Config::new(Scope::Consumer), &broker()).unwrap(), expected);
+}
+
+/// Every setting that has an effect, both ways.
+#[test]
+fn a_name_sets_what_the_typed_setter_sets() {
+    let cluster = Cluster::in_memory().unwrap();
+    let plain = || cluster.consumer();
+    let settings = |builder: ConsumerBuilder| {
+        builder.draft.finish().and_then(|config| Settings::read(&config, &broker())).unwrap()
+    };
+    let reset = |reset| plain().auto_offset_reset(reset);
+    let while_ago = AutoOffsetReset::ByDuration(Duration::from_millis(93_784_500));
+    let pairs = [
+        (plain().client_id("me"), "client.id", "me"),
+        (reset(AutoOffsetReset::Latest), "auto.offset.reset", "latest"),
+        (reset(AutoOffsetReset::None), "auto.offset.reset", "none"),
+        (reset(while_ago), "auto.offset.reset", "by_duration:P1DT2H3M4.5S"),
+        (plain().max_poll_records(1), "max.poll.records", "1"),
+        (plain().max_partition_fetch_bytes(0), "max.partition.fetch.bytes", "0"),
+        (plain().fetch_max_bytes(7), "fetch.max.bytes", "7"),
+        (plain().fetch_min_bytes(7), "fetch.min.bytes", "7"),
+        (plain().fetch_max_wait(Duration::from_millis(7)), "fetch.max.wait.ms", "7"),
+        (plain().check_crcs(false), "check.crcs", "false"),
+        (
+            plain().isolation_level(IsolationLevel::ReadCommitted),
+            "isolation.level",
+            "read_committed",
+        ),
+    ];
+    let mut in_effect = Config::new(Scope::Consumer).describe().unwrap();
+    in_effect.retain(|entry| entry.in_effect);
+    for entry in in_effect {
+        assert!(pairs.iter().any(|(_, name, _)| *name == entry.name), "{}", entry.name);
+    }
+    let unset = settings(plain());
+    for (typed, name, text) in pairs {
+        let by_name = settings(plain().config(name, text));
+        assert_eq!(by_name, settings(typed), "{name}");
+        assert_ne!(by_name, unset, "{name}");
+    }
+}
+
+#[test]
+fn the_brokers_limit_of_a_fetch_is_the_consumers_too() {
+    let cluster = Cluster::builder().config("fetch.max.bytes", 1024).in_memory().unwrap();
+    assert_eq!(cluster.consumer().build().unwrap().settings.fetch_max_bytes, 1024);
+    let smaller = cluster.consumer().fetch_max_bytes(5).build().unwrap();
+    assert_eq!(smaller.settings.fetch_max_bytes, 5);
 }

@@ -30,9 +30,6 @@ use crate::storage::AppendOrigin;
 /// longer fit the nearest cache of whoever checks and reads them.
 const MAX_GROWN_BATCH: usize = 256 << 10;
 
-/// Batches of one producer and partition on their way at once (`max.in.flight.requests.per.connection`).
-const MAX_IN_FLIGHT: usize = 5;
-
 /// How long a batch that nobody waits for may stay open without `linger.ms`. Long enough that a caller who is about
 /// to wait gets there first, short enough that nobody notices.
 const NAP: Duration = Duration::from_micros(30);
@@ -152,10 +149,6 @@ impl Accumulator {
         (self.replica.topic_id(), self.replica.partition().partition.value())
     }
 
-    pub(super) fn batch_size(&self) -> usize {
-        self.settings.batch_size
-    }
-
     /// Encodes a record into the open batch.
     pub(super) fn append(
         &self,
@@ -171,7 +164,8 @@ impl Accumulator {
                 (Some(batch), Some(true)) => self.append_to(batch, record, size, false)?,
                 (Some(_), _) => {
                     drop(open);
-                    if self.origin.in_flight.load(Ordering::Acquire) >= MAX_IN_FLIGHT {
+                    if self.origin.in_flight.load(Ordering::Acquire) >= self.settings.max_in_flight
+                    {
                         if patience == Patience::MayBlock {
                             self.replica.drive();
                         }

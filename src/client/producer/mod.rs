@@ -1,6 +1,7 @@
 //! Sending records.
 
 mod accumulator;
+mod builder;
 mod delivery;
 mod memory;
 mod partitioner;
@@ -10,156 +11,24 @@ mod pending;
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::base::{Acks, Compression, ErrorKind, TopicId, TopicName};
+use crate::base::{ErrorKind, TopicId, TopicName};
 use crate::client::record::Destination;
 use crate::client::topic::partition_id;
 use crate::client::{Error, Record, Result, Topic};
-use crate::cluster::{ConfigError, Core, TopicImage};
-use crate::record::check_codec;
+use crate::cluster::{Core, TopicImage};
 
-use accumulator::{Accumulator, Appended, NoRoom, Patience};
+use accumulator::{Accumulator, NoRoom, Patience};
+use builder::Settings;
 use memory::Memory;
 use partitioner::Sticky;
 
+pub use builder::ProducerBuilder;
 pub use delivery::Delivery;
-
-/// Settings of a [`Producer`], under Kafka's names.
-///
-/// ```
-/// use brooklet::{Acks, Cluster};
-/// use std::time::Duration;
-///
-/// let cluster = Cluster::in_memory()?;
-/// let producer = cluster
-///     .producer()
-///     .acks(Acks::All)
-///     .batch_size(64 << 10)
-///     .linger(Duration::from_millis(5))
-///     .build()?;
-/// # Ok::<(), brooklet::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until it builds"]
-pub struct ProducerBuilder {
-    core: Arc<Core>,
-    settings: Settings,
-}
-
-#[derive(Clone, Debug)]
-struct Settings {
-    acks: Acks,
-    compression: Compression,
-    level: Option<i32>,
-    batch_size: usize,
-    linger: Duration,
-    buffer_memory: usize,
-    max_block: Duration,
-    max_request_size: usize,
-}
-
-impl ProducerBuilder {
-    pub(super) fn new(core: Arc<Core>) -> Self {
-        let settings = Settings {
-            acks: Acks::All,
-            compression: Compression::None,
-            level: None,
-            batch_size: 16 << 10,
-            linger: Duration::ZERO,
-            buffer_memory: 32 << 20,
-            max_block: Duration::from_secs(60),
-            max_request_size: 1 << 20,
-        };
-        Self { core, settings }
-    }
-
-    /// When a send counts as done (`acks`). Default: [`Acks::All`].
-    pub fn acks(mut self, acks: Acks) -> Self {
-        self.settings.acks = acks;
-        self
-    }
-
-    /// Codec of the batches (`compression.type`). Default: none.
-    pub fn compression(mut self, codec: Compression) -> Self {
-        self.settings.compression = codec;
-        self
-    }
-
-    /// Level of the codec (`compression.gzip.level`, 1 to 9; `compression.zstd.level`, -131072 to 22). Default: the
-    /// codec's own.
-    pub fn compression_level(mut self, level: i32) -> Self {
-        self.settings.level = Some(level);
-        self
-    }
-
-    /// Size in bytes at which a batch is full (`batch.size`). Default: 16384; 0 gives each record a batch of its own.
-    /// Without [`linger`](Self::linger), batches grow past it while the log is busy, up to 256 KiB.
-    pub fn batch_size(mut self, bytes: usize) -> Self {
-        self.settings.batch_size = bytes;
-        self
-    }
-
-    /// How long a batch waits for more records before it is written (`linger.ms`). Default: zero. A full batch, a
-    /// caller who waits for it, and [`flush`](Producer::flush) end the waiting.
-    pub fn linger(mut self, linger: Duration) -> Self {
-        self.settings.linger = linger;
-        self
-    }
-
-    /// Bytes that records may take up between send and acknowledgement (`buffer.memory`). Default: 32 MiB.
-    pub fn buffer_memory(mut self, bytes: usize) -> Self {
-        self.settings.buffer_memory = bytes;
-        self
-    }
-
-    /// How long a send waits for room in the buffer (`max.block.ms`). Default: 60 s.
-    pub fn max_block(mut self, limit: Duration) -> Self {
-        self.settings.max_block = limit;
-        self
-    }
-
-    /// Largest record in bytes, with what the format adds and before compression (`max.request.size`).
-    /// Default: 1 MiB.
-    pub fn max_request_size(mut self, bytes: usize) -> Self {
-        self.settings.max_request_size = bytes;
-        self
-    }
-
-    /// The producer.
-    ///
-    /// # Errors
-    /// [`UnsupportedCompressionType`](ErrorKind::UnsupportedCompressionType) if the codec was left out of this build
-    /// or has no such level; [`InvalidConfig`](ErrorKind::InvalidConfig) if `buffer.memory` or `max.request.size` is
-    /// zero; [`Closed`](ErrorKind::Closed).
-    pub fn build(self) -> Result<Producer> {
-        let Self { core, settings } = self;
-        if core.is_closed() {
-            return Err(Error::closed());
-        }
-        check_codec(settings.compression, settings.level)?;
-        for (name, value) in [
-            ("buffer.memory", settings.buffer_memory),
-            ("max.request.size", settings.max_request_size),
-        ] {
-            if value == 0 {
-                return Err(ConfigError::out_of_range(name, value, "1 or more").into());
-            }
-        }
-        let memory = Arc::new(Memory::new(settings.buffer_memory));
-        let inner = Inner {
-            core,
-            settings: Arc::new(settings),
-            memory,
-            by_id: ArcSwap::default(),
-            by_name: ArcSwap::default(),
-        };
-        Ok(Producer { inner: Arc::new(inner) })
-    }
-}
 
 /// Sends records to topics. A handle, cheap to clone; clones share their batches, so use one from many threads.
 ///
@@ -197,9 +66,14 @@ struct Inner {
 #[derive(Debug)]
 struct Route {
     image: Arc<TopicImage>,
-    accumulators: Vec<OnceLock<Arc<Accumulator>>>,
+    /// One for each partition. When the topic gets more they are taken over: a partition never has two.
+    accumulators: Vec<Arc<Slot>>,
     sticky: Sticky,
+    /// The version of the metadata in which the topic was last seen to be like this.
+    seen_in: AtomicU64,
 }
+
+type Slot = OnceLock<Arc<Accumulator>>;
 
 /// A record that [`Producer::try_send`] could not take, and why.
 #[derive(Debug, thiserror::Error)]
@@ -212,6 +86,18 @@ pub struct TrySendError<'a> {
 }
 
 impl Producer {
+    fn new(core: Arc<Core>, settings: Settings) -> Self {
+        let memory = Arc::new(Memory::new(settings.buffer_memory));
+        let inner = Inner {
+            core,
+            settings: Arc::new(settings),
+            memory,
+            by_id: ArcSwap::default(),
+            by_name: ArcSwap::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
     /// Queues a record and returns a handle to its acknowledgement, which may be waited for, awaited, or dropped.
     ///
     /// Who fills a batch writes it to its file, without syncing it. Waits while the buffer is full or five batches of
@@ -231,7 +117,8 @@ impl Producer {
     }
 
     /// As [`send`](Producer::send), but neither waits nor writes: a record that there is no room for comes back. Only
-    /// the first record to a partition opens its files.
+    /// the first record to a partition opens its files, and one that creates its topic
+    /// (`auto.create.topics.enable`) waits for that.
     pub fn try_send<'a>(&self, record: Record<'a>) -> Result<Delivery, TrySendError<'a>> {
         match self.append(&record, Patience::NoBlocking) {
             Ok(delivery) => Ok(delivery),
@@ -258,6 +145,11 @@ impl Producer {
             let _ = batch.wait();
         }
         self.inner.memory.take_failure().map_or(Ok(()), Err)
+    }
+
+    /// The name that was given to the producer (`client.id`), empty if none was.
+    pub fn client_id(&self) -> &str {
+        &self.inner.settings.client_id
     }
 
     fn send_when_room(&self, record: &Record<'_>) -> Result<Delivery> {
@@ -291,7 +183,13 @@ impl Producer {
                 Err(error) => return Err(Refused::Failed(error)),
             };
             match accumulator.append(&record.fields(), patience) {
-                Ok(appended) => return Ok(deliver(accumulator, &route, record, appended)),
+                Ok(appended) => {
+                    if record.partition.is_none() && self.key_of(record).is_none() {
+                        let batch_size = self.inner.settings.batch_size;
+                        route.sticky.sent(appended.bytes, appended.first, batch_size);
+                    }
+                    return Ok(Delivery::new(appended));
+                }
                 Err(NoRoom::Yet) => return Err(Refused::NoRoom),
                 Err(NoRoom::Memory) => {
                     // What lingers in it would do so without need.
@@ -315,18 +213,37 @@ impl Producer {
 
     #[inline]
     fn route(&self, destination: Destination<'_>) -> Result<Arc<Route>> {
-        match destination {
-            Destination::Topic(topic) => match self.inner.by_id.load().get(&topic.image().id) {
-                Some(route) => Ok(Arc::clone(route)),
-                None => self.add_route(topic),
-            },
-            Destination::Name(name) => match self.inner.by_name.load().get(name) {
-                Some(route) => Ok(Arc::clone(route)),
-                None => {
-                    let image = self.inner.core.topic(name)?;
+        let version = self.inner.core.metadata_version();
+        let known = match destination {
+            Destination::Topic(topic) => self.inner.by_id.load().get(&topic.image().id).cloned(),
+            Destination::Name(name) => self.inner.by_name.load().get(name).cloned(),
+        };
+        match known {
+            Some(route) if route.seen_in.load(Ordering::Relaxed) == version => Ok(route),
+            Some(route) => Ok(self.look_again(route, version)),
+            None => match destination {
+                Destination::Topic(topic) => self.add_route(topic),
+                Destination::Name(name) => {
+                    let image = self.inner.core.topic_or_create(name)?;
                     self.add_route(&Topic::new(Arc::clone(&self.inner.core), image))
                 }
             },
+        }
+    }
+
+    /// The metadata has changed since the route was last looked at: there may be more partitions.
+    #[cold]
+    fn look_again(&self, route: Arc<Route>, version: u64) -> Arc<Route> {
+        match self.inner.core.current(&route.image) {
+            Ok(image) if image.partitions > route.image.partitions => {
+                self.inner.put_route(&image, version).unwrap_or(route)
+            }
+            Ok(_) => {
+                route.seen_in.store(version, Ordering::Relaxed);
+                route
+            }
+            // Deleted: the partition will say so.
+            Err(_) => route,
         }
     }
 
@@ -335,29 +252,13 @@ impl Producer {
             let message = "the topic belongs to another cluster than the producer";
             return Err(Error::new(ErrorKind::InvalidState, message));
         }
-        let image = Arc::clone(topic.image());
+        let version = self.inner.core.metadata_version();
         // Fails if the topic was deleted meanwhile.
+        let image = self.inner.core.current(topic.image())?;
         if let Some(first) = image.partition_ids().next() {
             self.inner.core.leader(&image, first)?;
         }
-        let accumulators = image.partition_ids().map(|_| OnceLock::new()).collect();
-        let sticky = Sticky::new(image.partitions, self.inner.core.runtime().random());
-        let route = Arc::new(Route { sticky, accumulators, image });
-        self.inner.by_id.rcu(|routes| {
-            let mut routes = HashMap::clone(routes);
-            routes.entry(route.image.id).or_insert_with(|| Arc::clone(&route));
-            routes
-        });
-        let route = self.inner.by_id.load().get(&route.image.id).cloned().unwrap_or(route);
-        // A handle may be older than the name's present owner.
-        if self.inner.core.topic(route.image.name.as_str())?.id == route.image.id {
-            self.inner.by_name.rcu(|routes| {
-                let mut routes = HashMap::clone(routes);
-                routes.insert(route.image.name.clone(), Arc::clone(&route));
-                routes
-            });
-        }
-        Ok(route)
+        self.inner.put_route(&image, version)
     }
 
     /// Whether the name that a record goes to no longer has the owner that it had when the route was found.
@@ -385,7 +286,7 @@ impl Producer {
         route: &'r Route,
         record: &Record<'_>,
     ) -> Result<&'r Arc<Accumulator>> {
-        let index = match (record.partition, record.key) {
+        let index = match (record.partition, self.key_of(record)) {
             (Some(partition), _) => partition,
             (None, Some(key)) => partitioner::of_key(key, route.image.partitions),
             (None, None) => route.sticky.current(),
@@ -400,11 +301,17 @@ impl Producer {
         }
     }
 
+    /// The key, if it is to choose the partition.
+    #[inline]
+    fn key_of<'r>(&self, record: &Record<'r>) -> Option<&'r [u8]> {
+        record.key.filter(|_| !self.inner.settings.ignore_keys)
+    }
+
     fn add_accumulator<'r>(
         &self,
         route: &Route,
         index: u32,
-        slot: &'r OnceLock<Arc<Accumulator>>,
+        slot: &'r Slot,
     ) -> Result<&'r Arc<Accumulator>> {
         let replica = self.inner.core.leader(&route.image, partition_id(&route.image, index)?)?;
         let accumulator =
@@ -413,7 +320,48 @@ impl Producer {
     }
 }
 
+impl Route {
+    /// A way to the topic `image`, with the accumulators of its first partitions where there are some.
+    fn new(
+        image: Arc<TopicImage>,
+        accumulators: &[Arc<Slot>],
+        version: u64,
+        seed: u64,
+    ) -> Arc<Self> {
+        let mut known = accumulators.iter().cloned();
+        let slots = image.partition_ids().map(|_| known.next().unwrap_or_default()).collect();
+        let sticky = Sticky::new(image.partitions, seed);
+        let seen_in = AtomicU64::new(version);
+        Arc::new(Self { accumulators: slots, sticky, seen_in, image })
+    }
+}
+
 impl Inner {
+    /// The route to the topic `image`: the one there is, if it knows of as many partitions. Entered under the topic's
+    /// name too, if that is still its own.
+    fn put_route(&self, image: &Arc<TopicImage>, version: u64) -> Result<Arc<Route>> {
+        let seed = self.core.runtime().random();
+        self.by_id.rcu(|routes| {
+            let mut routes = HashMap::clone(routes);
+            let known = routes.get(&image.id);
+            if known.is_none_or(|known| known.image.partitions < image.partitions) {
+                let accumulators = known.map_or(&[][..], |known| &known.accumulators);
+                routes.insert(image.id, Route::new(Arc::clone(image), accumulators, version, seed));
+            }
+            routes
+        });
+        let route = self.by_id.load().get(&image.id).cloned();
+        let route = route.unwrap_or_else(|| Route::new(Arc::clone(image), &[], version, seed));
+        if self.core.topic(image.name.as_str())?.id == image.id {
+            self.by_name.rcu(|routes| {
+                let mut routes = HashMap::clone(routes);
+                routes.insert(image.name.clone(), Arc::clone(&route));
+                routes
+            });
+        }
+        Ok(route)
+    }
+
     /// All accumulators, in an order that does not depend on a hash.
     fn accumulators(&self) -> Vec<Arc<Accumulator>> {
         let routes = self.by_id.load_full();
@@ -441,17 +389,4 @@ impl From<Error> for Refused {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
-}
-
-#[inline]
-fn deliver(
-    accumulator: &Arc<Accumulator>,
-    route: &Route,
-    record: &Record<'_>,
-    appended: Appended,
-) -> Delivery {
-    if record.partition.is_none() && record.key.is_none() {
-        route.sticky.sent(appended.bytes, appended.first, accumulator.batch_size());
-    }
-    Delivery::new(appended)
 }

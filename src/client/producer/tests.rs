@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::base::{Acks, ErrorKind, FlushPolicy, Offset};
-use crate::client::{Cluster, NewTopic, Record, Topic};
+use crate::base::{Acks, Compression, Config, ErrorKind, FlushPolicy, Offset, Scope};
+use crate::client::producer::Settings;
+use crate::client::{Cluster, NewTopic, ProducerBuilder, Record, Topic};
 use crate::env::{CallKind, Disk, pause};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -153,5 +154,87 @@ fn closing_under_load_loses_nothing_that_was_acknowledged_and_answers_everybody(
             written, acknowledged,
             "round {round}: what failed is not there, what did not is"
         );
+    }
+}
+
+#[test]
+fn the_defaults_are_the_documented_ones() {
+    let expected = Settings {
+        client_id: String::new(),
+        acks: Acks::All,
+        compression: Compression::None,
+        level: None,
+        batch_size: 16_384,
+        linger: Duration::ZERO,
+        buffer_memory: 33_554_432,
+        max_block: Duration::from_secs(60),
+        max_in_flight: 5,
+        max_request_size: 1_048_576,
+        ignore_keys: false,
+    };
+    assert_eq!(Settings::read(&Config::new(Scope::Producer)).unwrap(), expected);
+}
+
+/// Every setting that has an effect, both ways.
+#[test]
+fn a_name_sets_what_the_typed_setter_sets() {
+    let cluster = Cluster::in_memory().unwrap();
+    let plain = || cluster.producer();
+    let gzip = || plain().compression(Compression::Gzip);
+    let zstd = || plain().compression(Compression::Zstd);
+    let settings = |builder: ProducerBuilder| {
+        builder.draft.finish().and_then(|config| Settings::read(&config)).unwrap()
+    };
+    let pairs = [
+        (plain(), plain().client_id("me"), "client.id", "me"),
+        (plain(), plain().acks(Acks::None), "acks", "0"),
+        (plain(), plain().acks(Acks::Leader), "acks", "1"),
+        (plain().acks(Acks::None), plain().acks(Acks::All), "acks", "-1"),
+        (plain(), plain().compression(Compression::Lz4), "compression.type", "lz4"),
+        (plain(), plain().compression(Compression::Snappy), "compression.type", "SNAPPY"),
+        (gzip(), gzip().compression_gzip_level(3), "compression.gzip.level", "3"),
+        (zstd(), zstd().compression_zstd_level(-1), "compression.zstd.level", "-1"),
+        (plain(), plain().batch_size(0), "batch.size", "0"),
+        (plain(), plain().linger(Duration::from_millis(5)), "linger.ms", "5"),
+        (plain(), plain().linger(Duration::MAX), "linger.ms", "9223372036854775807"),
+        (plain(), plain().buffer_memory(1), "buffer.memory", "1"),
+        (plain(), plain().max_block(Duration::ZERO), "max.block.ms", "0"),
+        (plain(), plain().max_in_flight(1), "max.in.flight.requests.per.connection", "1"),
+        (plain(), plain().max_request_size(9), "max.request.size", "9"),
+        (plain(), plain().partitioner_ignore_keys(true), "partitioner.ignore.keys", "true"),
+    ];
+    let mut in_effect = Config::new(Scope::Producer).describe().unwrap();
+    in_effect.retain(|entry| entry.in_effect);
+    for entry in in_effect {
+        assert!(pairs.iter().any(|(.., name, _)| *name == entry.name), "{}", entry.name);
+    }
+    for (before, typed, name, text) in pairs {
+        let unset = settings(before.clone());
+        let by_name = settings(before.config(name, text));
+        assert_eq!(by_name, settings(typed), "{name}");
+        assert_ne!(by_name, unset, "{name}");
+    }
+}
+
+/// On a disk that holds every write; two records fill a batch.
+#[test]
+fn a_send_waits_while_as_many_batches_are_on_their_way_as_may_be() {
+    for max in [1, 3] {
+        let disk = Disk::new();
+        let cluster = cluster(&disk, FlushPolicy::Os);
+        let email = email(&cluster, 1);
+        let producer = cluster.producer().batch_size(1_000).linger(NEVER).max_in_flight(max);
+        let producer = producer.build().unwrap();
+        let record = || Record::to(&email).value(&[0; 400]);
+        producer.send(record()).unwrap().wait().unwrap();
+        let (arrivals, go) = disk.hold(CallKind::Write, "email-0/0");
+        thread::scope(|scope| {
+            scope.spawn(|| (0..3).for_each(|_| drop(producer.send(record()).unwrap())));
+            arrivals.recv_timeout(LONG).unwrap();
+            let sent = (0..100).take_while(|_| producer.try_send(record()).is_ok());
+            assert_eq!(sent.count(), 2 * usize::try_from(max).unwrap());
+            drop(go);
+        });
+        producer.flush().unwrap();
     }
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::base::{LeaderEpoch, PartitionId, TopicId, TopicName};
-use crate::cluster::TopicConfig;
 use crate::cluster::metadata::MetadataRecord;
+use crate::cluster::{BrokerConfig, TopicConfig};
 
 /// A topic as the metadata describes it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TopicImage {
     pub(crate) id: TopicId,
     pub(crate) name: TopicName,
@@ -36,17 +36,32 @@ impl TopicImage {
 }
 
 /// All that the metadata log says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Image {
     topics: BTreeMap<TopicName, Arc<TopicImage>>,
+    names: BTreeMap<TopicId, TopicName>,
     /// Names by [`TopicName::collision_key`].
     keys: BTreeMap<String, TopicName>,
     /// Topics that were deleted: what is left of their directories may go.
     deleted: BTreeSet<TopicId>,
     controller_epoch: i32,
+    /// What topics fall back on.
+    broker: Arc<BrokerConfig>,
 }
 
 impl Image {
+    /// That of an empty log.
+    pub(crate) fn new(broker: Arc<BrokerConfig>) -> Self {
+        Self {
+            topics: BTreeMap::new(),
+            names: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            controller_epoch: 0,
+            broker,
+        }
+    }
+
     /// Applies a record. `Err` says why it contradicts what came before: the log is damaged.
     pub(crate) fn apply(&mut self, record: &MetadataRecord) -> Result<(), String> {
         match record {
@@ -61,26 +76,53 @@ impl Image {
             }
             MetadataRecord::TopicCreated { id, name, partitions, config } => {
                 let name = TopicName::new(name).map_err(|e| e.to_string())?;
-                let partitions = u32::try_from(*partitions).map_err(|e| e.to_string())?;
-                let settings = config.iter().map(|(k, v)| (k.as_str(), v.as_str()));
-                let config = TopicConfig::parse(settings).map_err(|e| e.to_string())?;
-                let created_in = self.controller_epoch;
-                let topic =
-                    TopicImage { id: *id, name: name.clone(), partitions, config, created_in };
-                self.keys.insert(name.collision_key(), name.clone());
-                if self.topics.insert(name, Arc::new(topic)).is_some() {
+                if self.topics.contains_key(name.as_str()) || self.names.contains_key(id) {
                     return Err("a topic was created twice".to_owned());
                 }
+                let topic = TopicImage {
+                    id: *id,
+                    name: name.clone(),
+                    partitions: u32::try_from(*partitions).map_err(|e| e.to_string())?,
+                    config: self.config(config)?,
+                    created_in: self.controller_epoch,
+                };
+                self.keys.insert(name.collision_key(), name.clone());
+                self.names.insert(*id, name.clone());
+                self.topics.insert(name, Arc::new(topic));
             }
             MetadataRecord::TopicDeleted { id } => {
-                let name = self.topics.values().find(|t| t.id == *id).map(|t| t.name.clone());
+                let name = self.names.remove(id);
                 let name = name.ok_or("a topic was deleted that does not exist")?;
                 self.topics.remove(&name);
                 self.keys.remove(&name.collision_key());
                 self.deleted.insert(*id);
             }
+            MetadataRecord::TopicConfigured { id, config } => {
+                let config = self.config(config)?;
+                self.topic_mut(*id)?.config = config;
+            }
+            MetadataRecord::PartitionsAdded { id, partitions } => {
+                let topic = self.topic_mut(*id)?;
+                let more = u32::try_from(*partitions).ok().filter(|more| *more > topic.partitions);
+                topic.partitions = more.ok_or("a topic grew, but not to more partitions")?;
+            }
         }
         Ok(())
+    }
+
+    fn config(&self, overrides: &[(String, String)]) -> Result<TopicConfig, String> {
+        TopicConfig::recorded(overrides, &self.broker).map_err(|e| e.to_string())
+    }
+
+    /// A topic that is to be changed. Who looks at it as it was goes on doing so.
+    fn topic_mut(&mut self, id: TopicId) -> Result<&mut TopicImage, String> {
+        let topic = self.names.get(&id).and_then(|name| self.topics.get_mut(name));
+        topic.map(Arc::make_mut).ok_or("a topic was changed that does not exist".to_owned())
+    }
+
+    /// The topic of this id, if it was not deleted.
+    pub(crate) fn by_id(&self, id: TopicId) -> Option<&Arc<TopicImage>> {
+        self.names.get(&id).and_then(|name| self.topics.get(name))
     }
 
     pub(crate) fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
@@ -114,7 +156,11 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::BrokerId;
+    use crate::base::{BrokerId, Config, Scope};
+
+    fn empty() -> Image {
+        Image::new(Arc::new(BrokerConfig::new(Config::new(Scope::Broker)).unwrap()))
+    }
 
     fn epoch(epoch: i32) -> MetadataRecord {
         MetadataRecord::Epoch { epoch, broker: BrokerId::ZERO, id: [0; 16] }
@@ -132,7 +178,7 @@ mod tests {
 
     #[test]
     fn leader_epochs_rise_with_each_controller() {
-        let mut image = Image::default();
+        let mut image = empty();
         for record in [epoch(1), created("a", 1), epoch(2), epoch(3)] {
             image.apply(&record).unwrap();
         }
@@ -142,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_name_is_free_again_after_deletion_but_the_id_stays_deleted() {
-        let mut image = Image::default();
+        let mut image = empty();
         for record in
             [created("a.b", 1), MetadataRecord::TopicDeleted { id: TopicId::from_bytes([1; 16]) }]
         {
@@ -155,7 +201,7 @@ mod tests {
 
     #[test]
     fn contradictions_are_errors() {
-        let mut image = Image::default();
+        let mut image = empty();
         image.apply(&epoch(2)).unwrap();
         assert!(image.apply(&epoch(2)).is_err());
         image.apply(&created("a", 1)).unwrap();

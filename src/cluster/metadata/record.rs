@@ -9,6 +9,8 @@
 //! | 0 | `Epoch` | controller epoch `i32`, broker `i32`, random id |
 //! | 1 | `TopicCreated` | topic id, name, partitions `i32`, list of (setting, value) |
 //! | 2 | `TopicDeleted` | topic id |
+//! | 3 | `TopicConfigured` | topic id, list of (setting, value): all that it overrides from now on |
+//! | 4 | `PartitionsAdded` | topic id, partitions that it has from now on `i32` |
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -34,6 +36,16 @@ pub(crate) enum MetadataRecord {
     TopicDeleted {
         id: TopicId,
     },
+    /// What the topic overrides from now on, whatever it was before.
+    TopicConfigured {
+        id: TopicId,
+        config: Vec<(String, String)>,
+    },
+    /// The topic has so many partitions from now on, more than before.
+    PartitionsAdded {
+        id: TopicId,
+        partitions: i32,
+    },
 }
 
 impl MetadataRecord {
@@ -51,15 +63,21 @@ impl MetadataRecord {
                 out.put_slice(id.as_bytes());
                 put_string(&mut out, name);
                 out.put_i32(*partitions);
-                out.put_i32(i32::try_from(config.len()).unwrap_or(i32::MAX));
-                for (setting, value) in config {
-                    put_string(&mut out, setting);
-                    put_string(&mut out, value);
-                }
+                put_config(&mut out, config);
             }
             Self::TopicDeleted { id } => {
                 put_type(&mut out, 2);
                 out.put_slice(id.as_bytes());
+            }
+            Self::TopicConfigured { id, config } => {
+                put_type(&mut out, 3);
+                out.put_slice(id.as_bytes());
+                put_config(&mut out, config);
+            }
+            Self::PartitionsAdded { id, partitions } => {
+                put_type(&mut out, 4);
+                out.put_slice(id.as_bytes());
+                out.put_i32(*partitions);
             }
         }
         out.freeze()
@@ -75,16 +93,17 @@ impl MetadataRecord {
                 broker: BrokerId::new(from.try_get_i32().ok()?)?,
                 id: get_id(from)?,
             },
-            (1, 0) => {
-                let (id, name) = (TopicId::from_bytes(get_id(from)?), get_string(from)?);
-                let (partitions, settings) = (from.try_get_i32().ok()?, from.try_get_i32().ok()?);
-                let mut config = Vec::new();
-                for _ in 0..settings {
-                    config.push((get_string(from)?, get_string(from)?));
-                }
-                Self::TopicCreated { id, name, partitions, config }
+            (1, 0) => Self::TopicCreated {
+                id: get_topic(from)?,
+                name: get_string(from)?,
+                partitions: from.try_get_i32().ok()?,
+                config: get_config(from)?,
+            },
+            (2, 0) => Self::TopicDeleted { id: get_topic(from)? },
+            (3, 0) => Self::TopicConfigured { id: get_topic(from)?, config: get_config(from)? },
+            (4, 0) => {
+                Self::PartitionsAdded { id: get_topic(from)?, partitions: from.try_get_i32().ok()? }
             }
-            (2, 0) => Self::TopicDeleted { id: TopicId::from_bytes(get_id(from)?) },
             _ => return None,
         };
         from.is_empty().then_some(record)
@@ -101,11 +120,31 @@ fn put_string(out: &mut BytesMut, text: &str) {
     out.put_slice(text.as_bytes());
 }
 
+fn put_config(out: &mut BytesMut, config: &[(String, String)]) {
+    out.put_i32(i32::try_from(config.len()).unwrap_or(i32::MAX));
+    for (setting, value) in config {
+        put_string(out, setting);
+        put_string(out, value);
+    }
+}
+
+fn get_config(from: &mut &[u8]) -> Option<Vec<(String, String)>> {
+    let mut config = Vec::new();
+    for _ in 0..from.try_get_i32().ok()? {
+        config.push((get_string(from)?, get_string(from)?));
+    }
+    Some(config)
+}
+
 fn get_string(from: &mut &[u8]) -> Option<String> {
     let length = usize::try_from(from.try_get_i32().ok()?).ok()?;
     let (text, rest) = from.split_at_checked(length)?;
     *from = rest;
     std::str::from_utf8(text).ok().map(str::to_owned)
+}
+
+fn get_topic(from: &mut &[u8]) -> Option<TopicId> {
+    get_id(from).map(TopicId::from_bytes)
 }
 
 fn get_id(from: &mut &[u8]) -> Option<[u8; 16]> {
@@ -118,13 +157,20 @@ fn get_id(from: &mut &[u8]) -> Option<[u8; 16]> {
 mod tests {
     use super::*;
 
-    fn samples() -> [MetadataRecord; 3] {
+    fn samples() -> [MetadataRecord; 5] {
         let id = TopicId::from_bytes([7; 16]);
         let config = vec![("retention.ms".to_owned(), "-1".to_owned())];
         [
             MetadataRecord::Epoch { epoch: 3, broker: BrokerId::ZERO, id: [9; 16] },
-            MetadataRecord::TopicCreated { id, name: "email".to_owned(), partitions: 3, config },
+            MetadataRecord::TopicCreated {
+                id,
+                name: "email".to_owned(),
+                partitions: 3,
+                config: config.clone(),
+            },
             MetadataRecord::TopicDeleted { id },
+            MetadataRecord::TopicConfigured { id, config },
+            MetadataRecord::PartitionsAdded { id, partitions: 7 },
         ]
     }
 

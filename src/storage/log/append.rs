@@ -120,9 +120,10 @@ impl Log {
 
     /// Checks the size of a batch, as a leader does.
     pub(super) fn check_size(&self, size: usize) -> Result<(), AppendError> {
+        let config = self.config.load();
         let limits = [
-            ("max.message.bytes", self.config.max_message_bytes),
-            ("segment.bytes", self.config.segment_bytes),
+            ("max.message.bytes", config.max_message_bytes),
+            ("segment.bytes", config.segment_bytes),
         ];
         match limits.into_iter().find(|(_, limit)| length(size) > u64::from(*limit)) {
             Some((limit_name, limit)) => {

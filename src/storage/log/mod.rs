@@ -75,7 +75,8 @@ pub(crate) struct Log {
     fs: Arc<dyn FileSystem>,
     root: Arc<Path>,
     dir: Arc<Path>,
-    config: LogConfig,
+    /// As the topic has it now: it may be altered at any time.
+    config: ArcSwap<LogConfig>,
     /// In the order of their offsets, the active one last. Empty before the first append.
     segments: ArcSwap<Vec<Arc<Segment>>>,
     start: AtomicI64,
@@ -115,7 +116,7 @@ impl Log {
             fs: how.fs,
             root: how.root,
             dir,
-            config: how.config,
+            config: ArcSwap::from_pointee(how.config),
             start: AtomicI64::new(start.value()),
             end: AtomicI64::new(found.end.value()),
             flushed: AtomicI64::new(found.end.value()),
@@ -172,14 +173,19 @@ impl Log {
 
     /// Forgets producers that have not written for `producer.id.expiration.ms`.
     pub(crate) fn expire_producers(&self, now: Timestamp) {
-        let idle = self.config.producer_id_expiration;
+        let idle = self.config.load().producer_id_expiration;
         self.writer.lock().known.producers.expire(now, idle);
     }
 
     /// Largest batch that the log takes.
     pub(crate) fn max_batch_bytes(&self) -> usize {
-        let bytes = self.config.max_message_bytes.min(self.config.segment_bytes);
-        usize::try_from(bytes).unwrap_or(usize::MAX)
+        let config = self.config.load();
+        usize::try_from(config.max_message_bytes.min(config.segment_bytes)).unwrap_or(usize::MAX)
+    }
+
+    /// What is appended from now on keeps to `config`. The active segment keeps its index interval.
+    pub(crate) fn set_config(&self, config: LogConfig) {
+        self.config.store(Arc::new(config));
     }
 
     /// Whether the log takes no more appends until it is opened again.

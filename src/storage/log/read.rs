@@ -62,7 +62,7 @@ impl Log {
             }
             at += 1;
             // It ends at `from`, where the next one has to begin.
-            if segments.get(at).is_some_and(|next| next.base() != from) {
+            if segments.get(at).is_some_and(|next| !next.layout().follows(next.base(), from)) {
                 return Err(misplaced(from));
             }
         }
@@ -151,6 +151,7 @@ fn read_segment(
     };
     let mut available = usize::try_from(size - position).unwrap_or(usize::MAX);
     let mut bytes = segment.read(position, available.min(max_bytes.max(HEADER_LENGTH)))?;
+    let layout = segment.layout();
     let mut batches = Vec::<Batch>::new();
     while !bytes.is_empty() {
         let frame = Frame::peek(&bytes, length(bytes.len()));
@@ -171,7 +172,7 @@ fn read_segment(
         // No checksum covers a batch's base offset: it has to be the one that comes next (H5).
         let follows = |b: &Batch| {
             let next = batches.last().map(|last| last.header().next_offset()).or(expected);
-            next.is_none_or(|next| next == b.header().base_offset())
+            next.is_none_or(|next| layout.follows(b.header().base_offset(), next))
         };
         match batch {
             Ok(batch) if batch.header().last_offset() >= upto => {
@@ -217,7 +218,8 @@ fn seek(segment: &Segment, from: Offset, size: u64) -> Result<Option<Found>, Rea
         }
         let header = BatchHeader::parse(&window)
             .map_err(|source| ReadError::Corrupt { offset: from, source })?;
-        if expected.is_some_and(|expected| expected != header.base_offset()) {
+        let layout = segment.layout();
+        if expected.is_some_and(|expected| !layout.follows(header.base_offset(), expected)) {
             return Err(misplaced(from));
         }
         if header.last_offset() >= from {

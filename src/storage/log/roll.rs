@@ -53,7 +53,7 @@ impl Log {
 
     fn add_segment(&self, writer: &mut Writer, base: Offset) -> Result<Arc<Segment>, StorageError> {
         let segment =
-            Arc::new(Segment::create(&self.fs, &self.dir, base, self.config.index_interval_bytes)?);
+            Arc::new(Segment::create(&self.fs, &self.dir, base, self.config.load().layout())?);
         let mut segments = Vec::clone(&self.segments.load());
         segments.push(Arc::clone(&segment));
         self.segments.store(Arc::new(segments));

@@ -45,8 +45,9 @@ impl Log {
         let Some(base) = active.map(|active| active.base()).or(run_base) else { return false };
         let written = active.map_or(0, |active| active.size()) + run.bytes;
         let last_offset = Offset::new(appended.next.value() - 1).unwrap_or_default();
-        let full = written + length(size) > u64::from(self.config.segment_bytes)
-            || active.is_some_and(|active| active.is_index_full(self.config.segment_index_bytes));
+        let config = self.config.load();
+        let full = written + length(size) > u64::from(config.segment_bytes)
+            || active.is_some_and(|active| active.is_index_full(config.segment_index_bytes));
         (written > 0 && full) || !SegmentIndex::holds(base, last_offset)
     }
 

@@ -111,7 +111,7 @@ impl Log {
             remove_file(&*self.fs, &old.path(suffix))?;
         }
         self.fs.rename(&temporary, &path).map_err(StorageError::io("replace", &path))?;
-        let new = Segment::open(&self.fs, &self.dir, old.base(), self.config.index_interval_bytes)?;
+        let new = Segment::open(&self.fs, &self.dir, old.base(), old.layout())?;
         new.rebuild_index()?;
         new.transactions().set(aborted, Some(&[]));
         new.save_transactions()?;

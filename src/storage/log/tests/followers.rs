@@ -93,7 +93,8 @@ fn a_follower_that_was_cut_copies_again() {
 /// B8: nothing is written of batches that do not follow one another.
 #[test]
 fn batches_that_do_not_follow_are_refused() {
-    let place = Place::in_memory(1 << 20, 100);
+    let mut place = Place::in_memory(1 << 20, 100);
+    place.config.compact = true;
     let log = place.open();
     let fetched = |bases: &[u32]| Fetched {
         batches: bases.iter().map(|base| batch_at(*base, 3)).collect(),

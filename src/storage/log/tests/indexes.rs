@@ -14,10 +14,13 @@ pub(super) fn assert_live_indexes_equal_rebuilt_ones(log: &Log, place: &Place) {
     for (at, segment) in segments.iter().enumerate() {
         let sealed = at + 1 < segments.len();
         let live = segment.with_index(Clone::clone).unwrap();
-        let interval = place.config.index_interval_bytes;
-        let again =
-            crate::storage::segment::Segment::open(&place.fs, &log.dir, segment.base(), interval)
-                .unwrap();
+        let again = crate::storage::segment::Segment::open(
+            &place.fs,
+            &log.dir,
+            segment.base(),
+            place.config.layout(),
+        )
+        .unwrap();
         again.rebuild_index().unwrap();
         if sealed {
             again.seal();

@@ -15,6 +15,28 @@ pub enum Acks {
     All,
 }
 
+impl Acks {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "0" => Self::None,
+            "1" => Self::Leader,
+            "all" | "-1" => Self::All,
+            _ => return None,
+        })
+    }
+}
+
+/// As Kafka writes it: `0`, `1` or `all`.
+impl fmt::Display for Acks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "0",
+            Self::Leader => "1",
+            Self::All => "all",
+        })
+    }
+}
+
 /// Compression codec of a batch (`compression.type`). Default: none.
 ///
 /// Every codec can be named whatever features the crate was built with; using one that was left out is an
@@ -32,6 +54,20 @@ pub enum Compression {
     Lz4,
     /// `zstd`, feature `zstd`.
     Zstd,
+}
+
+impl Compression {
+    /// The codec of this name, in producers' settings or in topics'.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "none" | "uncompressed" => Self::None,
+            "gzip" => Self::Gzip,
+            "snappy" => Self::Snappy,
+            "lz4" => Self::Lz4,
+            "zstd" => Self::Zstd,
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for Compression {
@@ -55,6 +91,26 @@ pub enum IsolationLevel {
     /// `read_committed`: records below the last stable offset, where the oldest open transaction begins, and none of a
     /// transaction that was aborted.
     ReadCommitted,
+}
+
+impl IsolationLevel {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "read_uncommitted" => Self::ReadUncommitted,
+            "read_committed" => Self::ReadCommitted,
+            _ => return None,
+        })
+    }
+}
+
+/// As Kafka writes it.
+impl fmt::Display for IsolationLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ReadUncommitted => "read_uncommitted",
+            Self::ReadCommitted => "read_committed",
+        })
+    }
 }
 
 /// When written bytes are forced to the disk (`brooklet.flush.policy`). Default: [`FlushPolicy::OnAck`].
@@ -87,4 +143,26 @@ pub enum ReadMode {
     Map,
     /// Positioned reads into fresh buffers: a bad sector is an error of the read that meets it.
     Pread,
+}
+
+impl ReadMode {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "auto" => Self::Auto,
+            "map" => Self::Map,
+            "pread" => Self::Pread,
+            _ => return None,
+        })
+    }
+}
+
+/// As in `brooklet.read.mode`.
+impl fmt::Display for ReadMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Map => "map",
+            Self::Pread => "pread",
+        })
+    }
 }

@@ -1,0 +1,205 @@
+//! How a consumer is configured.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::{Config, ConfigError, Draft, IsolationLevel, ReadConfig, Scope};
+use crate::client::consumer::{Consumer, iso8601};
+use crate::client::{Error, Result, properties};
+use crate::cluster::{BrokerConfig, Core};
+use crate::record::Limits;
+
+/// Where a consumer begins where it has no position, or its position is gone (`auto.offset.reset`). Default:
+/// earliest, while Kafka's is latest: who reads a log in process expects to see what is there.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum AutoOffsetReset {
+    /// At the first record there is.
+    #[default]
+    Earliest,
+    /// Behind the last one: only what is written from now on.
+    Latest,
+    /// Nowhere: [`Consumer::poll`] fails with [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) until the
+    /// application has sought.
+    None,
+    /// With the records of this last time, by their timestamps; behind the last one if there is none as young
+    /// (`by_duration:P7D`, KIP-1106).
+    ByDuration(Duration),
+}
+
+impl AutoOffsetReset {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "earliest" => Self::Earliest,
+            "latest" => Self::Latest,
+            "none" => Self::None,
+            _ => Self::ByDuration(iso8601::parse(text.split_once(':')?.1)?),
+        })
+    }
+}
+
+/// As Kafka writes it.
+impl fmt::Display for AutoOffsetReset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Earliest => f.write_str("earliest"),
+            Self::Latest => f.write_str("latest"),
+            Self::None => f.write_str("none"),
+            Self::ByDuration(time) => write!(f, "by_duration:{}", iso8601::format(*time)),
+        }
+    }
+}
+
+/// Settings of a [`Consumer`], under Kafka's names.
+///
+/// ```
+/// use brooklet::{AutoOffsetReset, Cluster};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let consumer = cluster.consumer().auto_offset_reset(AutoOffsetReset::Latest).max_poll_records(100).build()?;
+/// # Ok::<(), brooklet::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct ConsumerBuilder {
+    core: Arc<Core>,
+    pub(super) draft: Draft,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Settings {
+    pub(super) client_id: String,
+    pub(super) reset: AutoOffsetReset,
+    pub(super) max_poll_records: usize,
+    pub(super) max_partition_fetch_bytes: usize,
+    pub(super) fetch_max_bytes: usize,
+    pub(super) fetch_min_bytes: usize,
+    pub(super) fetch_max_wait: Duration,
+    pub(super) check_crcs: bool,
+    pub(super) isolation: IsolationLevel,
+    pub(super) limits: Limits,
+}
+
+impl Settings {
+    pub(super) fn read(config: &Config, broker: &BrokerConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            client_id: config.text("client.id")?,
+            reset: config.parsed("auto.offset.reset", AutoOffsetReset::parse)?,
+            max_poll_records: config.number("max.poll.records")?,
+            max_partition_fetch_bytes: config.number("max.partition.fetch.bytes")?,
+            fetch_max_bytes: config
+                .number("fetch.max.bytes")
+                .map(|ours: usize| ours.min(broker.fetch_max_bytes))?,
+            fetch_min_bytes: config.number("fetch.min.bytes")?,
+            fetch_max_wait: config.duration("fetch.max.wait.ms")?,
+            check_crcs: config.bool("check.crcs")?,
+            isolation: config.parsed("isolation.level", IsolationLevel::parse)?,
+            limits: Limits::default(),
+        })
+    }
+}
+
+impl ConsumerBuilder {
+    pub(in crate::client) fn new(core: Arc<Core>) -> Self {
+        Self { core, draft: Draft::new(Scope::Consumer) }
+    }
+
+    /// Sets a setting by Kafka's name and in Kafka's units: `config("max.poll.records", 100)`. All settings:
+    /// `docs/configuration.md`.
+    ///
+    /// A name that has no meaning within one process, such as `bootstrap.servers`, is accepted and ignored, and a
+    /// warning logged. A mistake is an error of [`build`](Self::build).
+    pub fn config(mut self, name: impl AsRef<str>, value: impl ToString) -> Self {
+        self.draft.set_text(name.as_ref(), &value.to_string());
+        self
+    }
+
+    /// Sets all that the text of a `.properties` file says.
+    pub fn properties(mut self, text: impl AsRef<str>) -> Self {
+        self.draft.properties("properties", text.as_ref());
+        self
+    }
+
+    /// Sets all that such a file says. It is read at once, as UTF-8.
+    pub fn properties_file(mut self, path: impl AsRef<Path>) -> Self {
+        properties::load(&mut self.draft, path.as_ref());
+        self
+    }
+
+    /// A name that tells consumers apart (`client.id`). Default: none.
+    pub fn client_id(mut self, id: impl AsRef<str>) -> Self {
+        self.draft.set("client.id", id.as_ref());
+        self
+    }
+
+    /// Where to begin (`auto.offset.reset`). Default: [`AutoOffsetReset::Earliest`].
+    pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
+        self.draft.set("auto.offset.reset", reset.to_string().as_str());
+        self
+    }
+
+    /// Most records that one poll returns (`max.poll.records`), 1 or more. Default: 500.
+    pub fn max_poll_records(mut self, records: usize) -> Self {
+        self.draft.set("max.poll.records", records);
+        self
+    }
+
+    /// Bytes fetched from a partition at a time, but at least one batch (`max.partition.fetch.bytes`).
+    /// Default: 1 MiB.
+    pub fn max_partition_fetch_bytes(mut self, bytes: usize) -> Self {
+        self.draft.set("max.partition.fetch.bytes", bytes);
+        self
+    }
+
+    /// Bytes that one poll fetches from all partitions, but at least one batch (`fetch.max.bytes`). Default: 50 MiB.
+    /// The broker's setting of that name bounds it.
+    pub fn fetch_max_bytes(mut self, bytes: usize) -> Self {
+        self.draft.set("fetch.max.bytes", bytes);
+        self
+    }
+
+    /// Bytes that have to be there before a poll fetches anything (`fetch.min.bytes`). Default: 1, whatever there is.
+    /// After [`fetch_max_wait`](Self::fetch_max_wait) less will do.
+    pub fn fetch_min_bytes(mut self, bytes: usize) -> Self {
+        self.draft.set("fetch.min.bytes", bytes);
+        self
+    }
+
+    /// How long polls wait for [`fetch_min_bytes`](Self::fetch_min_bytes) (`fetch.max.wait.ms`), from the first of
+    /// them that finds less. Default: 500 ms.
+    pub fn fetch_max_wait(mut self, limit: Duration) -> Self {
+        self.draft.set("fetch.max.wait.ms", limit);
+        self
+    }
+
+    /// Whether batches read from files are checked against their CRC-32C (`check.crcs`). Default: yes.
+    pub fn check_crcs(mut self, check: bool) -> Self {
+        self.draft.set("check.crcs", check);
+        self
+    }
+
+    /// Which records of transactions are returned (`isolation.level`). Default: [`IsolationLevel::ReadUncommitted`].
+    /// With [`IsolationLevel::ReadCommitted`] the end of a partition is its last stable offset.
+    pub fn isolation_level(mut self, isolation: IsolationLevel) -> Self {
+        self.draft.set("isolation.level", isolation.to_string().as_str());
+        self
+    }
+
+    /// The consumer, with no partitions yet.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting or a value out of range;
+    /// [`Closed`](crate::ErrorKind::Closed).
+    pub fn build(self) -> Result<Consumer> {
+        let Self { core, draft } = self;
+        if core.is_closed() {
+            return Err(Error::closed());
+        }
+        for notice in draft.notices() {
+            log::warn!("{notice}");
+        }
+        let settings = Settings::read(&draft.finish()?, core.config())?;
+        Ok(Consumer::new(core, settings))
+    }
+}

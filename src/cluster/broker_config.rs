@@ -1,0 +1,82 @@
+//! A broker's settings, as they apply.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::{
+    BrokerId, Config, ConfigError, Effective, FlushPolicy, ReadConfig, ReadMode, Scope,
+};
+use crate::cluster::flush_policy::Source;
+
+/// The settings that bound what is unsynced in topics that do not say it themselves.
+const BOUNDS: &[&str] =
+    &["log.flush.interval.ms", "log.flush.scheduler.interval.ms", "log.flush.interval.messages"];
+
+/// The settings of a broker. They do not change while it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct BrokerConfig {
+    /// All of them: topics fall back on many.
+    pub(crate) settings: Config,
+    /// `node.id`, if it is set.
+    pub(crate) id: Option<BrokerId>,
+    /// `log.dirs`, else `log.dir`, if one of them is set.
+    pub(crate) log_dir: Option<PathBuf>,
+    /// `brooklet.read.mode`.
+    pub(crate) read_mode: ReadMode,
+    /// `brooklet.flush.policy`, or what `log.flush.interval.*` select.
+    pub(crate) policy: FlushPolicy,
+    /// `log.flush.offset.checkpoint.interval.ms`.
+    pub(crate) checkpoint_interval: Duration,
+    /// `producer.id.expiration.check.interval.ms`.
+    pub(crate) expiration_interval: Duration,
+    /// `num.partitions`.
+    pub(crate) partitions: u32,
+    /// `default.replication.factor`.
+    pub(crate) replication_factor: u16,
+    /// `auto.create.topics.enable`.
+    pub(crate) auto_create_topics: bool,
+    /// `delete.topic.enable`.
+    pub(crate) delete_topics: bool,
+    /// `fetch.max.bytes`.
+    pub(crate) fetch_max_bytes: usize,
+}
+
+impl BrokerConfig {
+    pub(crate) fn new(settings: Config) -> Result<Self, ConfigError> {
+        let flushing = Source { settings: &settings, bounds: BOUNDS };
+        let plain = Config::new(Scope::Topic);
+        let policy = flushing.policy(&Effective { topic: &plain, broker: &settings })?;
+        flushing.check(policy)?;
+        let config = Self {
+            id: settings.optional("node.id")?.and_then(BrokerId::new),
+            log_dir: log_dir(&settings)?,
+            read_mode: settings.parsed("brooklet.read.mode", ReadMode::parse)?,
+            policy,
+            checkpoint_interval: settings.duration("log.flush.offset.checkpoint.interval.ms")?,
+            expiration_interval: settings.duration("producer.id.expiration.check.interval.ms")?,
+            partitions: settings.number("num.partitions")?,
+            replication_factor: settings.number("default.replication.factor")?,
+            auto_create_topics: settings.bool("auto.create.topics.enable")?,
+            delete_topics: settings.bool("delete.topic.enable")?,
+            fetch_max_bytes: settings.number("fetch.max.bytes")?,
+            settings,
+        };
+        Ok(config)
+    }
+}
+
+fn log_dir(settings: &Config) -> Result<Option<PathBuf>, ConfigError> {
+    let mut dirs = settings.list("log.dirs")?;
+    if dirs.len() > 1 {
+        return Err(ConfigError::Unsupported {
+            name: "log.dirs",
+            value: dirs.join(","),
+            why: "a store is one directory",
+        });
+    }
+    let dir = match dirs.pop() {
+        Some(dir) => dir,
+        None => settings.text("log.dir")?,
+    };
+    Ok(Some(dir).filter(|dir| !dir.is_empty()).map(PathBuf::from))
+}
