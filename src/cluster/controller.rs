@@ -1,7 +1,8 @@
 //! The controller: the one who changes the metadata.
 //!
-//! No thread runs it. A caller with a change puts it in the queue; whoever finds the role free takes all changes
-//! there are, records them in one batch of the metadata log, applies them when the batch is on disk, and answers.
+//! No thread runs it. A caller with changes puts them in the queue; whoever finds the role free takes all there are,
+//! records them in one batch of the metadata log, or several if they are many, applies them when the batch is on disk,
+//! and answers.
 //!
 //! # Invariants
 //! - What is published was synced: nobody acts on metadata that a crash could take back.
@@ -216,7 +217,7 @@ impl Controller {
         results
     }
 
-    /// Records what was prepared, publishes it, and sees to its effects.
+    /// Records what was prepared, removes what was deleted, and publishes it.
     fn record(&self, proposals: &[Arc<Proposal>], results: &mut [Changed], batch: &Prepared) {
         if batch.records.is_empty() {
             return;
@@ -228,9 +229,8 @@ impl Controller {
             }
             return;
         }
-        let made = || proposals.iter().zip(results.iter()).map(|(p, result)| (&p.change, result));
-        for (change, result) in made() {
-            if let (Change::DeleteTopic(..), Ok(topic)) = (change, result)
+        for (proposal, result) in proposals.iter().zip(results.iter()) {
+            if let (Change::DeleteTopic(..), Ok(topic)) = (&proposal.change, result)
                 && let Err(error) = self.store.delete_topic(topic)
             {
                 // It is deleted all the same.
@@ -245,11 +245,6 @@ impl Controller {
             }
         }
         self.version.fetch_add(1, Ordering::AcqRel);
-        for (change, result) in made() {
-            if let (Change::AlterConfig(..), Ok(topic)) = (change, result) {
-                self.store.alter_topic(topic);
-            }
-        }
     }
 
     /// Checks one change against what there is and what was prepared, and adds its record.
@@ -265,11 +260,8 @@ impl Controller {
                 (id, new_topic(create, id, &next, &self.broker)?)
             }
             Change::DeleteTopic(id, name) => {
-                let topic = existing(id, name)?;
-                let record = MetadataRecord::TopicDeleted { id: *id };
-                next.apply(&record).map_err(|reason| damaged(&self.log, &reason))?;
-                batch.add(record);
-                return Ok(topic);
+                existing(id, name)?;
+                (*id, MetadataRecord::TopicDeleted { id: *id })
             }
             Change::AlterConfig(id, name, changes) => {
                 let altered = existing(id, name)?.config.alter(changes, &self.broker)?;
@@ -281,9 +273,10 @@ impl Controller {
                 (*id, more_partitions(&topic, *partitions)?)
             }
         };
+        let before = next.by_id(id).cloned();
         next.apply(&record).map_err(|reason| damaged(&self.log, &reason))?;
         batch.add(record);
-        let topic = next.by_id(id).cloned();
+        let topic = next.by_id(id).cloned().or(before);
         topic.ok_or_else(|| damaged(&self.log, "a change was made to no topic").into())
     }
 }

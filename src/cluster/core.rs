@@ -109,7 +109,11 @@ impl Core {
     ) -> Result<(), ClusterError> {
         self.check_open()?;
         let change = Change::AlterConfig(topic.id, topic.name.clone(), changes);
-        self.controller.submit(change).map(drop)
+        self.controller.submit(change)?;
+        // Not by the controller: those who are answered may do anything, even ask it for a change.
+        self.store
+            .alter_topic(|| self.controller.with_image(|image| image.by_id(topic.id).cloned()));
+        Ok(())
     }
 
     /// Gives a topic more partitions: so many in all.

@@ -183,19 +183,23 @@ impl Store {
         Ok(replica)
     }
 
-    /// Has the open replicas of a topic keep to its settings from now on.
-    pub(crate) fn alter_topic(&self, topic: &TopicImage) {
-        let replicas = {
+    /// Has the open replicas of a topic keep to its settings, as `current` says that it is by now.
+    pub(crate) fn alter_topic(&self, current: impl FnOnce() -> Option<Arc<TopicImage>>) {
+        let mut altered = Vec::new();
+        {
+            // Whoever comes second has looked at a topic that is as new or newer.
             let _opening = self.opening.lock();
+            let Some(topic) = current() else { return };
             let replicas = self.replicas.read();
-            let keys = topic.partition_ids().map(|partition| (topic.id, partition));
-            keys.filter_map(|key| replicas.get(&key).cloned()).collect::<Vec<_>>()
-        };
-        // With no lock held: a policy that is less strict answers those who wait.
-        for replica in replicas {
-            replica.log().set_config(topic.config.log);
-            replica.set_policy(self.policy(topic));
+            for partition in topic.partition_ids() {
+                let Some(replica) = replicas.get(&(topic.id, partition)) else { continue };
+                replica.log().set_config(topic.config.log);
+                replica.set_policy(self.policy(&topic));
+                altered.push(Arc::clone(replica));
+            }
         }
+        // With no lock held: a policy that is less strict answers those who wait.
+        altered.iter().for_each(|replica| replica.policy_changed());
     }
 
     /// The flush policy of a topic. In memory there is nothing to sync.

@@ -507,3 +507,39 @@ fn what_is_left_of_a_topic_does_not_show_in_one_of_its_name_that_grows() {
         }
     }
 }
+
+/// An answer may wake a future that asks the controller for something.
+#[test]
+fn who_is_answered_by_a_change_of_policy_may_make_another_change() {
+    struct Creates(Arc<Core>, OnceLock<()>);
+    impl Completion for Creates {
+        fn complete(self: Arc<Self>, result: Result<Appended, Refusal>) {
+            result.unwrap();
+            create(&self.0, "sms").unwrap();
+            self.1.set(()).unwrap();
+        }
+
+        fn hand_over(&self) -> bool {
+            false
+        }
+    }
+    let disk = Disk::new();
+    let core = open(&disk);
+    let email = create(&core, "email").unwrap();
+    append(&core, &email).unwrap();
+    // Nobody syncs before the policy is changed.
+    let (_arrivals, go) = disk.hold(CallKind::Sync, "email-0/0");
+    let replica = core.leader(&email, PartitionId::ZERO).unwrap();
+    let mut builder = BatchBuilder::new(BytesMut::new());
+    builder.append(&RecordFields::default()).unwrap();
+    let batch = builder.close(&CloseOptions::default()).unwrap();
+    let creates = Arc::new(Creates(Arc::clone(&core), OnceLock::new()));
+    let completion = Arc::clone(&creates) as _;
+    let append = Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion };
+    replica.enqueue(append).unwrap();
+    replica.drive();
+    core.alter_topic(&email, set("brooklet.flush.policy", "os")).unwrap();
+    assert!(creates.1.get().is_some());
+    drop(go);
+    assert_eq!(core.topics().unwrap().len(), 2);
+}

@@ -159,13 +159,17 @@ impl Replica {
         **self.policy.load()
     }
 
-    /// Acts by another policy from now on. What was written before is treated as if it had been written now.
+    /// Acts by another policy from now on. Somebody has to call [`Replica::policy_changed`] then.
     pub(crate) fn set_policy(&self, policy: FlushPolicy) {
-        let before = self.policy.swap(Arc::new(policy));
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// Treats what was written before the policy was changed as if it had been written now.
+    pub(crate) fn policy_changed(&self) {
+        // With its like after a write: either the writer sees the new policy, or here is seen what he wrote.
+        fence(Ordering::SeqCst);
         // What a failed sync has left is not made readable by asking for less.
-        if *before != policy && !self.log.is_offline() {
-            // With its like after a write: either the writer sees the new policy, or here is seen what he wrote.
-            fence(Ordering::SeqCst);
+        if !self.log.is_offline() && self.log.flushed() < self.log.end() {
             self.written(self.runtime.now(), Syncing::Scheduler);
         }
     }
@@ -259,6 +263,7 @@ impl Replica {
 
     /// What the policy asks to be done with bytes that were just written.
     fn written(&self, began: Moment, syncing: Syncing) {
+        // With its like where the policy is changed.
         fence(Ordering::SeqCst);
         match self.policy() {
             FlushPolicy::OnAck if syncing == Syncing::Caller => {}

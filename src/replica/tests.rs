@@ -161,6 +161,11 @@ impl Place {
         asker
     }
 
+    fn change_policy(&self, policy: FlushPolicy) {
+        self.replica.set_policy(policy);
+        self.replica.policy_changed();
+    }
+
     fn fail(&self, kind: CallKind) {
         self.disk.fail(Fault::new(io::ErrorKind::Other).on(kind).for_good());
     }
@@ -498,7 +503,7 @@ fn a_less_strict_policy_answers_those_who_wait_for_a_sync() {
         let asker = place.enqueue(Acks::All);
         place.replica.drive();
         assert!(asker.answer().is_none() && place.replica.high_watermark() == Offset::from(1));
-        place.replica.set_policy(policy);
+        place.change_policy(policy);
         asker.answer().unwrap().unwrap();
         assert_eq!(place.replica.high_watermark(), Offset::from(2));
         assert_eq!(place.replica.log().flushed(), Offset::from(1));
@@ -513,7 +518,7 @@ fn a_stricter_policy_syncs_what_was_written_before_it() {
         place.enqueue(Acks::All);
         place.replica.drive();
         assert_eq!(place.scheduled.run(), 0);
-        place.replica.set_policy(policy);
+        place.change_policy(policy);
         assert_eq!(place.scheduled.run(), 1);
         assert_eq!(place.replica.log().flushed(), Offset::from(2));
     }
@@ -529,7 +534,7 @@ fn a_policy_makes_nothing_readable_that_a_failed_sync_has_left() {
     place.scheduled.run();
     assert!(is_unknown(&asker.answer().unwrap()));
     place.disk.heal();
-    place.replica.set_policy(FlushPolicy::Os);
+    place.change_policy(FlushPolicy::Os);
     assert_eq!(place.replica.high_watermark(), Offset::from(1));
 }
 
@@ -552,7 +557,7 @@ fn every_batch_is_answered_while_the_policy_changes() {
             if waiting.load(Ordering::Relaxed) == 0 {
                 break;
             }
-            place.replica.set_policy(policy);
+            place.change_policy(policy);
             place.scheduled.run();
         }
     });

@@ -28,6 +28,9 @@ const NO_SETTINGS: &[&str] = &[
     "VERSION",
 ];
 
+/// What begins like this is for log4j, or set by Kubernetes for a service of the name `kafka`.
+const NO_SETTINGS_BEGIN: &[&str] = &["LOG4J_", "PORT_", "SERVICE_"];
+
 impl Variable {
     /// What the variable `name` stands for, `None` if it is not for the broker.
     ///
@@ -39,7 +42,8 @@ impl Variable {
             Some(setting) => setting,
             None if name == "CREATE_TOPICS" => return Some(Self::CreateTopics),
             None if name == "CREATE_TOPICS_SEPARATOR" => return Some(Self::Separator),
-            None if NO_SETTINGS.contains(&name) || name.starts_with("LOG4J_") => return None,
+            None if NO_SETTINGS.contains(&name) => return None,
+            None if NO_SETTINGS_BEGIN.iter().any(|start| name.starts_with(start)) => return None,
             None => name,
         };
         let setting = setting.replace("___", "-").replace("__", "\0").replace('_', ".");
@@ -65,9 +69,15 @@ mod tests {
             assert_eq!(Variable::parse(variable), Some(Variable::Setting(name.to_owned())));
         }
         assert_eq!(Variable::parse("KAFKA_CREATE_TOPICS"), Some(Variable::CreateTopics));
-        for other in
-            ["PATH", "KAFKA", "kafka_num_partitions", "KAFKA_HEAP_OPTS", "KAFKA_LOG4J_OPTS"]
-        {
+        for other in [
+            "PATH",
+            "KAFKA",
+            "kafka_num_partitions",
+            "KAFKA_HEAP_OPTS",
+            "KAFKA_LOG4J_OPTS",
+            "KAFKA_SERVICE_HOST",
+            "KAFKA_PORT_9092_TCP",
+        ] {
             assert_eq!(Variable::parse(other), None, "{other}");
         }
     }
