@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::base::{BrokerId, FlushPolicy, PartitionId, TopicId, TopicName};
+use crate::base::{BrokerId, FlushPolicy, LeaderEpoch, PartitionId, TopicId, TopicName};
 use crate::cluster::controller::{Change, Controller};
 use crate::cluster::store::{OpenStore, Store};
 use crate::cluster::{ClusterError, CreateTopic, TopicConfig, TopicImage};
@@ -98,13 +98,18 @@ impl Core {
         topic: &TopicImage,
         partition: PartitionId,
     ) -> Result<Arc<Replica>, ClusterError> {
+        let epoch = self.leader_epoch(topic)?;
+        self.store.replica(topic, partition, epoch)
+    }
+
+    /// The epoch of the leaders of a topic's partitions. Fails if the topic was deleted.
+    pub(crate) fn leader_epoch(&self, topic: &TopicImage) -> Result<LeaderEpoch, ClusterError> {
         self.check_open()?;
         let epoch = self.controller.with_image(|image| {
             let current = image.topic(topic.name.as_str()).filter(|current| current.id == topic.id);
             current.map(|current| image.leader_epoch(current))
         });
-        let epoch = epoch.ok_or_else(|| ClusterError::TopicDeleted(topic.name.clone()))?;
-        self.store.replica(topic, partition, epoch)
+        epoch.ok_or_else(|| ClusterError::TopicDeleted(topic.name.clone()))
     }
 
     /// Syncs every partition. The first error of one does not keep the others from it.

@@ -336,10 +336,8 @@ impl Producer {
             return Err(Error::new(ErrorKind::InvalidState, message));
         }
         let image = Arc::clone(topic.image());
-        // Fails if the topic was deleted meanwhile.
-        if let Some(first) = image.partition_ids().next() {
-            self.inner.core.leader(&image, first)?;
-        }
+        // Fails if the topic was deleted meanwhile. No partition is opened: others than the record's may be damaged.
+        self.inner.core.leader_epoch(&image)?;
         let accumulators = image.partition_ids().map(|_| OnceLock::new()).collect();
         let sticky = Sticky::new(image.partitions, self.inner.core.runtime().random());
         let route = Arc::new(Route { sticky, accumulators, image });
