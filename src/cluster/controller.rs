@@ -11,7 +11,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::base::{Acks, TopicId, TopicName};
-use crate::cluster::metadata::{Image, MetadataRecord, TopicImage};
+use crate::cluster::metadata::{Image, MAX_PARTITIONS, MetadataRecord, TopicImage};
 use crate::cluster::store::{Store, random_id};
 use crate::cluster::{ClusterError, TopicConfig};
 use crate::env::Runtime;
@@ -19,9 +19,6 @@ use crate::env::sync::{Event, Mutex, RwLock};
 use crate::record::{BatchBuilder, BatchError, CloseOptions, EncodedBatch, Limits, RecordFields};
 use crate::replica::{Append, Completion, ProduceError, Replica};
 use crate::storage::{Appended, ReadError, StorageError};
-
-/// Kafka counts partitions with 31 bits; this is where a mistake is likelier than a need.
-const MAX_PARTITIONS: u32 = 100_000;
 
 /// A topic to be created.
 #[derive(Clone, Debug)]

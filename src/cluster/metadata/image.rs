@@ -7,6 +7,9 @@ use crate::base::{LeaderEpoch, PartitionId, TopicId, TopicName};
 use crate::cluster::TopicConfig;
 use crate::cluster::metadata::MetadataRecord;
 
+/// Kafka counts partitions with 31 bits; this is where a mistake is likelier than a need.
+pub(crate) const MAX_PARTITIONS: u32 = 100_000;
+
 /// A topic as the metadata describes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct TopicImage {
@@ -61,7 +64,14 @@ impl Image {
             }
             MetadataRecord::TopicCreated { id, name, partitions, config } => {
                 let name = TopicName::new(name).map_err(|e| e.to_string())?;
-                let partitions = u32::try_from(*partitions).map_err(|e| e.to_string())?;
+                // Who listed more of them than can have been created would be at it for long.
+                let partitions = u32::try_from(*partitions)
+                    .ok()
+                    .filter(|partitions| (1..=MAX_PARTITIONS).contains(partitions))
+                    .ok_or("a topic has an impossible number of partitions")?;
+                if self.deleted.contains(id) || self.topics.values().any(|t| t.id == *id) {
+                    return Err("the id of a topic was used twice".to_owned());
+                }
                 let settings = config.iter().map(|(k, v)| (k.as_str(), v.as_str()));
                 let config = TopicConfig::parse(settings).map_err(|e| e.to_string())?;
                 let created_in = self.controller_epoch;
@@ -121,13 +131,12 @@ mod tests {
     }
 
     fn created(name: &str, id: u8) -> MetadataRecord {
+        with_partitions(name, id, 2)
+    }
+
+    fn with_partitions(name: &str, id: u8, partitions: i32) -> MetadataRecord {
         let id = TopicId::from_bytes([id; 16]);
-        MetadataRecord::TopicCreated {
-            id,
-            name: name.to_owned(),
-            partitions: 2,
-            config: Vec::new(),
-        }
+        MetadataRecord::TopicCreated { id, name: name.to_owned(), partitions, config: Vec::new() }
     }
 
     #[test]
@@ -151,6 +160,7 @@ mod tests {
         assert!(image.topic("a.b").is_none() && image.is_deleted(TopicId::from_bytes([1; 16])));
         assert_eq!(image.colliding(&TopicName::new("a_b").unwrap()), None);
         image.apply(&created("a_b", 2)).unwrap();
+        assert!(image.apply(&created("c", 1)).is_err(), "its id is that of a deleted topic");
     }
 
     #[test]
@@ -160,6 +170,11 @@ mod tests {
         assert!(image.apply(&epoch(2)).is_err());
         image.apply(&created("a", 1)).unwrap();
         assert!(image.apply(&created("a", 2)).is_err());
+        assert!(image.apply(&created("b", 1)).is_err(), "its id is that of a");
+        for partitions in [i32::MIN, -1, 0, 100_001, i32::MAX] {
+            let impossible = with_partitions("b", 3, partitions);
+            assert!(image.apply(&impossible).is_err(), "{partitions} partitions");
+        }
         assert!(
             image
                 .apply(&MetadataRecord::TopicDeleted { id: TopicId::from_bytes([9; 16]) })
