@@ -17,29 +17,31 @@ use crate::storage::StorageError;
 /// Offsets of partitions, as kept in `recovery-point-offset-checkpoint` and its like.
 pub(crate) type OffsetCheckpoint = BTreeMap<TopicPartition, Offset>;
 
-/// Reads the entries of a checkpoint file, `None` if there is no such file.
-pub(super) fn read_entries(
+/// Reads the entries of a checkpoint file by `parse`, `None` if there is no such file.
+pub(super) fn read_entries<T, C: FromIterator<T>>(
     fs: &dyn FileSystem,
     path: &Path,
-) -> Result<Option<Vec<String>>, StorageError> {
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<C>, StorageError> {
     let Some(content) = read_file(fs, path).map_err(StorageError::io("read", path))? else {
         return Ok(None);
     };
     let text =
         std::str::from_utf8(&content).map_err(|e| StorageError::damaged(path, e.to_string()))?;
-    if text.is_empty() {
-        return Ok(Some(Vec::new()));
-    }
     let mut lines = text.lines();
-    if lines.next() != Some("0") {
-        return Err(StorageError::damaged(path, "its first line is not version 0"));
+    match lines.next() {
+        None => return Ok(Some(C::from_iter([]))),
+        Some("0") => {}
+        Some(_) => return Err(StorageError::damaged(path, "its first line is not version 0")),
     }
     let declared = lines.next().and_then(|line| line.parse::<usize>().ok());
-    let entries = lines.map(str::to_owned).collect::<Vec<_>>();
-    if declared != Some(entries.len()) {
+    if declared != Some(lines.clone().count()) {
         return Err(StorageError::damaged(path, "it does not hold as many entries as it says"));
     }
-    Ok(Some(entries))
+    let entries = lines.map(parse).collect::<Option<C>>();
+    entries
+        .map(Some)
+        .ok_or_else(|| StorageError::damaged(path, "an entry has other fields than it should"))
 }
 
 /// Replaces a checkpoint file, durably.
@@ -62,18 +64,13 @@ pub(crate) fn read_offsets(
     fs: &dyn FileSystem,
     path: &Path,
 ) -> Result<Option<OffsetCheckpoint>, StorageError> {
-    let Some(entries) = read_entries(fs, path)? else { return Ok(None) };
-    let parse = |line: &str| {
+    read_entries(fs, path, |line| {
         let mut fields = line.split(' ');
         let topic = TopicName::new(fields.next()?).ok()?;
         let partition = fields.next()?.parse().ok().and_then(PartitionId::new)?;
         let offset = fields.next()?.parse().ok().and_then(Offset::new)?;
         fields.next().is_none().then(|| (TopicPartition::new(topic, partition), offset))
-    };
-    let parsed = entries.iter().map(|line| parse(line)).collect::<Option<OffsetCheckpoint>>();
-    parsed
-        .map(Some)
-        .ok_or_else(|| StorageError::damaged(path, "an entry is not `topic partition offset`"))
+    })
 }
 
 /// Replaces a file of `topic partition offset` lines, durably.
