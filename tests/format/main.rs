@@ -20,6 +20,7 @@
 )]
 
 mod bombs;
+mod crossread;
 mod memory;
 mod mutate;
 mod names;
