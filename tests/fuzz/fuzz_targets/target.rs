@@ -4,7 +4,7 @@
 
 #[path = "../../format/memory.rs"]
 mod memory;
-#[allow(dead_code, reason = "inputs to begin with come from the corpus")]
+#[allow(dead_code, unused_imports, reason = "inputs to begin with come from the corpus")]
 #[path = "../../format/targets/mod.rs"]
 mod targets;
 
