@@ -15,6 +15,7 @@
 )]
 
 mod crash_states;
+mod full_disk;
 mod io_errors;
 
 mod report;
