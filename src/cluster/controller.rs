@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::{Bytes, BytesMut};
 
 use crate::base::{Acks, IsolationLevel, TopicId, TopicName};
-use crate::cluster::metadata::{Image, MetadataRecord, TopicImage};
+use crate::cluster::metadata::{Image, MAX_PARTITIONS, MetadataRecord, TopicImage};
 use crate::cluster::store::{Store, random_id};
 use crate::cluster::topic_config::{ConfigChange, TopicConfig};
 use crate::cluster::{BrokerConfig, ClusterError};
@@ -25,9 +25,6 @@ use crate::env::sync::{Event, Mutex, RwLock};
 use crate::record::{BatchBuilder, BatchError, CloseOptions, EncodedBatch, Limits, RecordFields};
 use crate::replica::{Append, Completion, ProduceError, Refusal, Replica};
 use crate::storage::{AppendOrigin, Appended, ReadError, StorageError};
-
-/// Kafka counts partitions with 31 bits; this is where a mistake is likelier than a need.
-const MAX_PARTITIONS: u32 = 100_000;
 
 /// There is one broker.
 const BROKERS: u16 = 1;

@@ -276,9 +276,9 @@ impl Store {
             return Ok(remove_tree(&*self.fs, &path)?);
         }
         let Some(found) = TopicPartition::parse_directory_name(name) else { return Ok(()) };
-        let topic = image
-            .topic(found.topic.as_str())
-            .filter(|topic| topic.partition_ids().any(|partition| partition == found.partition));
+        let topic = image.topic(found.topic.as_str()).filter(|topic| {
+            u32::try_from(found.partition.value()).is_ok_and(|p| p < topic.partitions)
+        });
         let owner = Log::owner(&*self.fs, &path)?;
         match topic {
             _ if owner.is_some_and(|id| image.is_deleted(id)) => {

@@ -55,6 +55,15 @@ use crate::env::{Baton, Failure, Handle, Runtime};
 
 pub use crate::env::{CallKind, Disk, DiskCall, Fault, Journal, PowerCut};
 
+/// The batch format from close by, for tests that feed it any bytes.
+#[doc(hidden)]
+pub mod record {
+    pub use crate::record::{
+        Batch, BatchBuilder, BatchError, BatchRewriter, CloseOptions, ControlRecord, EncodedBatch,
+        Frame, HEADER_LENGTH, LOG_OVERHEAD, Limits, RecordFields, RecordView, crc32c,
+    };
+}
+
 /// A program to be run under a seed. See the [module](self).
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a simulation does nothing until it runs"]

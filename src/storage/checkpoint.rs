@@ -17,33 +17,35 @@ use crate::storage::StorageError;
 /// Offsets of partitions, as kept in `recovery-point-offset-checkpoint` and its like.
 pub(crate) type OffsetCheckpoint = BTreeMap<TopicPartition, Offset>;
 
-/// Reads the entries of a checkpoint file, `None` if there is no such file.
-pub(super) fn read_entries(
+/// Reads the entries of a checkpoint file by `parse`, `None` if there is no such file.
+pub(super) fn read_entries<T, C: FromIterator<T>>(
     fs: &dyn FileSystem,
     path: &Path,
-) -> Result<Option<Vec<String>>, StorageError> {
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<C>, StorageError> {
     let Some(content) = read_file(fs, path).map_err(StorageError::io("read", path))? else {
         return Ok(None);
     };
     let text =
         std::str::from_utf8(&content).map_err(|e| StorageError::damaged(path, e.to_string()))?;
-    decode_entries(text).map(Some).map_err(|reason| StorageError::damaged(path, reason))
+    decode_entries(text, parse).map(Some).map_err(|reason| StorageError::damaged(path, reason))
 }
 
-fn decode_entries(text: &str) -> Result<Vec<String>, &'static str> {
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
+fn decode_entries<T, C: FromIterator<T>>(
+    text: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<C, &'static str> {
     let mut lines = text.lines();
-    if lines.next() != Some("0") {
-        return Err("its first line is not version 0");
+    match lines.next() {
+        None => return Ok(C::from_iter([])),
+        Some("0") => {}
+        Some(_) => return Err("its first line is not version 0"),
     }
     let declared = lines.next().and_then(|line| line.parse::<usize>().ok());
-    let entries = lines.map(str::to_owned).collect::<Vec<_>>();
-    if declared != Some(entries.len()) {
+    if declared != Some(lines.clone().count()) {
         return Err("it does not hold as many entries as it says");
     }
-    Ok(entries)
+    lines.map(parse).collect::<Option<C>>().ok_or("an entry has other fields than it should")
 }
 
 fn encode_entries(entries: impl ExactSizeIterator<Item = String>) -> String {
@@ -71,8 +73,7 @@ pub(crate) fn read_offsets(
     fs: &dyn FileSystem,
     path: &Path,
 ) -> Result<Option<OffsetCheckpoint>, StorageError> {
-    let Some(entries) = read_entries(fs, path)? else { return Ok(None) };
-    parse_offsets(&entries).map(Some).map_err(|reason| StorageError::damaged(path, reason))
+    read_entries(fs, path, parse_offset)
 }
 
 /// The text of a file of `topic partition offset` lines.
@@ -82,19 +83,15 @@ pub(crate) fn encode_offsets(offsets: &OffsetCheckpoint) -> String {
 
 /// The entries of such a text, `None` if it is none.
 pub(crate) fn decode_offsets(text: &str) -> Option<OffsetCheckpoint> {
-    parse_offsets(&decode_entries(text).ok()?).ok()
+    decode_entries(text, parse_offset).ok()
 }
 
-fn parse_offsets(entries: &[String]) -> Result<OffsetCheckpoint, &'static str> {
-    let parse = |line: &str| {
-        let mut fields = line.split(' ');
-        let topic = TopicName::new(fields.next()?).ok()?;
-        let partition = fields.next()?.parse().ok().and_then(PartitionId::new)?;
-        let offset = fields.next()?.parse().ok().and_then(Offset::new)?;
-        fields.next().is_none().then(|| (TopicPartition::new(topic, partition), offset))
-    };
-    let parsed = entries.iter().map(|line| parse(line)).collect::<Option<OffsetCheckpoint>>();
-    parsed.ok_or("an entry is not `topic partition offset`")
+fn parse_offset(line: &str) -> Option<(TopicPartition, Offset)> {
+    let mut fields = line.split(' ');
+    let topic = TopicName::new(fields.next()?).ok()?;
+    let partition = fields.next()?.parse().ok().and_then(PartitionId::new)?;
+    let offset = fields.next()?.parse().ok().and_then(Offset::new)?;
+    fields.next().is_none().then(|| (TopicPartition::new(topic, partition), offset))
 }
 
 fn offset_line((tp, offset): (&TopicPartition, &Offset)) -> String {

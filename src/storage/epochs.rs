@@ -48,13 +48,13 @@ impl LeaderEpochs {
 
     /// Reads the file; `None` if it is missing or unusable, so that it has to be rebuilt.
     pub(super) fn load(fs: &dyn FileSystem, dir: &Path) -> Option<Self> {
-        let entries = checkpoint::read_entries(fs, &dir.join(names::LEADER_EPOCHS)).ok()??;
-        let parse = |line: &String| {
+        let parse = |line: &str| {
             let (epoch, start) = line.split_once(' ')?;
             let epoch = epoch.parse().ok().and_then(LeaderEpoch::new)?;
             Some((epoch, start.parse().ok().and_then(Offset::new)?))
         };
-        let starts = entries.iter().map(parse).collect::<Option<Vec<_>>>()?;
+        let path = dir.join(names::LEADER_EPOCHS);
+        let starts = checkpoint::read_entries::<_, Vec<_>>(fs, &path, parse).ok()??;
         let increasing = starts.windows(2).all(|w| matches!(w, [a, b] if a.0 < b.0 && a.1 < b.1));
         increasing.then_some(Self { starts, unsaved: false })
     }

@@ -115,6 +115,11 @@ fn a_lost_partition_is_damage_and_the_others_go_on() {
         assert_eq!(error.kind(), brooklet::ErrorKind::Storage, "{error}");
         assert!(error.to_string().contains("email-0"), "{error}");
         assert_eq!(email.partition(1).unwrap().watermarks().unwrap().high, Offset::from(1));
+        let send = |partition| {
+            producer(&cluster).send(Record::to(&email).partition(partition).value("y"))?.wait()
+        };
+        assert_eq!(send(0).unwrap_err().kind(), brooklet::ErrorKind::Storage);
+        assert_eq!(send(1).unwrap().offset, Some(Offset::from(1)));
     }
 }
 

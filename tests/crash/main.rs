@@ -1,15 +1,20 @@
-//! What real processes leave behind when they are killed.
+//! What real processes leave behind when they are killed, and do where resources are scarce.
 //!
-//! The test starts itself as a child process, which writes and reports each acknowledgement through a pipe, and kills
-//! it at a random moment.
+//! A test starts itself as a child process, which writes and reports each acknowledgement through a pipe, and kills it
+//! at a random moment.
 
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::disallowed_methods,
     clippy::print_stdout,
     reason = "a test fails by panicking, and looks at real processes, files and clocks"
 )]
+
+#[cfg(target_os = "linux")]
+mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};

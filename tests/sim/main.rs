@@ -16,6 +16,7 @@
 
 mod bit_flips;
 mod crash_states;
+mod full_disk;
 mod histories;
 mod io_errors;
 

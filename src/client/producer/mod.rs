@@ -253,11 +253,8 @@ impl Producer {
             return Err(Error::new(ErrorKind::InvalidState, message));
         }
         let version = self.inner.core.metadata_version();
-        // Fails if the topic was deleted meanwhile.
+        // Fails if the topic was deleted meanwhile. No partition is opened: others than the record's may be damaged.
         let image = self.inner.core.current(topic.image())?;
-        if let Some(first) = image.partition_ids().next() {
-            self.inner.core.leader(&image, first)?;
-        }
         self.inner.put_route(&image, version)
     }
 

@@ -7,6 +7,9 @@ use crate::base::{LeaderEpoch, PartitionId, TopicId, TopicName};
 use crate::cluster::metadata::MetadataRecord;
 use crate::cluster::{BrokerConfig, TopicConfig};
 
+/// Kafka counts partitions with 31 bits; this is where a mistake is likelier than a need.
+pub(crate) const MAX_PARTITIONS: u32 = 100_000;
+
 /// A topic as the metadata describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TopicImage {
@@ -76,13 +79,21 @@ impl Image {
             }
             MetadataRecord::TopicCreated { id, name, partitions, config } => {
                 let name = TopicName::new(name).map_err(|e| e.to_string())?;
-                if self.topics.contains_key(name.as_str()) || self.names.contains_key(id) {
+                // Who listed more of them than can have been created would be at it for long.
+                let partitions = u32::try_from(*partitions)
+                    .ok()
+                    .filter(|partitions| (1..=MAX_PARTITIONS).contains(partitions))
+                    .ok_or("a topic has an impossible number of partitions")?;
+                if self.deleted.contains(id) || self.names.contains_key(id) {
+                    return Err("the id of a topic was used twice".to_owned());
+                }
+                if self.topics.contains_key(name.as_str()) {
                     return Err("a topic was created twice".to_owned());
                 }
                 let topic = TopicImage {
                     id: *id,
                     name: name.clone(),
-                    partitions: u32::try_from(*partitions).map_err(|e| e.to_string())?,
+                    partitions,
                     config: self.config(config)?,
                     created_in: self.controller_epoch,
                 };
@@ -103,7 +114,8 @@ impl Image {
             }
             MetadataRecord::PartitionsAdded { id, partitions } => {
                 let topic = self.topic_mut(*id)?;
-                let more = u32::try_from(*partitions).ok().filter(|more| *more > topic.partitions);
+                let possible = topic.partitions + 1..=MAX_PARTITIONS;
+                let more = u32::try_from(*partitions).ok().filter(|more| possible.contains(more));
                 topic.partitions = more.ok_or("a topic grew, but not to more partitions")?;
             }
         }
@@ -167,13 +179,12 @@ mod tests {
     }
 
     fn created(name: &str, id: u8) -> MetadataRecord {
+        with_partitions(name, id, 2)
+    }
+
+    fn with_partitions(name: &str, id: u8, partitions: i32) -> MetadataRecord {
         let id = TopicId::from_bytes([id; 16]);
-        MetadataRecord::TopicCreated {
-            id,
-            name: name.to_owned(),
-            partitions: 2,
-            config: Vec::new(),
-        }
+        MetadataRecord::TopicCreated { id, name: name.to_owned(), partitions, config: Vec::new() }
     }
 
     #[test]
@@ -197,6 +208,7 @@ mod tests {
         assert!(image.topic("a.b").is_none() && image.is_deleted(TopicId::from_bytes([1; 16])));
         assert_eq!(image.colliding(&TopicName::new("a_b").unwrap()), None);
         image.apply(&created("a_b", 2)).unwrap();
+        assert!(image.apply(&created("c", 1)).is_err(), "its id is that of a deleted topic");
     }
 
     #[test]
@@ -206,6 +218,11 @@ mod tests {
         assert!(image.apply(&epoch(2)).is_err());
         image.apply(&created("a", 1)).unwrap();
         assert!(image.apply(&created("a", 2)).is_err());
+        assert!(image.apply(&created("b", 1)).is_err(), "its id is that of a");
+        for partitions in [i32::MIN, -1, 0, 100_001, i32::MAX] {
+            let impossible = with_partitions("b", 3, partitions);
+            assert!(image.apply(&impossible).is_err(), "{partitions} partitions");
+        }
         assert!(
             image
                 .apply(&MetadataRecord::TopicDeleted { id: TopicId::from_bytes([9; 16]) })

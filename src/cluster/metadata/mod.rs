@@ -3,6 +3,6 @@
 mod image;
 mod record;
 
-pub(super) use image::Image;
 pub(crate) use image::TopicImage;
+pub(super) use image::{Image, MAX_PARTITIONS};
 pub(super) use record::MetadataRecord;

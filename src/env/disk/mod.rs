@@ -313,11 +313,29 @@ impl Disk {
         let path = absolute(path.as_ref());
         let mut inner = self.shared.inner.lock();
         let state = &mut inner.state;
-        let inode = state.find(&path).or_else(|_| state.create_file(&path))?;
+        let inode = match state.find(&path) {
+            Ok(inode) => inode,
+            Err(_) => {
+                let inode = state.create_file(&path)?;
+                state.sync_names_on(&path)?;
+                inode
+            }
+        };
         state.set_len(inode, 0)?;
         state.write(inode, 0, &Bytes::copy_from_slice(content))?;
         let pending = state.pending(inode)?;
         state.sync(inode, pending)
+    }
+
+    /// Creates a directory, and its parents where they are missing, durably and behind everybody's back.
+    ///
+    /// # Errors
+    /// [`NotADirectory`](io::ErrorKind::NotADirectory) if a file is in the way.
+    pub fn create_dir(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let path = absolute(path.as_ref());
+        let mut inner = self.shared.inner.lock();
+        inner.state.create_dir(&path)?;
+        inner.state.sync_names_on(&path)
     }
 
     /// Removes a file behind its owner's back.

@@ -300,6 +300,16 @@ impl DiskState {
         Ok(())
     }
 
+    /// Makes the names durable that lead to `path`.
+    pub(super) fn sync_names_on(&mut self, path: &Path) -> io::Result<()> {
+        for dir in path.ancestors().skip(1) {
+            let inode = self.find(dir)?;
+            let pending = self.pending(inode)?;
+            self.sync(inode, pending)?;
+        }
+        Ok(())
+    }
+
     /// A sync failed: no later one covers what it was to cover.
     pub(super) fn fail_sync(&mut self, inode: Inode) -> io::Result<()> {
         match self.node_mut(inode)? {

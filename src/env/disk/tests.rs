@@ -205,3 +205,11 @@ fn a_journal_goes_through_every_moment() {
     assert_eq!(journal.image(PowerCut::KeepsAll).fingerprint(), disk.fingerprint());
     assert_ne!(Disk::new().fingerprint(), disk.fingerprint());
 }
+
+#[test]
+fn what_is_put_behind_the_owners_back_survives_a_power_cut() {
+    let disk = Disk::new();
+    disk.create_dir("a/b").unwrap();
+    disk.write("a/b/c", b"content").unwrap();
+    assert_eq!(content(&disk.image(PowerCut::LosesAll), "a/b/c"), Some(b"content".to_vec()));
+}
