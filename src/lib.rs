@@ -34,8 +34,8 @@
 //!
 //! # Where to begin
 //! [`Cluster`] opens everything; [`Producer`] sends [`Record`]s; [`Consumer`] reads them; [`Partition`] looks at one
-//! log from close by; every call that can fail returns an [`Error`] whose [`kind`](Error::kind) is for programs and
-//! whose message says what to do.
+//! log from close by, [`inspect`] at its files; every call that can fail returns an [`Error`] whose
+//! [`kind`](Error::kind) is for programs and whose message says what to do.
 //!
 //! # Features
 //! `gzip`, `snappy`, `lz4`, `zstd`: the codecs, all on by default. `zstd` is the one that compiles C.
@@ -49,6 +49,7 @@ mod base;
 mod client;
 mod cluster;
 mod env;
+pub mod inspect;
 #[allow(
     dead_code,
     unused_imports,
@@ -63,8 +64,8 @@ mod storage;
 
 pub use base::{
     Acks, BrokerId, Compression, ConfigEntry, ConfigSource, ErrorKind, FlushPolicy,
-    InvalidTopicName, IsolationLevel, Offset, PartitionId, ReadMode, Timestamp, TopicId, TopicName,
-    TopicPartition,
+    InvalidTopicName, IsolationLevel, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId,
+    ReadMode, Timestamp, TopicId, TopicName, TopicPartition,
 };
 pub use client::{
     AlterConfig, AutoOffsetReset, BatchDelivery, BatchMetadata, Cluster, ClusterBuilder, Consumer,

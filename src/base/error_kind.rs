@@ -6,7 +6,8 @@
 pub enum ErrorKind {
     /// The store is in use: by another process, or by another handle of this process.
     AlreadyOpen,
-    /// A batch on disk or from the caller does not match its checksum or its own lengths.
+    /// A batch on disk or from the caller does not match its checksum or its own lengths, or a file that was to be
+    /// looked at is not what its name says.
     CorruptMessage,
     /// The cluster, producer or consumer was closed.
     Closed,

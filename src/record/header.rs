@@ -72,6 +72,11 @@ pub const fn next_sequence(sequence: i32, count: u32) -> i32 {
     (sequence.cast_unsigned().wrapping_add(count) & 0x7fff_ffff).cast_signed()
 }
 
+/// The sequence number `count` before `sequence`.
+pub const fn previous_sequence(sequence: i32, count: u32) -> i32 {
+    (sequence.cast_unsigned().wrapping_sub(count) & 0x7fff_ffff).cast_signed()
+}
+
 /// The header of a batch: enough to walk a log without touching the records.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BatchHeader {
@@ -406,6 +411,11 @@ mod tests {
         assert_eq!(next_sequence(i32::MAX, 1), 0);
         assert_eq!(next_sequence(i32::MAX - 1, 4), 2);
         assert_eq!(next_sequence(i32::MAX, i32::MAX.cast_unsigned()), i32::MAX - 1);
+        for (sequence, count) in [(0, 0), (0, 1), (5, 6), (i32::MAX, 3), (7, 0x7fff_ffff)] {
+            let before = previous_sequence(sequence, count);
+            assert!(before >= 0);
+            assert_eq!(next_sequence(before, count), sequence);
+        }
     }
 
     #[test]

@@ -39,12 +39,13 @@ pub use batch::{Batch, Limits};
 pub use builder::{BatchBuilder, CloseOptions, RecordFields, size_upper_bound};
 pub use compression::check_codec;
 pub use control::{ControlRecord, MarkerKind, TransactionMarker};
-pub use crc::crc32c;
+pub use crc::{Crc32c, crc32c};
 pub use decoded::{DecodedBatch, RecordIter};
 pub use encoded::EncodedBatch;
 pub use error::BatchError;
 pub use header::{
     BatchHeader, BatchProducer, HEADER_LENGTH, LOG_OVERHEAD, TimestampType, next_sequence,
+    previous_sequence,
 };
 pub use murmur2::{murmur2, to_positive};
 pub use produced::ProducedBatch;

@@ -48,15 +48,8 @@ impl LeaderEpochs {
 
     /// Reads the file; `None` if it is missing or unusable, so that it has to be rebuilt.
     pub(super) fn load(fs: &dyn FileSystem, dir: &Path) -> Option<Self> {
-        let parse = |line: &str| {
-            let (epoch, start) = line.split_once(' ')?;
-            let epoch = epoch.parse().ok().and_then(LeaderEpoch::new)?;
-            Some((epoch, start.parse().ok().and_then(Offset::new)?))
-        };
-        let path = dir.join(names::LEADER_EPOCHS);
-        let starts = checkpoint::read_entries::<_, Vec<_>>(fs, &path, parse).ok()??;
-        let increasing = starts.windows(2).all(|w| matches!(w, [a, b] if a.0 < b.0 && a.1 < b.1));
-        increasing.then_some(Self { starts, unsaved: false })
+        let starts = read_leader_epochs(fs, &dir.join(names::LEADER_EPOCHS)).ok()??;
+        Some(Self { starts, unsaved: false })
     }
 
     /// Takes note that a copy was saved, if nothing has changed since it was made.
@@ -72,6 +65,26 @@ impl LeaderEpochs {
             self.unsaved = false;
         }
         Ok(())
+    }
+}
+
+/// The entries of a `leader-epoch-checkpoint` file, `None` if there is no such file.
+pub(crate) fn read_leader_epochs(
+    fs: &dyn FileSystem,
+    path: &Path,
+) -> Result<Option<Vec<(LeaderEpoch, Offset)>>, StorageError> {
+    let parse = |line: &str| {
+        let (epoch, start) = line.split_once(' ')?;
+        let epoch = epoch.parse().ok().and_then(LeaderEpoch::new)?;
+        Some((epoch, start.parse().ok().and_then(Offset::new)?))
+    };
+    let read = checkpoint::read_entries::<_, Vec<_>>(fs, path, parse)?;
+    let Some(starts) = read else { return Ok(None) };
+    let increasing = starts.windows(2).all(|w| matches!(w, [a, b] if a.0 < b.0 && a.1 < b.1));
+    if increasing {
+        Ok(Some(starts))
+    } else {
+        Err(StorageError::damaged(path, "its epochs and offsets do not increase"))
     }
 }
 

@@ -21,10 +21,11 @@ pub(crate) use checkpoint::{
 };
 use config::Layout;
 pub(crate) use config::LogConfig;
+pub(crate) use epochs::read_leader_epochs;
 pub(crate) use error::{AppendError, ReadError, StorageError};
 pub use log::TimestampedOffset;
 pub(crate) use log::{Appended, Fetched, Log, OpenLog, Refused};
-pub(crate) use producers::{AbortedTransaction, AppendOrigin, ProducerError};
-pub(crate) use recovery::{Recovered, Shutdown};
+pub(crate) use producers::{AbortedTransaction, AppendOrigin, ProducerError, SnapshotEntry};
+pub(crate) use recovery::{Recovered, Shutdown, read_topic_id};
 pub(crate) use sealed::{seal, unseal};
 pub(crate) use tail::TailCache;

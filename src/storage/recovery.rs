@@ -121,12 +121,17 @@ fn load_missing(how: &OpenLog, dir: &Path) -> Result<Found, StorageError> {
     Ok(Found::default())
 }
 
-/// The topic named in `partition.metadata`. A missing or garbled file (an unsynced one, after a power cut) says
-/// nothing.
+/// The topic to which a partition's directory belongs, as far as it says.
 pub(super) fn owner(fs: &dyn FileSystem, dir: &Path) -> Result<Option<TopicId>, StorageError> {
-    let path = dir.join(names::PARTITION_METADATA);
-    let content =
-        read_file(fs, &path).map_err(StorageError::io("read", &path))?.unwrap_or_default();
+    read_topic_id(fs, &dir.join(names::PARTITION_METADATA))
+}
+
+/// The topic named in a `partition.metadata` file. A missing or garbled one (unsynced, after a power cut) says nothing.
+pub(crate) fn read_topic_id(
+    fs: &dyn FileSystem,
+    path: &Path,
+) -> Result<Option<TopicId>, StorageError> {
+    let content = read_file(fs, path).map_err(StorageError::io("read", path))?.unwrap_or_default();
     let text = String::from_utf8_lossy(&content);
     Ok(text.lines().find_map(|line| line.strip_prefix("topic_id: ")).and_then(TopicId::parse))
 }

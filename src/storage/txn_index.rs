@@ -150,21 +150,29 @@ pub(super) fn decode(mut bytes: Bytes, base: Offset) -> Option<Vec<AbortedTransa
     let mut entries = Vec::<AbortedTransaction>::new();
     entries.try_reserve_exact(bytes.len() / ENTRY).ok()?;
     while bytes.has_remaining() {
-        let version = bytes.get_i16();
-        let entry = AbortedTransaction {
-            producer: ProducerId::new(bytes.get_i64())?,
-            first: Offset::new(bytes.get_i64())?,
-            last: Offset::new(bytes.get_i64())?,
-            last_stable: Offset::new(bytes.get_i64())?,
-        };
+        let entry = AbortedTransaction::take(&mut bytes)?;
         let in_order = entries.last().is_none_or(|before| before.last < entry.last);
         let possible = entry.first < entry.last && entry.last_stable <= entry.last.next();
-        if version != VERSION || entry.last < base || !in_order || !possible {
+        if entry.last < base || !in_order || !possible {
             return None;
         }
         entries.push(entry);
     }
     Some(entries)
+}
+
+impl AbortedTransaction {
+    /// Bytes of an entry.
+    pub(crate) const SIZE: usize = ENTRY;
+
+    /// Takes an entry off the front of at least [`SIZE`](Self::SIZE) bytes. `None` if it makes no sense.
+    pub(crate) fn take(bytes: &mut Bytes) -> Option<Self> {
+        let version = bytes.get_i16();
+        let producer = ProducerId::new(bytes.get_i64());
+        let [first, last, last_stable] = [(); 3].map(|()| Offset::new(bytes.get_i64()));
+        (version == VERSION).then_some(())?;
+        Some(Self { producer: producer?, first: first?, last: last?, last_stable: last_stable? })
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ mod consumer;
 mod errors;
 #[path = "history.rs"]
 mod history;
+#[path = "inspect.rs"]
+mod inspect;
 #[path = "persistence.rs"]
 mod persistence;
 #[path = "producer.rs"]

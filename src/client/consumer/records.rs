@@ -196,7 +196,7 @@ impl<'a> ConsumerRecord<'a> {
 
     /// The headers.
     pub fn headers(&self) -> Headers<'a> {
-        Headers(self.view.headers)
+        Headers::new(self.view.headers)
     }
 
     /// The key, to be kept: no copy, but it keeps the whole batch in memory.
@@ -247,6 +247,10 @@ impl fmt::Debug for ConsumerRecord<'_> {
 pub struct Headers<'a>(crate::record::Headers<'a>);
 
 impl<'a> Headers<'a> {
+    pub(crate) fn new(headers: crate::record::Headers<'a>) -> Self {
+        Self(headers)
+    }
+
     /// Number of headers, repeated names included.
     pub fn len(&self) -> usize {
         self.0.len()

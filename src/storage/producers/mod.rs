@@ -24,6 +24,7 @@ pub(crate) use batch::{AppendOrigin, ProducerBatch};
 pub(crate) use error::ProducerError;
 pub(crate) use known::Producers;
 pub(crate) use rebuild::Known;
+pub(crate) use snapshot::SnapshotEntry;
 pub(crate) use snapshots::UnsyncedSnapshot;
 pub(crate) use staged::Staged;
 pub(crate) use state::SeenBatch;

@@ -83,27 +83,69 @@ pub(super) fn decode(mut bytes: Bytes, end: Offset) -> Result<Producers, &'stati
 }
 
 fn take_entry(bytes: &mut Bytes, end: Offset) -> Option<(ProducerId, ProducerState)> {
-    let id = ProducerId::new(bytes.get_i64())?;
-    let mut state = ProducerState::new(ProducerEpoch::new(bytes.get_i16())?);
-    let sequence = bytes.get_i32();
-    let offset = take_offset(bytes, end)?;
-    let delta = u32::try_from(bytes.get_i32()).ok()?;
-    state.last_timestamp = Timestamp::from_millis(bytes.get_i64());
-    state.coordinator_epoch = Some(bytes.get_i32()).filter(|&epoch| epoch >= 0);
-    state.transaction = take_offset(bytes, end)?;
+    let entry = SnapshotEntry::take(bytes)?;
+    let mut state = ProducerState::new(entry.epoch);
+    state.last_timestamp = entry.last_timestamp;
+    state.coordinator_epoch = entry.coordinator_epoch;
+    state.transaction = entry.transaction;
+    if entry.last_offset.into_iter().chain(entry.transaction).any(|offset| offset >= end) {
+        return None;
+    }
     // Without a sequence it could not be recognised.
-    if let Some(offset) = offset.filter(|_| sequence >= 0)
+    if let (Some(sequence), Some(offset)) = (entry.last_sequence, entry.last_offset)
         && let Some(last) = state.batches.last_mut()
     {
-        *last = Some(SeenBatch::ending(sequence, offset, delta, state.last_timestamp)?);
+        *last =
+            Some(SeenBatch::ending(sequence, offset, entry.offset_delta, entry.last_timestamp)?);
     }
-    Some((id, state))
+    Some((entry.producer, state))
 }
 
-/// An offset below `end`, or -1 for none.
-fn take_offset(bytes: &mut Bytes, end: Offset) -> Option<Option<Offset>> {
+/// One entry of a snapshot, as its bytes say it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SnapshotEntry {
+    pub(crate) producer: ProducerId,
+    pub(crate) epoch: ProducerEpoch,
+    pub(crate) last_sequence: Option<i32>,
+    pub(crate) last_offset: Option<Offset>,
+    pub(crate) offset_delta: u32,
+    pub(crate) last_timestamp: Option<Timestamp>,
+    pub(crate) coordinator_epoch: Option<i32>,
+    /// First offset of the open one.
+    pub(crate) transaction: Option<Offset>,
+}
+
+impl SnapshotEntry {
+    /// Bytes of an entry.
+    pub(crate) const SIZE: usize = ENTRY;
+
+    /// Takes an entry off the front of at least [`SIZE`](Self::SIZE) bytes. `None` if it makes no sense.
+    pub(crate) fn take(bytes: &mut Bytes) -> Option<Self> {
+        let producer = ProducerId::new(bytes.get_i64());
+        let epoch = ProducerEpoch::new(bytes.get_i16());
+        let last_sequence = Some(bytes.get_i32()).filter(|&sequence| sequence >= 0);
+        let last_offset = take_offset(bytes);
+        let offset_delta = u32::try_from(bytes.get_i32()).ok();
+        let last_timestamp = Timestamp::from_millis(bytes.get_i64());
+        let coordinator_epoch = Some(bytes.get_i32()).filter(|&epoch| epoch >= 0);
+        let transaction = take_offset(bytes);
+        Some(Self {
+            producer: producer?,
+            epoch: epoch?,
+            last_sequence,
+            last_offset: last_offset?,
+            offset_delta: offset_delta?,
+            last_timestamp,
+            coordinator_epoch,
+            transaction: transaction?,
+        })
+    }
+}
+
+/// An offset, or -1 for none.
+fn take_offset(bytes: &mut Bytes) -> Option<Option<Offset>> {
     match bytes.get_i64() {
         value if value == i64::from(NONE) => Some(None),
-        value => Offset::new(value).filter(|offset| *offset < end).map(Some),
+        value => Offset::new(value).map(Some),
     }
 }

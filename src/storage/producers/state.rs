@@ -5,7 +5,7 @@
 //! - A transaction is open from its first batch in this log to its marker here.
 
 use crate::base::{Offset, ProducerEpoch, Timestamp};
-use crate::record::{TransactionMarker, next_sequence};
+use crate::record::{TransactionMarker, next_sequence, previous_sequence};
 use crate::storage::producers::ProducerError;
 use crate::storage::producers::batch::{AppendOrigin, Content, ProducerBatch, Sequences};
 use crate::storage::producers::transactions::TransactionStep;
@@ -31,8 +31,7 @@ impl SeenBatch {
         timestamp: Option<Timestamp>,
     ) -> Option<Self> {
         Offset::new(last_offset.value() - i64::from(offset_delta))?;
-        // So many numbers forward is as many as the delta back: there are 2^31 of them.
-        let first = next_sequence(last_sequence, (1 << 31) - (offset_delta & 0x7fff_ffff));
+        let first = previous_sequence(last_sequence, offset_delta);
         let sequences = Sequences { first, last: last_sequence };
         Some(Self { sequences, last_offset, offset_delta, timestamp })
     }
