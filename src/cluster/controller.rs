@@ -19,7 +19,7 @@ use crate::base::{Acks, IsolationLevel, TopicId, TopicName};
 use crate::cluster::metadata::{Image, MAX_PARTITIONS, MetadataRecord, TopicImage};
 use crate::cluster::store::{Store, random_id};
 use crate::cluster::topic_config::{ConfigChange, TopicConfig};
-use crate::cluster::{BrokerConfig, ClusterError};
+use crate::cluster::{BrokerConfig, ClusterError, ProducerIds};
 use crate::env::Runtime;
 use crate::env::sync::{Event, Mutex, RwLock};
 use crate::record::{BatchBuilder, BatchError, CloseOptions, EncodedBatch, Limits, RecordFields};
@@ -78,6 +78,7 @@ pub(crate) struct Controller {
     /// For the one who has the role.
     next: Mutex<Image>,
     broker: Arc<BrokerConfig>,
+    producer_ids: Arc<ProducerIds>,
 }
 
 #[derive(Debug, Default)]
@@ -113,12 +114,18 @@ impl Controller {
             version: AtomicU64::new(0),
             next: Mutex::new(image),
             broker,
+            producer_ids: Arc::new(ProducerIds::new(epoch)),
         })
     }
 
     /// The metadata log's replica.
     pub(crate) fn log(&self) -> &Arc<Replica> {
         &self.log
+    }
+
+    /// Ids for producers, for as long as this controller is in office.
+    pub(crate) fn producer_ids(&self) -> &Arc<ProducerIds> {
+        &self.producer_ids
     }
 
     /// Looks at the metadata.

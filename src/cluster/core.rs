@@ -8,7 +8,7 @@ use crate::base::{ConfigEntry, PartitionId, TopicId, TopicName};
 use crate::cluster::controller::{Change, Controller};
 use crate::cluster::store::{OpenStore, Store};
 use crate::cluster::topic_config::{ConfigChange, TopicConfig};
-use crate::cluster::{BrokerConfig, ClusterError, CreateTopic, TopicImage};
+use crate::cluster::{BrokerConfig, ClusterError, CreateTopic, ProducerIds, TopicImage};
 use crate::env::{FileSystem, Runtime};
 use crate::replica::Replica;
 use crate::storage::StorageError;
@@ -62,6 +62,10 @@ impl Core {
 
     pub(crate) fn runtime(&self) -> &Arc<dyn Runtime> {
         &self.runtime
+    }
+
+    pub(crate) fn producer_ids(&self) -> &Arc<ProducerIds> {
+        self.controller.producer_ids()
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -40,8 +40,8 @@ pub(super) const TABLE: &[Definition] = &[
     )
     .aliases(&["compression.codec"]),
     range("compression.zstd.level", "3", (-131_072, 22), "Level of Zstandard."),
-    int_ms("delivery.timeout.ms", "120000", 0, "Longest from a send to its result.").not_yet(),
-    bool("enable.idempotence", "true", "Whether retries make no duplicates.").not_yet(),
+    int_ms("delivery.timeout.ms", "120000", 0, "Longest from a send to its result."),
+    bool("enable.idempotence", "true", "Whether retries make no duplicates."),
     list("interceptor.classes", "", &[], "Hooks around sends.").refused(NO_CLASSES),
     text("key.serializer", "", "Keys are bytes, or of a type that the program names.").no_meaning(),
     ms(
@@ -88,9 +88,9 @@ pub(super) const TABLE: &[Definition] = &[
         "Whether records with a key are spread like those without.",
     ),
     int_ms("request.timeout.ms", "30000", 0, "Longest for one request.").not_yet(),
-    int("retries", "2147483647", 0, "Attempts after the first.").not_yet(),
-    ms("retry.backoff.max.ms", "1000", 0, "Longest time between two attempts.").not_yet(),
-    ms("retry.backoff.ms", "100", 0, "Time between the first two attempts.").not_yet(),
+    int("retries", "2147483647", 0, "Attempts after the first."),
+    ms("retry.backoff.max.ms", "1000", 0, "Longest time between two attempts."),
+    ms("retry.backoff.ms", "100", 0, "Time between the first two attempts."),
     int_ms("transaction.timeout.ms", "60000", 0, "Longest transaction.").not_yet(),
     bool(
         "transaction.two.phase.commit.enable",

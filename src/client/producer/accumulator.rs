@@ -6,7 +6,11 @@
 //! - An open batch is known to somebody who will write it: the store's sender, or the caller who opened it.
 //!
 //! # Locks
-//! `closing`, then `open`, then the replica's queue; never taken from below. Appending takes `open` alone.
+//! `closing`, then `open`, then the replica's queue; never taken from below. Appending takes `open` alone. Nobody is
+//! told of a batch's end with one of them held.
+//!
+//! # Elsewhere
+//! What becomes of a closed batch, retries and sequence numbers: `flight`.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -14,17 +18,17 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::base::{ErrorKind, FlushPolicy, Timestamp, TopicId};
+use crate::base::{ErrorKind, FlushPolicy, ProducerId, Timestamp, TopicId};
 use crate::client::Error;
 use crate::client::producer::Settings;
+use crate::client::producer::flight::{END, Flight};
 use crate::client::producer::memory::Memory;
 use crate::client::producer::pending::{Origin, Pending};
-use crate::cluster::{Core, Drive, Sender};
+use crate::cluster::{Core, Drive, ProducerIds, Sender};
 use crate::env::sync::Mutex;
 use crate::env::{BufferPool, Moment, Runtime};
 use crate::record::{BatchBuilder, CloseOptions, RecordFields, size_upper_bound};
-use crate::replica::{Append, Replica};
-use crate::storage::AppendOrigin;
+use crate::replica::Replica;
 
 /// How large a batch may grow while the log is busy. Larger ones gain nothing for the writer, and no
 /// longer fit the nearest cache of whoever checks and reads them.
@@ -34,19 +38,31 @@ const MAX_GROWN_BATCH: usize = 256 << 10;
 /// to wait gets there first, short enough that nobody notices.
 const NAP: Duration = Duration::from_micros(30);
 
+/// How long the sender waits before it tries again to close a batch that has to wait for those before it.
+const CLOSE_AGAIN: Duration = Duration::from_millis(5);
+
 /// How much longer than that while the log is being written by callers.
 const BUSY_PATIENCE: Duration = Duration::from_micros(500);
 
 /// One producer's batches for one partition.
 pub(super) struct Accumulator {
-    me: Weak<Self>,
+    pub(super) me: Weak<Self>,
     origin: Arc<Origin>,
-    replica: Arc<Replica>,
-    sender: Arc<Sender>,
+    pub(super) replica: Arc<Replica>,
+    pub(super) sender: Arc<Sender>,
     pool: Arc<BufferPool>,
-    runtime: Arc<dyn Runtime>,
-    settings: Arc<Settings>,
-    closing: Mutex<()>,
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) ids: Arc<ProducerIds>,
+    pub(super) closing: Mutex<Flight>,
+    /// Batches that the replica has, and has not answered.
+    pub(super) out: AtomicUsize,
+    /// Batches are held back: one before them is to be sent again, or will never be.
+    pub(super) muted: AtomicBool,
+    /// The leader has taken a batch of the producer's present incarnation.
+    pub(super) is_known: AtomicBool,
+    /// Somebody sees to it that batches are given up in time.
+    pub(super) armed: AtomicBool,
     open: Mutex<Open>,
     /// In the hands of the sender, which has not begun yet.
     submitted: AtomicBool,
@@ -121,6 +137,7 @@ impl Accumulator {
         replica: Arc<Replica>,
         settings: &Arc<Settings>,
         memory: &Arc<Memory>,
+        producer: Option<ProducerId>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
@@ -132,13 +149,19 @@ impl Accumulator {
                 memory: Arc::clone(memory),
                 runtime: Arc::clone(core.runtime()),
                 in_flight: AtomicUsize::new(0),
+                wanted: AtomicBool::new(false),
             }),
             replica,
             sender: Arc::clone(core.store().sender()),
             pool: Arc::clone(core.store().pool()),
             runtime: Arc::clone(core.runtime()),
             settings: Arc::clone(settings),
-            closing: Mutex::default(),
+            ids: Arc::clone(core.producer_ids()),
+            closing: Mutex::new(Flight::of(producer)),
+            out: AtomicUsize::new(0),
+            muted: AtomicBool::new(false),
+            is_known: AtomicBool::new(false),
+            armed: AtomicBool::new(false),
             open: Mutex::default(),
             submitted: AtomicBool::new(false),
         })
@@ -226,9 +249,10 @@ impl Accumulator {
         if !memory.reserve(reserved) {
             return Err(NoRoom::Memory);
         }
-        let pending = Pending::new(&self.origin, reserved);
         let buffer = self.pool.take().unwrap_or_else(|| BytesMut::with_capacity(size));
         let now = self.runtime.now();
+        let deadline = now.after(self.settings.delivery_timeout).unwrap_or(END);
+        let pending = Pending::new(&self.origin, reserved, deadline);
         let patience = if self.settings.linger.is_zero() { NAP } else { self.settings.linger };
         Ok(OpenBatch {
             builder: BatchBuilder::new(buffer),
@@ -269,6 +293,9 @@ impl Accumulator {
     /// After a record that began or filled a batch: makes sure that somebody will write it.
     #[inline]
     fn see_to_writing(&self, appended: &Appended, patience: Patience) {
+        if appended.first && !self.armed.load(Ordering::SeqCst) {
+            self.arm(appended.pending.deadline());
+        }
         if appended.full {
             self.close();
             self.write_closed(patience);
@@ -311,51 +338,96 @@ impl Accumulator {
         }
     }
 
-    /// Closes the open batch, if there is one, and queues it.
+    /// Closes the open batch, if there is one and as many batches may be on their way, and sends it.
     pub(super) fn close(&self) {
-        let _closing = self.closing.lock();
-        let batch = self.open.lock().batch.take();
-        if let Some(batch) = batch {
-            self.queue(batch);
+        self.close_that(|_| true);
+    }
+
+    /// Closes the open batch if it is this one, and as many may be on their way.
+    pub(super) fn close_if(&self, pending: &Arc<Pending>) -> bool {
+        self.close_that(|batch| Arc::ptr_eq(&batch.pending, pending))
+    }
+
+    fn close_that(&self, is_meant: impl Fn(&OpenBatch) -> bool) -> bool {
+        let mut flight = self.closing.lock();
+        let batch = {
+            let mut open = self.open.lock();
+            let Some(batch) = open.batch.as_mut().filter(|batch| is_meant(batch)) else {
+                return false;
+            };
+            if !self.may_send() {
+                // Whoever ends a batch looks for this, and has it closed.
+                batch.due = Moment::since_start(Duration::ZERO);
+                self.origin.wanted.store(true, Ordering::SeqCst);
+                if !self.may_send() {
+                    return false;
+                }
+            }
+            open.batch.take()
+        };
+        let failed = batch.and_then(|batch| self.queue(&mut flight, batch));
+        drop(flight);
+        if let Some((pending, error)) = failed {
+            pending.finish(Err(error));
         }
+        true
+    }
+
+    fn may_send(&self) -> bool {
+        self.origin.in_flight.load(Ordering::SeqCst) < self.settings.max_in_flight
+    }
+
+    /// Takes the open batch away, if it is one of those meant: its records will not be written.
+    pub(super) fn take_open_if(&self, is_meant: impl Fn(&Pending) -> bool) -> Option<Arc<Pending>> {
+        let _closing = self.closing.lock();
+        let mut open = self.open.lock();
+        let batch = open.batch.take_if(|batch| is_meant(&batch.pending))?;
+        Some(batch.pending)
     }
 
     /// The batches that are not done.
     pub(super) fn unfinished(&self) -> Vec<Arc<Pending>> {
-        self.open.lock().unfinished.clone()
+        let unfinished = self.open.lock().unfinished.clone();
+        unfinished.into_iter().filter(|pending| pending.result().is_none()).collect()
     }
 
-    /// Closes the open batch if it is this one.
-    pub(super) fn close_if(&self, pending: &Arc<Pending>) -> bool {
-        let _closing = self.closing.lock();
-        let batch = {
-            let mut open = self.open.lock();
-            let is_open =
-                open.batch.as_ref().is_some_and(|batch| Arc::ptr_eq(&batch.pending, pending));
-            if is_open { open.batch.take() } else { None }
-        };
-        let closed = batch.is_some();
-        if let Some(batch) = batch {
-            self.queue(batch);
-        }
-        closed
+    /// Whether no batch that was begun before this one is undecided.
+    pub(super) fn is_oldest(&self, pending: &Arc<Pending>) -> bool {
+        let open = self.open.lock();
+        let oldest = open.unfinished.iter().find(|pending| pending.result().is_none());
+        oldest.is_none_or(|oldest| Arc::ptr_eq(oldest, pending))
     }
 
-    /// With `closing` held.
-    fn queue(&self, batch: OpenBatch) {
-        self.origin.in_flight.fetch_add(1, Ordering::AcqRel);
-        let Settings { acks, compression, level, .. } = *self.settings;
-        let options = CloseOptions { compression, level, ..CloseOptions::default() };
-        match batch.builder.close(&options) {
-            Ok(closed) => {
-                let completion = Arc::clone(&batch.pending) as _;
-                let append =
-                    Append { batch: closed, origin: AppendOrigin::Client, acks, completion };
-                if let Err(error) = self.replica.enqueue(append) {
-                    batch.pending.finish(Err(error.into()));
-                }
+    /// Returns the batch if it has failed.
+    fn queue(&self, flight: &mut Flight, batch: OpenBatch) -> Option<(Arc<Pending>, Error)> {
+        let OpenBatch { builder, pending, .. } = batch;
+        pending.begin_flight();
+        let Settings { compression, level, .. } = *self.settings;
+        let producer = flight.number(builder.record_count());
+        let options = CloseOptions { compression, level, producer, ..CloseOptions::default() };
+        match (builder.close(&options), self.me.upgrade()) {
+            (Ok(closed), Some(me)) => {
+                let failed = me.dispatch(flight, Arc::clone(&pending), closed);
+                failed.map(|error| (pending, error))
             }
-            Err(error) => batch.pending.finish(Err(error.into())),
+            (Err(error), Some(me)) => {
+                me.leave_hole(flight);
+                Some((pending, error.into()))
+            }
+            // Nobody calls without holding it.
+            (_, None) => Some((pending, Error::closed())),
+        }
+    }
+
+    /// A batch came to its end, and another was to be closed as soon as that.
+    pub(super) fn urge(self: &Arc<Self>) {
+        self.sender.submit(Arc::clone(self) as _, None);
+    }
+
+    /// The producer is gone: the sender sees to what could not be closed.
+    pub(super) fn entrust(self: &Arc<Self>) {
+        if self.open.lock().batch.is_some() {
+            self.urge();
         }
     }
 
@@ -391,7 +463,9 @@ impl Drive for Accumulator {
         // First, so that a record that comes in from now on is submitted again.
         self.submitted.store(false, Ordering::Release);
         self.write();
-        None
+        // As many as may be are on their way: their end has it closed, or else this.
+        let is_left = self.open.lock().batch.as_ref().is_some_and(|batch| batch.due <= now);
+        if is_left { now.after(CLOSE_AGAIN) } else { None }
     }
 }
 

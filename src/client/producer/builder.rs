@@ -45,6 +45,11 @@ pub(super) struct Settings {
     pub(super) max_in_flight: usize,
     pub(super) max_request_size: usize,
     pub(super) ignore_keys: bool,
+    pub(super) idempotent: bool,
+    pub(super) retries: u32,
+    pub(super) retry_backoff: Duration,
+    pub(super) retry_backoff_max: Duration,
+    pub(super) delivery_timeout: Duration,
 }
 
 impl Settings {
@@ -67,8 +72,44 @@ impl Settings {
             max_in_flight: config.number("max.in.flight.requests.per.connection")?,
             max_request_size: config.number("max.request.size")?,
             ignore_keys: config.bool("partitioner.ignore.keys")?,
+            idempotent: is_idempotent(config)?,
+            retries: config.number("retries")?,
+            retry_backoff: config.duration("retry.backoff.ms")?,
+            retry_backoff_max: config.duration("retry.backoff.max.ms")?,
+            delivery_timeout: delivery_timeout(config)?,
         })
     }
+}
+
+/// Kafka's rules: who asks for it must ask for what it needs; as a default it gives way to other settings.
+fn is_idempotent(config: &Config) -> Result<bool, ConfigError> {
+    let needs = [
+        ("acks=all", config.parsed("acks", Acks::parse)? == Acks::All),
+        ("retries of 1 or more", config.number::<u32>("retries")? > 0),
+    ];
+    let missing = needs.into_iter().find(|(_, is_met)| !is_met).map(|(need, _)| need);
+    match (config.bool("enable.idempotence")?, missing) {
+        (true, Some(need)) if config.is_set("enable.idempotence") => {
+            Err(ConfigError::Invalid(format!("enable.idempotence=true needs {need}")))
+        }
+        (wanted, missing) => Ok(wanted && missing.is_none()),
+    }
+}
+
+/// Kafka's rule, less `request.timeout.ms`, which has no meaning here: a batch must not be given up while it lingers.
+fn delivery_timeout(config: &Config) -> Result<Duration, ConfigError> {
+    let (timeout, linger) =
+        (config.duration("delivery.timeout.ms")?, config.duration("linger.ms")?);
+    if timeout >= linger {
+        return Ok(timeout);
+    }
+    if config.is_set("delivery.timeout.ms") {
+        let [timeout, linger] = [timeout, linger].map(|time| time.as_millis());
+        return Err(ConfigError::Invalid(format!(
+            "delivery.timeout.ms={timeout} is less than linger.ms={linger}"
+        )));
+    }
+    Ok(linger.saturating_add(timeout))
 }
 
 impl ProducerBuilder {
@@ -173,6 +214,41 @@ impl ProducerBuilder {
     /// Default: no, equal keys go to the same partition.
     pub fn partitioner_ignore_keys(mut self, ignore: bool) -> Self {
         self.draft.set("partitioner.ignore.keys", ignore);
+        self
+    }
+
+    /// Whether retries make no duplicates, and keep the order (`enable.idempotence`, KIP-98). Default: yes, if
+    /// [`acks`](Self::acks) is [`Acks::All`] and [`retries`](Self::retries) are not 0; asked for, it needs both.
+    pub fn enable_idempotence(mut self, enable: bool) -> Self {
+        self.draft.set("enable.idempotence", enable);
+        self
+    }
+
+    /// How often a batch that could not be written is tried again (`retries`), up to 2³¹ − 1, which is the default:
+    /// [`delivery_timeout`](Self::delivery_timeout) ends it. Tried again is what may succeed without anybody's doing:
+    /// a full disk, or a write that failed and left no trace.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.draft.set("retries", retries);
+        self
+    }
+
+    /// How long after a failure a batch is tried again (`retry.backoff.ms`); twice as long after each further one, 20 %
+    /// more or less. Default: 100 ms.
+    pub fn retry_backoff(mut self, time: Duration) -> Self {
+        self.draft.set("retry.backoff.ms", time);
+        self
+    }
+
+    /// Longest time between two attempts (`retry.backoff.max.ms`). Default: 1 s.
+    pub fn retry_backoff_max(mut self, time: Duration) -> Self {
+        self.draft.set("retry.backoff.max.ms", time);
+        self
+    }
+
+    /// How long after the first record of a batch its records fail that are not acknowledged by then
+    /// (`delivery.timeout.ms`), not less than [`linger`](Self::linger). Default: 2 minutes.
+    pub fn delivery_timeout(mut self, time: Duration) -> Self {
+        self.draft.set("delivery.timeout.ms", time);
         self
     }
 

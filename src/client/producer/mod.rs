@@ -3,10 +3,13 @@
 mod accumulator;
 mod builder;
 mod delivery;
+mod flight;
 mod memory;
 mod partitioner;
 mod pending;
 
+#[cfg(test)]
+mod flight_tests;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
-use crate::base::{ErrorKind, TopicId, TopicName};
+use crate::base::{ErrorKind, ProducerId, TopicId, TopicName};
 use crate::client::record::Destination;
 use crate::client::topic::partition_id;
 use crate::client::{Error, Record, Result, Topic};
@@ -58,6 +61,8 @@ struct Inner {
     core: Arc<Core>,
     settings: Arc<Settings>,
     memory: Arc<Memory>,
+    /// Names the producer in its batches, if it is idempotent.
+    id: Option<ProducerId>,
     by_id: ArcSwap<HashMap<TopicId, Arc<Route>, rustc_hash::FxBuildHasher>>,
     by_name: ArcSwap<HashMap<TopicName, Arc<Route>>>,
 }
@@ -89,6 +94,7 @@ impl Producer {
     fn new(core: Arc<Core>, settings: Settings) -> Self {
         let memory = Arc::new(Memory::new(settings.buffer_memory));
         let inner = Inner {
+            id: settings.idempotent.then(|| core.producer_ids().next()),
             core,
             settings: Arc::new(settings),
             memory,
@@ -311,8 +317,8 @@ impl Producer {
         slot: &'r Slot,
     ) -> Result<&'r Arc<Accumulator>> {
         let replica = self.inner.core.leader(&route.image, partition_id(&route.image, index)?)?;
-        let accumulator =
-            Accumulator::new(&self.inner.core, replica, &self.inner.settings, &self.inner.memory);
+        let Inner { core, settings, memory, id, .. } = &*self.inner;
+        let accumulator = Accumulator::new(core, replica, settings, memory, *id);
         Ok(slot.get_or_init(|| accumulator))
     }
 }
@@ -372,7 +378,10 @@ impl Inner {
 /// The last clone is gone; what was sent is written, whether or not it still was to linger.
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.accumulators().iter().for_each(|accumulator| accumulator.write());
+        for accumulator in self.accumulators() {
+            accumulator.write();
+            accumulator.entrust();
+        }
     }
 }
 

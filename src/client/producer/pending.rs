@@ -1,6 +1,6 @@
 //! A batch between its first record and its acknowledgement.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use crate::base::{Acks, Offset, TopicPartition};
 use crate::client::Error;
 use crate::client::producer::accumulator::Accumulator;
 use crate::client::producer::memory::Memory;
-use crate::env::Runtime;
 use crate::env::sync::{Event, EventListener};
-use crate::replica::{Completion, Refusal, Replica};
+use crate::env::{Moment, Runtime};
+use crate::replica::Replica;
 use crate::storage::Appended;
 
 /// What the batches of one accumulator share.
@@ -25,6 +25,8 @@ pub(super) struct Origin {
     pub(super) runtime: Arc<dyn Runtime>,
     /// Batches that were closed and are not done.
     pub(super) in_flight: AtomicUsize,
+    /// A batch could not be closed, since as many as may be were on their way.
+    pub(super) wanted: AtomicBool,
 }
 
 /// What the deliveries of one batch share.
@@ -32,6 +34,10 @@ pub(super) struct Origin {
 pub(super) struct Pending {
     origin: Arc<Origin>,
     reserved: AtomicUsize,
+    /// When it is given up (`delivery.timeout.ms`).
+    deadline: Moment,
+    /// It was closed, and counts as on its way.
+    is_flying: AtomicBool,
     result: OnceLock<Result<Option<Offset>, Error>>,
     /// For those who only wait: futures, and callers with a time limit.
     done: Event,
@@ -41,10 +47,12 @@ pub(super) struct Pending {
 
 impl Pending {
     /// A batch that has taken `reserved` bytes of the producer's memory.
-    pub(super) fn new(origin: &Arc<Origin>, reserved: usize) -> Self {
+    pub(super) fn new(origin: &Arc<Origin>, reserved: usize, deadline: Moment) -> Self {
         Self {
             origin: Arc::clone(origin),
             reserved: AtomicUsize::new(reserved),
+            deadline,
+            is_flying: AtomicBool::new(false),
             result: OnceLock::new(),
             done: Event::new(),
             helpers: Event::new(),
@@ -53,6 +61,16 @@ impl Pending {
 
     pub(super) fn partition(&self) -> &TopicPartition {
         &self.origin.partition
+    }
+
+    pub(super) fn deadline(&self) -> Moment {
+        self.deadline
+    }
+
+    /// It is closed: one more is on its way.
+    pub(super) fn begin_flight(&self) {
+        self.origin.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.is_flying.store(true, Ordering::SeqCst);
     }
 
     /// Takes more of the producer's memory for the batch, if there is.
@@ -110,14 +128,25 @@ impl Pending {
         }
     }
 
-    /// Ends a batch that was closed. The first ending counts.
+    /// It was written, and is as durable as was asked.
+    pub(super) fn succeed(&self, appended: Appended) {
+        let with_offset = self.origin.acks != Acks::None;
+        self.finish(Ok(with_offset.then_some(appended.base)));
+    }
+
+    /// Wakes one caller who blocks on this batch and is able to do the next sync. `false` if there is none.
+    pub(super) fn hand_over(&self) -> bool {
+        self.helpers.notify(1) > 0
+    }
+
+    /// Ends a batch. The first ending counts.
     pub(super) fn finish(&self, result: Result<Option<Offset>, Error>) {
         if let Err(error) = &result {
             // Before anybody can see the result: who flushes asks for it then.
             self.origin.memory.failed(error);
         }
         if self.result.set(result).is_ok() {
-            self.origin.in_flight.fetch_sub(1, Ordering::AcqRel);
+            self.land();
             self.release();
             // The wakers of futures last: they are not ours.
             self.helpers.notify(usize::MAX);
@@ -125,20 +154,21 @@ impl Pending {
         }
     }
 
+    /// One fewer is on its way: another may follow.
+    fn land(&self) {
+        if !self.is_flying.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        self.origin.in_flight.fetch_sub(1, Ordering::SeqCst);
+        if self.origin.wanted.swap(false, Ordering::SeqCst)
+            && let Some(accumulator) = self.origin.accumulator.upgrade()
+        {
+            accumulator.urge();
+        }
+    }
+
     fn release(&self) {
         self.origin.memory.release(self.reserved.swap(0, Ordering::AcqRel));
-    }
-}
-
-impl Completion for Pending {
-    fn complete(self: Arc<Self>, result: Result<Appended, Refusal>) {
-        let with_offset = self.origin.acks != Acks::None;
-        let offset = result.map(|appended| with_offset.then_some(appended.base));
-        self.finish(offset.map_err(|refused| refused.error.into()));
-    }
-
-    fn hand_over(&self) -> bool {
-        self.helpers.notify(1) > 0
     }
 }
 

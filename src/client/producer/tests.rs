@@ -171,6 +171,11 @@ fn the_defaults_are_the_documented_ones() {
         max_in_flight: 5,
         max_request_size: 1_048_576,
         ignore_keys: false,
+        idempotent: true,
+        retries: 2_147_483_647,
+        retry_backoff: Duration::from_millis(100),
+        retry_backoff_max: Duration::from_secs(1),
+        delivery_timeout: Duration::from_secs(120),
     };
     assert_eq!(Settings::read(&Config::new(Scope::Producer)).unwrap(), expected);
 }
@@ -202,6 +207,11 @@ fn a_name_sets_what_the_typed_setter_sets() {
         (plain(), plain().max_in_flight(1), "max.in.flight.requests.per.connection", "1"),
         (plain(), plain().max_request_size(9), "max.request.size", "9"),
         (plain(), plain().partitioner_ignore_keys(true), "partitioner.ignore.keys", "true"),
+        (plain(), plain().enable_idempotence(false), "enable.idempotence", "false"),
+        (plain(), plain().retries(3), "retries", "3"),
+        (plain(), plain().retry_backoff(Duration::from_millis(7)), "retry.backoff.ms", "7"),
+        (plain(), plain().retry_backoff_max(Duration::ZERO), "retry.backoff.max.ms", "0"),
+        (plain(), plain().delivery_timeout(Duration::from_secs(9)), "delivery.timeout.ms", "9000"),
     ];
     let mut in_effect = Config::new(Scope::Producer).describe().unwrap();
     in_effect.retain(|entry| entry.in_effect);
