@@ -54,7 +54,7 @@ pub mod inspect;
     dead_code,
     unused_imports,
     unreachable_pub,
-    reason = "the whole format is here; control batches and rewriting are for transactions and compaction"
+    reason = "the whole format is here; rewriting is for compaction"
 )]
 mod record;
 mod replica;

@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use crate::base::{Acks, FlushPolicy, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use crate::base::{Timestamp, TopicId, TopicPartition};
 use crate::env::sync::{Event, Mutex};
-use crate::env::{BufferPool, CallKind, Disk, Fault, Moment, Runtime, Threads};
+use crate::env::{BufferPool, CallKind, Disk, Fault, Moment, Runtime, Threads, pause};
 use crate::record::{BatchBuilder, BatchProducer, CloseOptions, RecordFields};
 use crate::replica::{
     Append, Completion, OpenReplica, ProduceError, Refusal, Replica, SyncScheduler,
@@ -355,9 +355,13 @@ fn a_batch_that_is_sent_again_waits_for_no_later_ones() {
         let again = place.enqueue_from(Some(0), Acks::All);
         place.replica.drive();
         drop(go);
-        while first.answer().is_none() || again.answer().is_none() {
-            thread::yield_now();
+        for _ in 0..5_000 {
+            if first.answer().is_some() && again.answer().is_some() {
+                break;
+            }
+            pause(Duration::from_millis(1));
         }
+        assert!(first.answer().is_some() && again.answer().is_some());
         assert!(next.answer().is_none());
     });
 }
