@@ -79,6 +79,19 @@ struct OpenBatch {
     due: Moment,
 }
 
+/// A closed batch that the replica did not take, and those who wait for it, who may do anything once they know.
+#[must_use = "who waits for the batch has to be answered"]
+struct NotQueued {
+    pending: Arc<Pending>,
+    error: Error,
+}
+
+impl NotQueued {
+    fn answer(self) {
+        self.pending.finish(Err(self.error));
+    }
+}
+
 /// A record's place.
 pub(super) struct Appended {
     pub(super) pending: Arc<Pending>,
@@ -313,11 +326,12 @@ impl Accumulator {
 
     /// Closes the open batch, if there is one, and queues it.
     pub(super) fn close(&self) {
-        let _closing = self.closing.lock();
-        let batch = self.open.lock().batch.take();
-        if let Some(batch) = batch {
-            self.queue(batch);
-        }
+        let queued = {
+            let _closing = self.closing.lock();
+            let batch = self.open.lock().batch.take();
+            batch.map_or(Ok(()), |batch| self.queue(batch))
+        };
+        queued.unwrap_or_else(NotQueued::answer);
     }
 
     /// The batches that are not done.
@@ -327,7 +341,7 @@ impl Accumulator {
 
     /// Closes the open batch if it is this one.
     pub(super) fn close_if(&self, pending: &Arc<Pending>) -> bool {
-        let _closing = self.closing.lock();
+        let closing = self.closing.lock();
         let batch = {
             let mut open = self.open.lock();
             let is_open =
@@ -335,28 +349,25 @@ impl Accumulator {
             if is_open { open.batch.take() } else { None }
         };
         let closed = batch.is_some();
-        if let Some(batch) = batch {
-            self.queue(batch);
-        }
+        let queued = batch.map_or(Ok(()), |batch| self.queue(batch));
+        drop(closing);
+        queued.unwrap_or_else(NotQueued::answer);
         closed
     }
 
-    /// With `closing` held.
-    fn queue(&self, batch: OpenBatch) {
+    /// With `closing` held, so that nobody is answered yet.
+    fn queue(&self, batch: OpenBatch) -> Result<(), NotQueued> {
         self.origin.in_flight.fetch_add(1, Ordering::AcqRel);
         let Settings { acks, compression, level, .. } = *self.settings;
         let options = CloseOptions { compression, level, ..CloseOptions::default() };
-        match batch.builder.close(&options) {
-            Ok(closed) => {
-                let completion = Arc::clone(&batch.pending) as _;
-                let append =
-                    Append { batch: closed, origin: AppendOrigin::Client, acks, completion };
-                if let Err(error) = self.replica.enqueue(append) {
-                    batch.pending.finish(Err(error.into()));
-                }
-            }
-            Err(error) => batch.pending.finish(Err(error.into())),
-        }
+        let OpenBatch { builder, pending, .. } = batch;
+        let closed = builder.close(&options).map_err(Error::from);
+        let queued = closed.and_then(|batch| {
+            let completion = Arc::clone(&pending) as _;
+            let append = Append { batch, origin: AppendOrigin::Client, acks, completion };
+            Ok(self.replica.enqueue(append)?)
+        });
+        queued.map_err(|error| NotQueued { pending, error })
     }
 
     /// Ends the waiting of the open batch, if there is one: others need its memory.
