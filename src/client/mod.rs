@@ -11,7 +11,9 @@ mod partition;
 mod producer;
 mod properties;
 mod record;
+mod record_buf;
 mod topic;
+mod typed;
 
 pub use batch_delivery::{BatchDelivery, BatchMetadata};
 pub use cluster::Cluster;
@@ -24,4 +26,10 @@ pub use error::{Error, Outcome, Result};
 pub use partition::{Partition, Watermarks};
 pub use producer::{Delivery, Producer, ProducerBuilder, TrySendError};
 pub use record::{Destination, Record, RecordMetadata};
+pub use record_buf::RecordBuf;
 pub use topic::{AlterConfig, NewTopic, Topic, TopicDescription};
+#[cfg(feature = "serde")]
+pub use typed::Json;
+pub use typed::{
+    DecodeError, Deserializer, Plain, RecordPart, Serializer, TypedRecord, TypedRecords, TypedTopic,
+};

@@ -25,6 +25,8 @@ mod persistence;
 mod producer;
 #[path = "topics.rs"]
 mod topics;
+#[path = "typed.rs"]
+mod typed;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::base::{Offset, PartitionId, Timestamp, TopicName, TopicPartition};
-use crate::client::Result;
+use crate::client::{Destination, Record, Result};
 use crate::record::{DecodedBatch, HeaderIter, Limits, RecordView};
 use crate::storage::{Fetched, ReadError};
 
@@ -197,6 +197,16 @@ impl<'a> ConsumerRecord<'a> {
     /// The headers.
     pub fn headers(&self) -> Headers<'a> {
         Headers::new(self.view.headers)
+    }
+
+    /// A record for another topic, with the key, value, timestamp and headers of this one.
+    pub fn forward_to(&self, destination: impl Into<Destination<'a>>) -> Record<'a> {
+        let mut record = Record::to(destination);
+        record.timestamp = self.timestamp();
+        record.key = self.key();
+        record.value = self.value();
+        record.headers = self.headers().iter().collect();
+        record
     }
 
     /// The key, to be kept: no copy, but it keeps the whole batch in memory.

@@ -108,7 +108,8 @@ impl Producer {
     /// [`TopicDeleted`](ErrorKind::TopicDeleted), [`MessageTooLarge`](ErrorKind::MessageTooLarge),
     /// [`TimedOut`](ErrorKind::TimedOut) if no room came free, [`Closed`](ErrorKind::Closed). Nothing was queued.
     #[inline]
-    pub fn send(&self, record: Record<'_>) -> Result<Delivery> {
+    pub fn send<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery> {
+        let record = record.into();
         match self.append(&record, Patience::MayBlock) {
             Ok(delivery) => Ok(delivery),
             Err(Refused::Failed(error)) => Err(error),
@@ -119,7 +120,11 @@ impl Producer {
     /// As [`send`](Producer::send), but neither waits nor writes: a record that there is no room for comes back. Only
     /// the first record to a partition opens its files, and one that creates its topic
     /// (`auto.create.topics.enable`) waits for that.
-    pub fn try_send<'a>(&self, record: Record<'a>) -> Result<Delivery, TrySendError<'a>> {
+    pub fn try_send<'a>(
+        &self,
+        record: impl Into<Record<'a>>,
+    ) -> Result<Delivery, TrySendError<'a>> {
+        let record = record.into();
         match self.append(&record, Patience::NoBlocking) {
             Ok(delivery) => Ok(delivery),
             Err(Refused::Failed(error)) => Err(TrySendError { record, error }),
