@@ -72,9 +72,10 @@ pub use base::{
 pub use client::Json;
 pub use client::{
     AlterConfig, AutoOffsetReset, BatchDelivery, BatchMetadata, Cluster, ClusterBuilder, Consumer,
-    ConsumerBuilder, ConsumerRecord, DecodeError, Delivery, Deserializer, Destination, Error,
-    Headers, HeadersIter, NewTopic, Outcome, Partition, Plain, Producer, ProducerBuilder, Record,
-    RecordBuf, RecordMetadata, RecordPart, Records, RecordsIter, Result, SeekTo, Serializer, Topic,
-    TopicDescription, TrySendError, TypedRecord, TypedRecords, TypedTopic, Watermarks,
+    ConsumerBuilder, ConsumerInterceptor, ConsumerRecord, DecodeError, Delivery, Deserializer,
+    Destination, Error, Headers, HeadersIter, NewTopic, Outcome, Partition, Plain, Producer,
+    ProducerBuilder, ProducerInterceptor, Record, RecordBuf, RecordMetadata, RecordPart, Records,
+    RecordsIter, Result, SeekTo, Serializer, Topic, TopicDescription, TrySendError, TypedRecord,
+    TypedRecords, TypedTopic, Watermarks,
 };
 pub use storage::TimestampedOffset;

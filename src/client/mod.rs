@@ -7,6 +7,7 @@ mod cluster;
 mod cluster_builder;
 mod consumer;
 mod error;
+mod interceptor;
 mod partition;
 mod producer;
 mod properties;
@@ -23,6 +24,7 @@ pub use consumer::{
     RecordsIter, SeekTo,
 };
 pub use error::{Error, Outcome, Result};
+pub use interceptor::{ConsumerInterceptor, ProducerInterceptor};
 pub use partition::{Partition, Watermarks};
 pub use producer::{Delivery, Producer, ProducerBuilder, TrySendError};
 pub use record::{Destination, Record, RecordMetadata};

@@ -7,7 +7,7 @@ use crate::client::Record;
 use crate::client::record::Destination;
 
 /// A record to send whose parts are borrowed where they can be and owned where they must be: what a
-/// [typed topic](crate::TypedTopic) encodes.
+/// [typed topic](crate::TypedTopic) encodes, and what a [`ProducerInterceptor`](crate::ProducerInterceptor) may change.
 ///
 /// ```
 /// use brooklet::{Cluster, NewTopic, Record, RecordBuf};

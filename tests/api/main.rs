@@ -19,6 +19,8 @@ mod errors;
 mod history;
 #[path = "inspect.rs"]
 mod inspect;
+#[path = "interceptors.rs"]
+mod interceptors;
 #[path = "persistence.rs"]
 mod persistence;
 #[path = "producer.rs"]

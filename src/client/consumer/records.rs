@@ -91,6 +91,29 @@ impl Records {
         self.count == 0
     }
 
+    /// Keeps the records for which `keep` is true, in their order.
+    pub fn retain(&mut self, mut keep: impl FnMut(&ConsumerRecord<'_>) -> bool) {
+        let mut kept = Self::default();
+        for chunk in &self.chunks {
+            // Those that follow each other are a chunk again.
+            let mut run: Option<Chunk> = None;
+            let mut at = chunk.at;
+            for _ in 0..chunk.count {
+                let Some((view, next)) = chunk.batch.read_at(at) else { break };
+                if keep(&ConsumerRecord { chunk, view }) {
+                    run.get_or_insert_with(|| Chunk { at, count: 0, ..chunk.clone() }).count += 1;
+                } else if let Some(run) = run.take() {
+                    kept.push(run);
+                }
+                at = next;
+            }
+            if let Some(run) = run {
+                kept.push(run);
+            }
+        }
+        *self = kept;
+    }
+
     /// The records, partition by partition, each in the order of their offsets.
     pub fn iter(&self) -> RecordsIter<'_> {
         RecordsIter {

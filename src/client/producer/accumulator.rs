@@ -16,6 +16,7 @@ use bytes::BytesMut;
 
 use crate::base::{ErrorKind, FlushPolicy, Timestamp, TopicId};
 use crate::client::Error;
+use crate::client::interceptor::{Interceptors, ProducerInterceptor};
 use crate::client::producer::Settings;
 use crate::client::producer::memory::Memory;
 use crate::client::producer::pending::{Origin, Pending};
@@ -134,6 +135,7 @@ impl Accumulator {
         replica: Arc<Replica>,
         settings: &Arc<Settings>,
         memory: &Arc<Memory>,
+        interceptors: &Arc<Interceptors<dyn ProducerInterceptor>>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
@@ -143,6 +145,7 @@ impl Accumulator {
                 partition: replica.partition().clone(),
                 acks: settings.acks,
                 memory: Arc::clone(memory),
+                interceptors: Arc::clone(interceptors),
                 runtime: Arc::clone(core.runtime()),
                 in_flight: AtomicUsize::new(0),
             }),

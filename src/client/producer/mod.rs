@@ -17,9 +17,10 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 
 use crate::base::{ErrorKind, TopicId, TopicName};
+use crate::client::interceptor::{Interceptors, ProducerInterceptor};
 use crate::client::record::Destination;
 use crate::client::topic::partition_id;
-use crate::client::{Error, Record, Result, Topic};
+use crate::client::{Error, Record, RecordBuf, Result, Topic};
 use crate::cluster::{Core, TopicImage};
 
 use accumulator::{Accumulator, NoRoom, Patience};
@@ -57,6 +58,7 @@ pub struct Producer {
 struct Inner {
     core: Arc<Core>,
     settings: Arc<Settings>,
+    interceptors: Arc<Interceptors<dyn ProducerInterceptor>>,
     memory: Arc<Memory>,
     by_id: ArcSwap<HashMap<TopicId, Arc<Route>, rustc_hash::FxBuildHasher>>,
     by_name: ArcSwap<HashMap<TopicName, Arc<Route>>>,
@@ -86,11 +88,16 @@ pub struct TrySendError<'a> {
 }
 
 impl Producer {
-    fn new(core: Arc<Core>, settings: Settings) -> Self {
+    fn new(
+        core: Arc<Core>,
+        settings: Settings,
+        interceptors: Interceptors<dyn ProducerInterceptor>,
+    ) -> Self {
         let memory = Arc::new(Memory::new(settings.buffer_memory));
         let inner = Inner {
             core,
             settings: Arc::new(settings),
+            interceptors: Arc::new(interceptors),
             memory,
             by_id: ArcSwap::default(),
             by_name: ArcSwap::default(),
@@ -110,10 +117,10 @@ impl Producer {
     #[inline]
     pub fn send<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery> {
         let record = record.into();
-        match self.append(&record, Patience::MayBlock) {
-            Ok(delivery) => Ok(delivery),
-            Err(Refused::Failed(error)) => Err(error),
-            Err(Refused::NoRoom) => self.send_when_room(&record),
+        if self.inner.interceptors.is_empty() {
+            self.send_record(&record)
+        } else {
+            self.intercept(record, |record| self.send_record(record))
         }
     }
 
@@ -125,14 +132,49 @@ impl Producer {
         record: impl Into<Record<'a>>,
     ) -> Result<Delivery, TrySendError<'a>> {
         let record = record.into();
-        match self.append(&record, Patience::NoBlocking) {
-            Ok(delivery) => Ok(delivery),
-            Err(Refused::Failed(error)) => Err(TrySendError { record, error }),
-            Err(Refused::NoRoom) => {
-                let message = "the send buffer is full (buffer.memory): wait for earlier records, then try again";
-                Err(TrySendError { record, error: Error::new(ErrorKind::BufferFull, message) })
-            }
+        let sent = if self.inner.interceptors.is_empty() {
+            self.try_send_record(&record)
+        } else {
+            self.intercept(record.clone(), |record| self.try_send_record(record))
+        };
+        sent.map_err(|error| TrySendError { record, error })
+    }
+
+    /// Sends a record as the interceptors leave it.
+    fn intercept(
+        &self,
+        record: Record<'_>,
+        send: impl FnOnce(&Record<'_>) -> Result<Delivery>,
+    ) -> Result<Delivery> {
+        let interceptors = &self.inner.interceptors;
+        let mut record = RecordBuf::from(record);
+        interceptors.on_send(&mut record);
+        let sent = send(&Record::from(&record));
+        match &sent {
+            Ok(delivery) => delivery.watch(),
+            Err(error) => interceptors.on_acknowledgement(record.topic(), Err(error)),
         }
+        sent
+    }
+
+    #[inline]
+    fn send_record(&self, record: &Record<'_>) -> Result<Delivery> {
+        match self.append(record, Patience::MayBlock) {
+            Ok(delivery) => Ok(delivery),
+            Err(Refused::Failed(error)) => Err(error),
+            Err(Refused::NoRoom) => self.send_when_room(record),
+        }
+    }
+
+    #[inline]
+    fn try_send_record(&self, record: &Record<'_>) -> Result<Delivery> {
+        self.append(record, Patience::NoBlocking).map_err(|refused| match refused {
+            Refused::Failed(error) => error,
+            Refused::NoRoom => {
+                let message = "the send buffer is full (buffer.memory): wait for earlier records, then try again";
+                Error::new(ErrorKind::BufferFull, message)
+            }
+        })
     }
 
     /// Writes everything sent before the call, and waits until it is acknowledged.
@@ -315,9 +357,9 @@ impl Producer {
         index: u32,
         slot: &'r Slot,
     ) -> Result<&'r Arc<Accumulator>> {
-        let replica = self.inner.core.leader(&route.image, partition_id(&route.image, index)?)?;
-        let accumulator =
-            Accumulator::new(&self.inner.core, replica, &self.inner.settings, &self.inner.memory);
+        let Inner { core, settings, memory, interceptors, .. } = &*self.inner;
+        let replica = core.leader(&route.image, partition_id(&route.image, index)?)?;
+        let accumulator = Accumulator::new(core, replica, settings, memory, interceptors);
         Ok(slot.get_or_init(|| accumulator))
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 /// Turns keys or values of type `T` into bytes (Kafka's `Serializer`).
 ///
 /// It sees the value alone. What depends on the topic is told to the serializer when it is made; what belongs into
-/// headers is the business of whoever builds the record.
+/// headers is the business of whoever builds the record, or of a [`ProducerInterceptor`](crate::ProducerInterceptor).
 ///
 /// ```
 /// use std::borrow::Cow;
