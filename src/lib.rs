@@ -34,11 +34,12 @@
 //!
 //! # Where to begin
 //! [`Cluster`] opens everything; [`Producer`] sends [`Record`]s; [`Consumer`] reads them; [`Partition`] looks at one
-//! log from close by, [`inspect`] at its files; every call that can fail returns an [`Error`] whose
-//! [`kind`](Error::kind) is for programs and whose message says what to do.
+//! log from close by, [`inspect`] at its files; [`TypedTopic`] gives keys and values their types; every call that can
+//! fail returns an [`Error`] whose [`kind`](Error::kind) is for programs and whose message says what to do.
 //!
 //! # Features
 //! `gzip`, `snappy`, `lz4`, `zstd`: the codecs, all on by default. `zstd` is the one that compiles C.
+//! `serde`: keys and values as JSON.
 //! `sim`: the module `sim`, for tests: whole clusters under a seed, with virtual time and disks that fail on request,
 //! and a checker of what clients saw.
 
@@ -67,10 +68,14 @@ pub use base::{
     InvalidTopicName, IsolationLevel, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId,
     ReadMode, Timestamp, TopicId, TopicName, TopicPartition,
 };
+#[cfg(feature = "serde")]
+pub use client::Json;
 pub use client::{
     AlterConfig, AutoOffsetReset, BatchDelivery, BatchMetadata, Cluster, ClusterBuilder, Consumer,
-    ConsumerBuilder, ConsumerRecord, Delivery, Destination, Error, Headers, HeadersIter, NewTopic,
-    Outcome, Partition, Producer, ProducerBuilder, Record, RecordMetadata, Records, RecordsIter,
-    Result, SeekTo, Topic, TopicDescription, TrySendError, Watermarks,
+    ConsumerBuilder, ConsumerInterceptor, ConsumerRecord, DecodeError, Delivery, Deserializer,
+    Destination, Error, Headers, HeadersIter, NewTopic, Outcome, Partition, Plain, Producer,
+    ProducerBuilder, ProducerInterceptor, Record, RecordBuf, RecordMetadata, RecordPart, Records,
+    RecordsIter, Result, SeekTo, Serializer, Topic, TopicDescription, TrySendError, TypedRecord,
+    TypedRecords, TypedTopic, Watermarks,
 };
 pub use storage::TimestampedOffset;

@@ -42,6 +42,8 @@ pub enum ErrorKind {
     BufferFull,
     /// The directory or a file in it cannot be written.
     ReadOnly,
+    /// A key or value could not be turned into bytes, or bytes into a key or value.
+    Serialization,
     /// Reading or writing a file failed; the partition or store is offline until it is opened again.
     Storage,
     /// The disk is full, or a quota or file-size limit was met. Nothing was written; later retries may work.
@@ -93,7 +95,8 @@ impl ErrorKind {
             | Self::BufferFull
             | Self::Closed
             | Self::InvalidState
-            | Self::NotAStore => return None,
+            | Self::NotAStore
+            | Self::Serialization => return None,
         })
     }
 

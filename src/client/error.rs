@@ -56,6 +56,15 @@ impl Error {
         Self(Arc::new(Inner { kind, outcome, cause: cause.into() }))
     }
 
+    /// `message` ends with that of `cause`.
+    pub(crate) fn caused(
+        kind: ErrorKind,
+        message: String,
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    ) -> Self {
+        Self::with_outcome(kind, Outcome::NotWritten, Caused { message, cause })
+    }
+
     pub(crate) fn timed_out(message: &str) -> Self {
         Self::with_outcome(ErrorKind::TimedOut, Outcome::Unknown, message)
     }
@@ -87,6 +96,25 @@ impl Error {
     /// Kafka's error code, if Kafka has this error.
     pub fn kafka_code(&self) -> Option<i16> {
         self.0.kind.kafka_code()
+    }
+}
+
+/// A message of ours about somebody else's error.
+#[derive(Debug)]
+struct Caused {
+    message: String,
+    cause: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl fmt::Display for Caused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Caused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.source()
     }
 }
 

@@ -7,11 +7,14 @@ mod cluster;
 mod cluster_builder;
 mod consumer;
 mod error;
+mod interceptor;
 mod partition;
 mod producer;
 mod properties;
 mod record;
+mod record_buf;
 mod topic;
+mod typed;
 
 pub use batch_delivery::{BatchDelivery, BatchMetadata};
 pub use cluster::Cluster;
@@ -21,7 +24,14 @@ pub use consumer::{
     RecordsIter, SeekTo,
 };
 pub use error::{Error, Outcome, Result};
+pub use interceptor::{ConsumerInterceptor, ProducerInterceptor};
 pub use partition::{Partition, Watermarks};
 pub use producer::{Delivery, Producer, ProducerBuilder, TrySendError};
 pub use record::{Destination, Record, RecordMetadata};
+pub use record_buf::RecordBuf;
 pub use topic::{AlterConfig, NewTopic, Topic, TopicDescription};
+#[cfg(feature = "serde")]
+pub use typed::Json;
+pub use typed::{
+    DecodeError, Deserializer, Plain, RecordPart, Serializer, TypedRecord, TypedRecords, TypedTopic,
+};

@@ -40,6 +40,15 @@ pub enum Destination<'a> {
     Name(&'a str),
 }
 
+impl<'a> Destination<'a> {
+    pub(super) fn name(self) -> &'a str {
+        match self {
+            Self::Topic(topic) => topic.name().as_str(),
+            Self::Name(name) => name,
+        }
+    }
+}
+
 impl<'a> From<&'a Topic> for Destination<'a> {
     fn from(topic: &'a Topic) -> Self {
         Self::Topic(topic)

@@ -19,12 +19,16 @@ mod errors;
 mod history;
 #[path = "inspect.rs"]
 mod inspect;
+#[path = "interceptors.rs"]
+mod interceptors;
 #[path = "persistence.rs"]
 mod persistence;
 #[path = "producer.rs"]
 mod producer;
 #[path = "topics.rs"]
 mod topics;
+#[path = "typed.rs"]
+mod typed;
 
 use std::time::Duration;
 

@@ -39,7 +39,7 @@ pub(super) const TABLE: &[Definition] = &[
         .not_yet(),
     text("group.remote.assignor", "", "Who assigns partitions, in the new protocol.").not_yet(),
     int_ms("heartbeat.interval.ms", "3000", 0, "A member's handle is its sign of life.").not_yet(),
-    list("interceptor.classes", "", &[], "Hooks around polls and commits.").refused(NO_CLASSES),
+    list("interceptor.classes", "", &[], "The builder takes them.").refused(NO_CLASSES),
     choice(
         "isolation.level",
         "read_uncommitted",

@@ -42,7 +42,7 @@ pub(super) const TABLE: &[Definition] = &[
     range("compression.zstd.level", "3", (-131_072, 22), "Level of Zstandard."),
     int_ms("delivery.timeout.ms", "120000", 0, "Longest from a send to its result."),
     bool("enable.idempotence", "true", "Whether retries make no duplicates."),
-    list("interceptor.classes", "", &[], "Hooks around sends.").refused(NO_CLASSES),
+    list("interceptor.classes", "", &[], "The builder takes them.").refused(NO_CLASSES),
     text("key.serializer", "", "Keys are bytes, or of a type that the program names.").no_meaning(),
     ms(
         "linger.ms",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::base::{Config, ConfigError, Draft, IsolationLevel, ReadConfig, Scope};
 use crate::client::consumer::{Consumer, iso8601};
+use crate::client::interceptor::{ConsumerInterceptor, Interceptors};
 use crate::client::{Error, Result, properties};
 use crate::cluster::{BrokerConfig, Core};
 use crate::record::Limits;
@@ -65,6 +66,7 @@ impl fmt::Display for AutoOffsetReset {
 pub struct ConsumerBuilder {
     core: Arc<Core>,
     pub(super) draft: Draft,
+    interceptors: Interceptors<dyn ConsumerInterceptor>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -102,7 +104,8 @@ impl Settings {
 
 impl ConsumerBuilder {
     pub(in crate::client) fn new(core: Arc<Core>) -> Self {
-        Self { core, draft: Draft::new(Scope::Consumer) }
+        let draft = Draft::new(Scope::Consumer);
+        Self { core, draft, interceptors: Interceptors::default() }
     }
 
     /// Sets a setting by Kafka's name and in Kafka's units: `config("max.poll.records", 100)`. All settings:
@@ -186,13 +189,19 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Adds an interceptor, which is called after those added before.
+    pub fn interceptor(mut self, interceptor: impl ConsumerInterceptor + 'static) -> Self {
+        self.interceptors.push(Arc::new(interceptor));
+        self
+    }
+
     /// The consumer, with no partitions yet.
     ///
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting or a value out of range;
     /// [`Closed`](crate::ErrorKind::Closed).
     pub fn build(self) -> Result<Consumer> {
-        let Self { core, draft } = self;
+        let Self { core, draft, interceptors } = self;
         if core.is_closed() {
             return Err(Error::closed());
         }
@@ -200,6 +209,6 @@ impl ConsumerBuilder {
             log::warn!("{notice}");
         }
         let settings = Settings::read(&draft.finish()?, core.config())?;
-        Ok(Consumer::new(core, settings))
+        Ok(Consumer::new(core, settings, interceptors))
     }
 }

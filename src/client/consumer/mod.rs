@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{ErrorKind, Offset, Timestamp, TopicPartition};
+use crate::client::interceptor::{ConsumerInterceptor, Interceptors};
 use crate::client::{Error, Partition, Result};
 use crate::cluster::Core;
 use crate::env::Moment;
@@ -73,6 +74,7 @@ impl From<Timestamp> for SeekTo {
 pub struct Consumer {
     core: Arc<Core>,
     settings: Settings,
+    interceptors: Interceptors<dyn ConsumerInterceptor>,
     fetchers: BTreeMap<TopicPartition, Fetcher>,
     /// Notified when there is more to read in any of the partitions.
     arrived: Arc<Event>,
@@ -83,10 +85,15 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    fn new(core: Arc<Core>, settings: Settings) -> Self {
+    fn new(
+        core: Arc<Core>,
+        settings: Settings,
+        interceptors: Interceptors<dyn ConsumerInterceptor>,
+    ) -> Self {
         Self {
             core,
             settings,
+            interceptors,
             fetchers: BTreeMap::new(),
             arrived: Arc::new(Event::new()),
             turn: 0,
@@ -144,6 +151,14 @@ impl Consumer {
     /// [`InvalidState`](ErrorKind::InvalidState) if nothing is assigned. No record is lost by an error: positions
     /// are as they were.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records> {
+        let mut records = self.wait_for_records(timeout)?;
+        if !self.interceptors.is_empty() && !records.is_empty() {
+            self.interceptors.on_consume(&mut records);
+        }
+        Ok(records)
+    }
+
+    fn wait_for_records(&mut self, timeout: Duration) -> Result<Records> {
         if self.fetchers.is_empty() {
             let message = "no partitions to read: call Consumer::assign first";
             return Err(Error::new(ErrorKind::InvalidState, message));

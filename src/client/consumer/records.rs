@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::base::{Offset, PartitionId, Timestamp, TopicName, TopicPartition};
-use crate::client::Result;
+use crate::client::{Destination, Record, Result};
 use crate::record::{DecodedBatch, HeaderIter, Limits, RecordView};
 use crate::storage::{Fetched, ReadError};
 
@@ -89,6 +89,29 @@ impl Records {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Keeps the records for which `keep` is true, in their order.
+    pub fn retain(&mut self, mut keep: impl FnMut(&ConsumerRecord<'_>) -> bool) {
+        let mut kept = Self::default();
+        for chunk in &self.chunks {
+            // Those that follow each other are a chunk again.
+            let mut run: Option<Chunk> = None;
+            let mut at = chunk.at;
+            for _ in 0..chunk.count {
+                let Some((view, next)) = chunk.batch.read_at(at) else { break };
+                if keep(&ConsumerRecord { chunk, view }) {
+                    run.get_or_insert_with(|| Chunk { at, count: 0, ..chunk.clone() }).count += 1;
+                } else if let Some(run) = run.take() {
+                    kept.push(run);
+                }
+                at = next;
+            }
+            if let Some(run) = run {
+                kept.push(run);
+            }
+        }
+        *self = kept;
     }
 
     /// The records, partition by partition, each in the order of their offsets.
@@ -197,6 +220,16 @@ impl<'a> ConsumerRecord<'a> {
     /// The headers.
     pub fn headers(&self) -> Headers<'a> {
         Headers::new(self.view.headers)
+    }
+
+    /// A record for another topic, with the key, value, timestamp and headers of this one.
+    pub fn forward_to(&self, destination: impl Into<Destination<'a>>) -> Record<'a> {
+        let mut record = Record::to(destination);
+        record.timestamp = self.timestamp();
+        record.key = self.key();
+        record.value = self.value();
+        record.headers = self.headers().iter().collect();
+        record
     }
 
     /// The key, to be kept: no copy, but it keeps the whole batch in memory.

@@ -18,13 +18,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::base::{ErrorKind, FlushPolicy, ProducerId, Timestamp, TopicId};
+use crate::base::{ErrorKind, FlushPolicy, Timestamp, TopicId};
 use crate::client::Error;
-use crate::client::producer::Settings;
 use crate::client::producer::flight::{END, Flight};
-use crate::client::producer::memory::Memory;
 use crate::client::producer::pending::{Origin, Pending};
-use crate::cluster::{Core, Drive, ProducerIds, Sender};
+use crate::client::producer::{Inner, Settings};
+use crate::cluster::{Drive, ProducerIds, Sender};
 use crate::env::sync::Mutex;
 use crate::env::{BufferPool, Moment, Runtime};
 use crate::record::{BatchBuilder, CloseOptions, RecordFields, size_upper_bound};
@@ -132,13 +131,9 @@ pub(super) enum NoRoom {
 }
 
 impl Accumulator {
-    pub(super) fn new(
-        core: &Core,
-        replica: Arc<Replica>,
-        settings: &Arc<Settings>,
-        memory: &Arc<Memory>,
-        producer: Option<ProducerId>,
-    ) -> Arc<Self> {
+    /// Of the producer's batches for the partition that `replica` leads.
+    pub(super) fn new(producer: &Inner, replica: Arc<Replica>) -> Arc<Self> {
+        let Inner { core, settings, memory, interceptors, id, .. } = producer;
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             origin: Arc::new(Origin {
@@ -147,6 +142,7 @@ impl Accumulator {
                 partition: replica.partition().clone(),
                 acks: settings.acks,
                 memory: Arc::clone(memory),
+                interceptors: Arc::clone(interceptors),
                 runtime: Arc::clone(core.runtime()),
                 in_flight: AtomicUsize::new(0),
                 wanted: AtomicBool::new(false),
@@ -157,7 +153,7 @@ impl Accumulator {
             runtime: Arc::clone(core.runtime()),
             settings: Arc::clone(settings),
             ids: Arc::clone(core.producer_ids()),
-            closing: Mutex::new(Flight::of(producer)),
+            closing: Mutex::new(Flight::of(*id)),
             out: AtomicUsize::new(0),
             muted: AtomicBool::new(false),
             is_known: AtomicBool::new(false),

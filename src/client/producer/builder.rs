@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Acks, Compression, Config, ConfigError, Draft, ReadConfig, Scope};
+use crate::client::interceptor::{Interceptors, ProducerInterceptor};
 use crate::client::producer::Producer;
 use crate::client::{Error, Result, properties};
 use crate::cluster::Core;
@@ -30,6 +31,7 @@ use crate::record::check_codec;
 pub struct ProducerBuilder {
     core: Arc<Core>,
     pub(super) draft: Draft,
+    interceptors: Interceptors<dyn ProducerInterceptor>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -114,7 +116,8 @@ fn delivery_timeout(config: &Config) -> Result<Duration, ConfigError> {
 
 impl ProducerBuilder {
     pub(in crate::client) fn new(core: Arc<Core>) -> Self {
-        Self { core, draft: Draft::new(Scope::Producer) }
+        let draft = Draft::new(Scope::Producer);
+        Self { core, draft, interceptors: Interceptors::default() }
     }
 
     /// Sets a setting by Kafka's name and in Kafka's units: `config("linger.ms", 5)`. All settings:
@@ -252,6 +255,12 @@ impl ProducerBuilder {
         self
     }
 
+    /// Adds an interceptor, which is called after those added before.
+    pub fn interceptor(mut self, interceptor: impl ProducerInterceptor + 'static) -> Self {
+        self.interceptors.push(Arc::new(interceptor));
+        self
+    }
+
     /// The producer.
     ///
     /// # Errors
@@ -259,7 +268,7 @@ impl ProducerBuilder {
     /// [`UnsupportedCompressionType`](crate::ErrorKind::UnsupportedCompressionType) if the codec was left out of this build;
     /// [`Closed`](crate::ErrorKind::Closed).
     pub fn build(self) -> Result<Producer> {
-        let Self { core, draft } = self;
+        let Self { core, draft, interceptors } = self;
         if core.is_closed() {
             return Err(Error::closed());
         }
@@ -268,6 +277,6 @@ impl ProducerBuilder {
         }
         let settings = Settings::read(&draft.finish()?)?;
         check_codec(settings.compression, settings.level)?;
-        Ok(Producer::new(core, settings))
+        Ok(Producer::new(core, settings, interceptors))
     }
 }

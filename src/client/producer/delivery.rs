@@ -65,14 +65,13 @@ impl Delivery {
         }
     }
 
+    /// Has the interceptors told of the record.
+    pub(super) fn watch(&self) {
+        self.pending.watch(self.index, self.timestamp);
+    }
+
     fn metadata(&self, result: &Result<Option<crate::base::Offset>>) -> Result<RecordMetadata> {
-        let base = result.as_ref().map_err(Error::clone)?;
-        Ok(RecordMetadata {
-            topic: self.pending.partition().topic.clone(),
-            partition: self.pending.partition().partition,
-            offset: base.and_then(|base| base.checked_add(self.index)),
-            timestamp: self.timestamp,
-        })
+        self.pending.metadata(self.index, self.timestamp, result)
     }
 }
 

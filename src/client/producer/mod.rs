@@ -20,9 +20,10 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 
 use crate::base::{ErrorKind, ProducerId, TopicId, TopicName};
+use crate::client::interceptor::{Interceptors, ProducerInterceptor};
 use crate::client::record::Destination;
 use crate::client::topic::partition_id;
-use crate::client::{Error, Record, Result, Topic};
+use crate::client::{Error, Record, RecordBuf, Result, Topic};
 use crate::cluster::{Core, TopicImage};
 
 use accumulator::{Accumulator, NoRoom, Patience};
@@ -60,6 +61,7 @@ pub struct Producer {
 struct Inner {
     core: Arc<Core>,
     settings: Arc<Settings>,
+    interceptors: Arc<Interceptors<dyn ProducerInterceptor>>,
     memory: Arc<Memory>,
     /// Names the producer in its batches, if it is idempotent.
     id: Option<ProducerId>,
@@ -91,12 +93,17 @@ pub struct TrySendError<'a> {
 }
 
 impl Producer {
-    fn new(core: Arc<Core>, settings: Settings) -> Self {
+    fn new(
+        core: Arc<Core>,
+        settings: Settings,
+        interceptors: Interceptors<dyn ProducerInterceptor>,
+    ) -> Self {
         let memory = Arc::new(Memory::new(settings.buffer_memory));
         let inner = Inner {
             id: settings.idempotent.then(|| core.producer_ids().next()),
             core,
             settings: Arc::new(settings),
+            interceptors: Arc::new(interceptors),
             memory,
             by_id: ArcSwap::default(),
             by_name: ArcSwap::default(),
@@ -114,26 +121,66 @@ impl Producer {
     /// [`TopicDeleted`](ErrorKind::TopicDeleted), [`MessageTooLarge`](ErrorKind::MessageTooLarge),
     /// [`TimedOut`](ErrorKind::TimedOut) if no room came free, [`Closed`](ErrorKind::Closed). Nothing was queued.
     #[inline]
-    pub fn send(&self, record: Record<'_>) -> Result<Delivery> {
-        match self.append(&record, Patience::MayBlock) {
-            Ok(delivery) => Ok(delivery),
-            Err(Refused::Failed(error)) => Err(error),
-            Err(Refused::NoRoom) => self.send_when_room(&record),
+    pub fn send<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery> {
+        let record = record.into();
+        if self.inner.interceptors.is_empty() {
+            self.send_record(&record)
+        } else {
+            self.intercept(record, |record| self.send_record(record))
         }
     }
 
     /// As [`send`](Producer::send), but neither waits nor writes: a record that there is no room for comes back. Only
     /// the first record to a partition opens its files, and one that creates its topic
     /// (`auto.create.topics.enable`) waits for that.
-    pub fn try_send<'a>(&self, record: Record<'a>) -> Result<Delivery, TrySendError<'a>> {
-        match self.append(&record, Patience::NoBlocking) {
-            Ok(delivery) => Ok(delivery),
-            Err(Refused::Failed(error)) => Err(TrySendError { record, error }),
-            Err(Refused::NoRoom) => {
-                let message = "the send buffer is full (buffer.memory): wait for earlier records, then try again";
-                Err(TrySendError { record, error: Error::new(ErrorKind::BufferFull, message) })
-            }
+    pub fn try_send<'a>(
+        &self,
+        record: impl Into<Record<'a>>,
+    ) -> Result<Delivery, TrySendError<'a>> {
+        let record = record.into();
+        let sent = if self.inner.interceptors.is_empty() {
+            self.try_send_record(&record)
+        } else {
+            self.intercept(record.clone(), |record| self.try_send_record(record))
+        };
+        sent.map_err(|error| TrySendError { record, error })
+    }
+
+    /// Sends a record as the interceptors leave it.
+    fn intercept(
+        &self,
+        record: Record<'_>,
+        send: impl FnOnce(&Record<'_>) -> Result<Delivery>,
+    ) -> Result<Delivery> {
+        let interceptors = &self.inner.interceptors;
+        let mut record = RecordBuf::from(record);
+        interceptors.on_send(&mut record);
+        let sent = send(&Record::from(&record));
+        match &sent {
+            Ok(delivery) => delivery.watch(),
+            Err(error) => interceptors.on_acknowledgement(record.topic(), Err(error)),
         }
+        sent
+    }
+
+    #[inline]
+    fn send_record(&self, record: &Record<'_>) -> Result<Delivery> {
+        match self.append(record, Patience::MayBlock) {
+            Ok(delivery) => Ok(delivery),
+            Err(Refused::Failed(error)) => Err(error),
+            Err(Refused::NoRoom) => self.send_when_room(record),
+        }
+    }
+
+    #[inline]
+    fn try_send_record(&self, record: &Record<'_>) -> Result<Delivery> {
+        self.append(record, Patience::NoBlocking).map_err(|refused| match refused {
+            Refused::Failed(error) => error,
+            Refused::NoRoom => {
+                let message = "the send buffer is full (buffer.memory): wait for earlier records, then try again";
+                Error::new(ErrorKind::BufferFull, message)
+            }
+        })
     }
 
     /// Writes everything sent before the call, and waits until it is acknowledged.
@@ -317,8 +364,7 @@ impl Producer {
         slot: &'r Slot,
     ) -> Result<&'r Arc<Accumulator>> {
         let replica = self.inner.core.leader(&route.image, partition_id(&route.image, index)?)?;
-        let Inner { core, settings, memory, id, .. } = &*self.inner;
-        let accumulator = Accumulator::new(core, replica, settings, memory, *id);
+        let accumulator = Accumulator::new(&self.inner, replica);
         Ok(slot.get_or_init(|| accumulator))
     }
 }

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use crate::base::{Acks, Offset, TopicPartition};
-use crate::client::Error;
+use crate::base::{Acks, Offset, Timestamp, TopicPartition};
+use crate::client::interceptor::{Interceptors, ProducerInterceptor};
 use crate::client::producer::accumulator::Accumulator;
 use crate::client::producer::memory::Memory;
-use crate::env::sync::{Event, EventListener};
+use crate::client::{Error, RecordMetadata};
+use crate::env::sync::{Event, EventListener, Mutex};
 use crate::env::{Moment, Runtime};
 use crate::replica::Replica;
 use crate::storage::Appended;
@@ -22,6 +23,7 @@ pub(super) struct Origin {
     pub(super) partition: TopicPartition,
     pub(super) acks: Acks,
     pub(super) memory: Arc<Memory>,
+    pub(super) interceptors: Arc<Interceptors<dyn ProducerInterceptor>>,
     pub(super) runtime: Arc<dyn Runtime>,
     /// Batches that were closed and are not done.
     pub(super) in_flight: AtomicUsize,
@@ -43,6 +45,17 @@ pub(super) struct Pending {
     done: Event,
     /// For those who block for as long as it takes, and may be asked to do the next sync.
     helpers: Event,
+    /// Of records that interceptors want to hear of.
+    watched: Mutex<Watched>,
+}
+
+/// The records of a batch that interceptors are to be told of.
+#[derive(Debug)]
+enum Watched {
+    /// As they were sent: their places in the batch, and their timestamps.
+    Waiting(Vec<(u32, Timestamp)>),
+    /// Those that come now are told at once.
+    Decided(Result<Option<Offset>, Error>),
 }
 
 impl Pending {
@@ -56,6 +69,7 @@ impl Pending {
             result: OnceLock::new(),
             done: Event::new(),
             helpers: Event::new(),
+            watched: Mutex::new(Watched::Waiting(Vec::new())),
         }
     }
 
@@ -85,6 +99,53 @@ impl Pending {
     /// The offset of the batch's first record, or why there is none; nothing while that is not decided.
     pub(super) fn result(&self) -> Option<&Result<Option<Offset>, Error>> {
         self.result.get()
+    }
+
+    /// What is known of a record of the batch once there is a result.
+    pub(super) fn metadata(
+        &self,
+        index: u32,
+        timestamp: Timestamp,
+        result: &Result<Option<Offset>, Error>,
+    ) -> Result<RecordMetadata, Error> {
+        let base = result.as_ref().map_err(Error::clone)?;
+        Ok(RecordMetadata {
+            topic: self.partition().topic.clone(),
+            partition: self.partition().partition,
+            offset: base.and_then(|base| base.checked_add(index)),
+            timestamp,
+        })
+    }
+
+    /// Has the interceptors told of a record when the batch is decided.
+    pub(super) fn watch(&self, index: u32, timestamp: Timestamp) {
+        let result = match &mut *self.watched.lock() {
+            Watched::Waiting(records) => {
+                records.push((index, timestamp));
+                return;
+            }
+            Watched::Decided(result) => result.clone(),
+        };
+        self.tell(index, timestamp, &result);
+    }
+
+    fn tell_interceptors(&self, result: &Result<Option<Offset>, Error>) {
+        if self.origin.interceptors.is_empty() {
+            return;
+        }
+        let decided = Watched::Decided(result.clone());
+        // The lock is free again before anybody is told.
+        let before = std::mem::replace(&mut *self.watched.lock(), decided);
+        let Watched::Waiting(records) = before else { return };
+        for (index, timestamp) in records {
+            self.tell(index, timestamp, result);
+        }
+    }
+
+    fn tell(&self, index: u32, timestamp: Timestamp, result: &Result<Option<Offset>, Error>) {
+        let metadata = self.metadata(index, timestamp, result);
+        let topic = self.partition().topic.as_str();
+        self.origin.interceptors.on_acknowledgement(topic, metadata.as_ref());
     }
 
     pub(super) fn listen(&self) -> EventListener {
@@ -145,6 +206,7 @@ impl Pending {
             // Before anybody can see the result: who flushes asks for it then.
             self.origin.memory.failed(error);
         }
+        self.tell_interceptors(&result);
         if self.result.set(result).is_ok() {
             self.land();
             self.release();

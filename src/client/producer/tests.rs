@@ -1,11 +1,15 @@
 //! Producers on a disk that takes its time.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Wake};
 use std::thread;
 use std::time::Duration;
 
 use crate::base::{Acks, Compression, Config, ErrorKind, FlushPolicy, Offset, Scope};
 use crate::client::producer::Settings;
-use crate::client::{Cluster, NewTopic, ProducerBuilder, Record, Topic};
+use crate::client::{Cluster, NewTopic, Producer, ProducerBuilder, Record, Topic};
 use crate::env::{CallKind, Disk, pause};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -247,4 +251,29 @@ fn a_send_waits_while_as_many_batches_are_on_their_way_as_may_be() {
         });
         producer.flush().unwrap();
     }
+}
+
+struct FlushOnWake(Producer);
+
+impl Wake for FlushOnWake {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.flush();
+    }
+}
+
+/// Nobody is answered with a lock held: who is woken may do anything.
+#[test]
+fn who_is_woken_by_a_refusal_may_flush() {
+    let cluster = cluster(&Disk::new(), FlushPolicy::Os);
+    let producer = cluster.producer().linger(NEVER).build().unwrap();
+    let mut delivery = producer.send(Record::to(&email(&cluster, 1))).unwrap();
+    let waker = Arc::new(FlushOnWake(producer.clone())).into();
+    assert!(Pin::new(&mut delivery).poll(&mut Context::from_waker(&waker)).is_pending());
+    cluster.delete_topic("email").unwrap();
+    let (done, is_done) = crossbeam_channel::unbounded();
+    // Not waited for: it would be for ever.
+    let flush = move || done.send(producer.flush());
+    thread::Builder::new().spawn(flush).unwrap();
+    let _ = is_done.recv_timeout(LONG).expect("the flush waits for itself");
+    assert_eq!(delivery.wait().unwrap_err().kind(), ErrorKind::TopicDeleted);
 }
