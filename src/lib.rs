@@ -70,7 +70,7 @@ pub use base::{
 pub use client::{
     AlterConfig, AutoOffsetReset, BatchDelivery, BatchMetadata, Cluster, ClusterBuilder, Consumer,
     ConsumerBuilder, ConsumerRecord, Delivery, Destination, Error, Headers, HeadersIter, NewTopic,
-    Outcome, Partition, Producer, ProducerBuilder, Record, RecordMetadata, Records, RecordsIter,
-    Result, SeekTo, Topic, TopicDescription, TrySendError, Watermarks,
+    Outcome, Partition, PartitionDescription, Producer, ProducerBuilder, Record, RecordMetadata,
+    Records, RecordsIter, Result, SeekTo, Topic, TopicDescription, TrySendError, Watermarks,
 };
 pub use storage::TimestampedOffset;

@@ -21,7 +21,7 @@ pub use consumer::{
     RecordsIter, SeekTo,
 };
 pub use error::{Error, Outcome, Result};
-pub use partition::{Partition, Watermarks};
+pub use partition::{Partition, PartitionDescription, Watermarks};
 pub use producer::{Delivery, Producer, ProducerBuilder, TrySendError};
 pub use record::{Destination, Record, RecordMetadata};
 pub use topic::{AlterConfig, NewTopic, Topic, TopicDescription};
