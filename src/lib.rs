@@ -39,6 +39,7 @@
 //!
 //! # Features
 //! `gzip`, `snappy`, `lz4`, `zstd`: the codecs, all on by default. `zstd` is the one that compiles C.
+//! `cli`: the program `brooklet`, see `docs/command-line.md`; the library is the same.
 //! `sim`: the module `sim`, for tests: whole clusters under a seed, with virtual time and disks that fail on request,
 //! and a checker of what clients saw.
 

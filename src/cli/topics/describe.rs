@@ -66,7 +66,8 @@ pub(super) fn run(topics: &[Topic], filter: &Filter, output: &mut Output) -> Res
         let overrides = overrides.collect::<Vec<_>>().join(",");
         let partitions = topic.partitions();
         let partitions = partitions.iter().map(|p| p.describe()).collect::<Result<Vec<_>, _>>()?;
-        if !filter.is_of_partitions() && !(filter.topics_with_overrides && overrides.is_empty()) {
+        let is_left_out = filter.topics_with_overrides && overrides.is_empty();
+        if !(filter.is_of_partitions() || is_left_out) {
             output.line(format_args!(
                 "Topic: {topic}\tTopicId: {}\tPartitionCount: {}\tReplicationFactor: {}\tConfigs: {overrides}",
                 topic.id(),
