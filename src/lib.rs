@@ -40,6 +40,7 @@
 //! # Features
 //! `gzip`, `snappy`, `lz4`, `zstd`: the codecs, all on by default. `zstd` is the one that compiles C.
 //! `serde`: keys and values as JSON.
+//! `cli`: the program `brooklet`, see `docs/command-line.md`; the library is the same.
 //! `sim`: the module `sim`, for tests: whole clusters under a seed, with virtual time and disks that fail on request,
 //! and a checker of what clients saw.
 
@@ -73,9 +74,9 @@ pub use client::Json;
 pub use client::{
     AlterConfig, AutoOffsetReset, BatchDelivery, BatchMetadata, Cluster, ClusterBuilder, Consumer,
     ConsumerBuilder, ConsumerInterceptor, ConsumerRecord, DecodeError, Delivery, Deserializer,
-    Destination, Error, Headers, HeadersIter, NewTopic, Outcome, Partition, Plain, Producer,
-    ProducerBuilder, ProducerInterceptor, Record, RecordBuf, RecordMetadata, RecordPart, Records,
-    RecordsIter, Result, SeekTo, Serializer, Topic, TopicDescription, TrySendError, TypedRecord,
-    TypedRecords, TypedTopic, Watermarks,
+    Destination, Error, Headers, HeadersIter, NewTopic, Outcome, Partition, PartitionDescription,
+    Plain, Producer, ProducerBuilder, ProducerInterceptor, Record, RecordBuf, RecordMetadata,
+    RecordPart, Records, RecordsIter, Result, SeekTo, Serializer, Topic, TopicDescription,
+    TrySendError, TypedRecord, TypedRecords, TypedTopic, Watermarks,
 };
 pub use storage::TimestampedOffset;

@@ -32,7 +32,7 @@ pub enum ErrorKind {
     InvalidTxnState,
     /// A record larger than `max.request.size`, `buffer.memory` or the topic's `max.message.bytes` allows.
     MessageTooLarge,
-    /// The directory holds something, but no store of this crate.
+    /// The directory holds something, but no store of this crate; or nothing, where none is to be made.
     NotAStore,
     /// An offset below the log start or above the high watermark.
     OffsetOutOfRange,

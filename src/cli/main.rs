@@ -4,6 +4,7 @@
 
 mod dump_log;
 mod output;
+mod topics;
 
 use std::io;
 use std::process::ExitCode;
@@ -12,9 +13,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use output::{Failure, Output};
 
-/// Look at the files of logs
+/// Look at the files of logs, and manage the topics of a store
 ///
-/// The commands take the options of Kafka's tools of the same name, and print what those print.
+/// The commands take the options of Kafka's tools of the same name, and print what those print. A store is named by its
+/// directory instead of a server.
 #[derive(Debug, Parser)]
 #[command(name = "brooklet", version, max_term_width = 100)]
 struct Arguments {
@@ -25,6 +27,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     DumpLog(dump_log::Options),
+    Topics(topics::Options),
     /// Print a script that completes commands and options in a shell
     Completions {
         /// The shell
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
 fn run(command: Command, output: &mut Output) -> Result<ExitCode, Failure> {
     match command {
         Command::DumpLog(options) => dump_log::run(&options, output),
+        Command::Topics(options) => topics::run(&options, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "brooklet", &mut script);

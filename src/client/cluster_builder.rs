@@ -32,11 +32,12 @@ use crate::env::{FileSystem, MemFs, OsFs};
 pub struct ClusterBuilder {
     draft: Draft,
     topics: Vec<NewTopic>,
+    create_if_missing: bool,
 }
 
 impl ClusterBuilder {
     pub(super) fn new() -> Self {
-        Self { draft: Draft::new(Scope::Broker), topics: Vec::new() }
+        Self { draft: Draft::new(Scope::Broker), topics: Vec::new(), create_if_missing: true }
     }
 
     /// Sets a setting of the broker, by Kafka's name and in Kafka's units.
@@ -122,6 +123,23 @@ impl ClusterBuilder {
         self
     }
 
+    /// Whether a directory that is empty or missing becomes a store when it is opened. Default: yes. Otherwise it is an
+    /// error of kind [`NotAStore`](ErrorKind::NotAStore), and nothing is written.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, ErrorKind};
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let mistyped = dir.path().join("dtaa");
+    /// let error = Cluster::builder().create_if_missing(false).open(&mistyped).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotAStore);
+    /// assert!(!mistyped.exists());
+    /// ```
+    pub fn create_if_missing(mut self, create: bool) -> Self {
+        self.create_if_missing = create;
+        self
+    }
+
     /// When written bytes are forced to the disk (`brooklet.flush.policy`, `log.flush.interval.ms`,
     /// `log.flush.interval.messages`). Default: [`FlushPolicy::OnAck`]. Topics may have their own.
     pub fn flush_policy(mut self, policy: FlushPolicy) -> Self {
@@ -202,12 +220,14 @@ impl ClusterBuilder {
 
     /// A cluster in memory, see [`Cluster::in_memory`].
     pub fn in_memory(self) -> Result<Cluster> {
-        self.finish()?.open(Arc::new(MemFs::default()), PathBuf::from("/memory"))
+        self.create_if_missing(true)
+            .finish()?
+            .open(Arc::new(MemFs::default()), PathBuf::from("/memory"))
     }
 
     /// A cluster in a temporary directory, see [`Cluster::temp`].
     pub fn temp(self) -> Result<Cluster> {
-        let ready = self.finish()?;
+        let ready = self.create_if_missing(true).finish()?;
         let dir = tempfile::Builder::new().prefix("brooklet-").tempdir().map_err(|e| {
             Error::new(ErrorKind::Storage, format!("cannot create a temporary directory: {e}"))
         })?;
@@ -227,7 +247,7 @@ impl ClusterBuilder {
             log::warn!("{notice}");
         }
         let config = BrokerConfig::new(self.draft.finish()?)?;
-        Ok(Ready { config, topics: self.topics })
+        Ok(Ready { config, topics: self.topics, create_if_missing: self.create_if_missing })
     }
 }
 
@@ -235,13 +255,14 @@ impl ClusterBuilder {
 struct Ready {
     config: BrokerConfig,
     topics: Vec<NewTopic>,
+    create_if_missing: bool,
 }
 
 impl Ready {
     fn open(self, fs: Arc<dyn FileSystem>, root: PathBuf) -> Result<Cluster> {
-        let Self { config, topics } = self;
+        let Self { config, topics, create_if_missing } = self;
         let runtime = env::runtime();
-        let core = Core::open(OpenCluster { fs, root, config, runtime })?;
+        let core = Core::open(OpenCluster { fs, root, create_if_missing, config, runtime })?;
         let is_missing = |topic: &NewTopic| core.topic(topic.name()).is_err();
         let missing = topics.into_iter().filter(is_missing).map(NewTopic::into_create);
         for created in core.create_topics(missing)? {

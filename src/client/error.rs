@@ -191,9 +191,9 @@ impl From<ClusterError> for Error {
     fn from(error: ClusterError) -> Self {
         let kind = match &error {
             ClusterError::AlreadyOpen { .. } => ErrorKind::AlreadyOpen,
-            ClusterError::NotAStore { .. } | ClusterError::OtherBroker { .. } => {
-                ErrorKind::NotAStore
-            }
+            ClusterError::NotAStore { .. }
+            | ClusterError::NoStore { .. }
+            | ClusterError::OtherBroker { .. } => ErrorKind::NotAStore,
             ClusterError::NewerFormat { .. } => ErrorKind::UnsupportedVersion,
             ClusterError::TopicExists(_) => ErrorKind::TopicAlreadyExists,
             ClusterError::TopicCollides { .. }

@@ -25,7 +25,7 @@ pub use consumer::{
 };
 pub use error::{Error, Outcome, Result};
 pub use interceptor::{ConsumerInterceptor, ProducerInterceptor};
-pub use partition::{Partition, Watermarks};
+pub use partition::{Partition, PartitionDescription, Watermarks};
 pub use producer::{Delivery, Producer, ProducerBuilder, TrySendError};
 pub use record::{Destination, Record, RecordMetadata};
 pub use record_buf::RecordBuf;

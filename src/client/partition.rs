@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::{Acks, IsolationLevel, Offset, PartitionId, Timestamp, TopicPartition};
+use crate::base::{Acks, BrokerId, IsolationLevel, Offset, PartitionId, Timestamp, TopicPartition};
 use crate::client::batch_delivery::BatchOutcome;
 use crate::client::consumer::Records;
 use crate::client::{BatchDelivery, Result, Topic};
@@ -46,6 +46,20 @@ pub struct Watermarks {
     pub high: Offset,
 }
 
+/// A description of a partition, from [`Partition::describe`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct PartitionDescription {
+    /// The partition's index within its topic.
+    pub id: PartitionId,
+    /// The broker that leads it, `None` if none does.
+    pub leader: Option<BrokerId>,
+    /// The brokers that have a replica.
+    pub replicas: Vec<BrokerId>,
+    /// Those of them whose replica is in sync.
+    pub isr: Vec<BrokerId>,
+}
+
 impl Partition {
     pub(super) fn new(topic: Topic, id: PartitionId) -> Self {
         let place = TopicPartition::new(topic.name().clone(), id);
@@ -65,6 +79,32 @@ impl Partition {
     /// Topic and index, by name.
     pub fn topic_partition(&self) -> &TopicPartition {
         &self.place
+    }
+
+    /// Where the partition's replicas are: with one broker, there.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, NewTopic};
+    ///
+    /// let cluster = Cluster::in_memory()?;
+    /// let email = cluster.create_topic(NewTopic::new("email"))?;
+    /// let description = email.partition(0)?.describe()?;
+    /// assert_eq!(description.replicas, description.isr);
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`TopicDeleted`](crate::ErrorKind::TopicDeleted).
+    pub fn describe(&self) -> Result<PartitionDescription> {
+        let core = self.topic.core();
+        core.current(self.topic.image())?;
+        let broker = core.store().broker();
+        Ok(PartitionDescription {
+            id: self.id(),
+            leader: Some(broker),
+            replicas: vec![broker],
+            isr: vec![broker],
+        })
     }
 
     pub(super) fn leader(&self) -> Result<Arc<Replica>> {

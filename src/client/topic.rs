@@ -147,6 +147,11 @@ impl Topic {
         &self.image.name
     }
 
+    /// Identifies this life of the topic.
+    pub fn id(&self) -> TopicId {
+        self.image.id
+    }
+
     /// Number of partitions, as it is now. After a deletion: as it was when the handle was made.
     pub fn partition_count(&self) -> u32 {
         self.current().partitions

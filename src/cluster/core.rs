@@ -24,6 +24,8 @@ const METADATA_ID: TopicId = TopicId::from_bytes(*b"brookletmetadata");
 pub(crate) struct OpenCluster {
     pub(crate) fs: Arc<dyn FileSystem>,
     pub(crate) root: PathBuf,
+    /// Whether an empty or missing directory becomes a store.
+    pub(crate) create_if_missing: bool,
     pub(crate) config: BrokerConfig,
     pub(crate) runtime: Arc<dyn Runtime>,
 }
@@ -40,11 +42,15 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn open(how: OpenCluster) -> Result<Arc<Self>, ClusterError> {
-        let OpenCluster { fs, root, config, runtime } = how;
+        let OpenCluster { fs, root, create_if_missing, config, runtime } = how;
         let config = Arc::new(config);
-        let how =
-            OpenStore { fs, root, config: Arc::clone(&config), runtime: Arc::clone(&runtime) };
-        let store = Arc::new(Store::open(how)?);
+        let store = Arc::new(Store::open(OpenStore {
+            fs,
+            root,
+            create_if_missing,
+            config: Arc::clone(&config),
+            runtime: Arc::clone(&runtime),
+        })?);
         let metadata = store.open_metadata(&metadata_topic()?)?;
         let controller = Controller::open(
             metadata,

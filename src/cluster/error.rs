@@ -13,6 +13,8 @@ pub(crate) enum ClusterError {
     AlreadyOpen { path: PathBuf },
     #[error("{} is not a brooklet store: {reason}. Nothing was written; choose an empty or a new directory", path.display())]
     NotAStore { path: PathBuf, reason: String },
+    #[error("there is no brooklet store in {}", path.display())]
+    NoStore { path: PathBuf },
     #[error("{} has format version {version}; this build reads up to {supported}: use a newer brooklet", path.display())]
     NewerFormat { path: PathBuf, version: u32, supported: u32 },
     #[error("{} is broker {found}, not {expected}: its directory was moved or the id changed", path.display())]

@@ -49,6 +49,8 @@ const POOL_BYTES: usize = 8 << 20;
 pub(crate) struct OpenStore {
     pub(crate) fs: Arc<dyn FileSystem>,
     pub(crate) root: PathBuf,
+    /// Whether an empty or missing directory becomes a store.
+    pub(crate) create_if_missing: bool,
     pub(crate) config: Arc<BrokerConfig>,
     pub(crate) runtime: Arc<dyn Runtime>,
 }
@@ -78,13 +80,15 @@ pub(crate) struct Store {
 impl Store {
     /// Takes possession of a directory: a store of this crate, or an empty one that becomes one.
     pub(crate) fn open(how: OpenStore) -> Result<Self, ClusterError> {
-        let OpenStore { fs, root, config, runtime } = how;
+        let OpenStore { fs, root, create_if_missing, config, runtime } = how;
         // The store may be reached by a link. In it none is followed.
         let root = match fs.resolve(&root) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => root,
             resolved => resolved.map_err(StorageError::io("resolve", &root))?,
         };
-        refuse_foreign(&*fs, &root)?;
+        if !is_store(&*fs, &root)? && !create_if_missing {
+            return Err(ClusterError::NoStore { path: root });
+        }
         fs.create_dir(&root).map_err(StorageError::io("create", &root))?;
         let lock_path = root.join(LOCK_FILE);
         let lock = fs.lock(&lock_path).map_err(StorageError::io("lock", &lock_path))?;
@@ -412,14 +416,14 @@ impl Drop for Store {
     }
 }
 
-/// A directory that holds something, but no store, is not touched.
-fn refuse_foreign(fs: &dyn FileSystem, root: &Path) -> Result<(), ClusterError> {
+/// Whether there is a store in a directory, rather than nothing. One that holds something else is not touched.
+fn is_store(fs: &dyn FileSystem, root: &Path) -> Result<bool, ClusterError> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     let not_a_store =
         |reason: &str| ClusterError::NotAStore { path: root.to_owned(), reason: reason.to_owned() };
     let entries = match fs.list(root) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == NotFound => return Ok(()),
+        Err(e) if e.kind() == NotFound => return Ok(false),
         Err(e) if e.kind() == NotADirectory => return Err(not_a_store("it is a file")),
         Err(e) => return Err(StorageError::io("list", root)(e).into()),
     };
@@ -428,8 +432,11 @@ fn refuse_foreign(fs: &dyn FileSystem, root: &Path) -> Result<(), ClusterError> 
     let harmless = |name: &str| {
         [LOCK_FILE, LOG_STARTS, "lost+found"].contains(&name) || name.ends_with(".tmp")
     };
-    if has(identity::STORE_FILE) || entries.iter().all(|entry| harmless(&entry.name)) {
-        return Ok(());
+    if has(identity::STORE_FILE) {
+        return Ok(true);
+    }
+    if entries.iter().all(|entry| harmless(&entry.name)) {
+        return Ok(false);
     }
     if has(identity::KAFKA_FILE) {
         return Err(not_a_store("it is a data directory of Apache Kafka"));

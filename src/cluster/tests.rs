@@ -26,6 +26,7 @@ fn try_open(disk: &Disk) -> Result<Arc<Core>, ClusterError> {
     Core::open(OpenCluster {
         fs: disk.file_system(),
         root: PathBuf::from(ROOT),
+        create_if_missing: true,
         config: BrokerConfig::new(Config::new(Scope::Broker)).unwrap(),
         runtime: Arc::new(Threads::new()),
     })

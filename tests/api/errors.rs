@@ -191,6 +191,23 @@ fn a_second_owner_in_the_process_is_refused() {
 }
 
 #[test]
+fn a_store_is_not_made_where_that_is_not_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let existing = || Cluster::builder().create_if_missing(false);
+    for path in [dir.path().join("missing"), dir.path().to_owned()] {
+        let error = existing().open(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotAStore);
+        assert!(error.to_string().contains("there is no brooklet store in"), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    Cluster::open(dir.path()).unwrap().close().unwrap();
+    existing().open(dir.path()).unwrap();
+    // These are always new.
+    existing().in_memory().unwrap();
+    existing().temp().unwrap();
+}
+
+#[test]
 fn directories_that_are_not_ours_are_left_alone() {
     let version = "version=99\n";
     let future = format!("{version}crc32={:08x}\n", crc32fast::hash(version.as_bytes()));

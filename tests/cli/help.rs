@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use super::{brooklet, golden, program};
 
-const COMMANDS: [&str; 2] = ["dump-log", "completions"];
+const COMMANDS: [&str; 3] = ["dump-log", "topics", "completions"];
 
 #[test]
 fn every_help_text_fits_a_hundred_columns() {
@@ -32,6 +32,26 @@ fn the_help_names_every_command() {
     }
 }
 
+/// A command's options, from its help.
+fn options(command: &str) -> Vec<String> {
+    let help = brooklet([command, "--help"]);
+    let options = help.lines().into_iter().filter_map(|line| line.trim().strip_prefix("--"));
+    options.map(|line| format!("--{}", line.split(' ').next().unwrap())).collect()
+}
+
+#[test]
+fn every_option_is_in_the_documentation() {
+    let document = include_str!("../../docs/command-line.md");
+    for command in ["dump-log", "topics"] {
+        let options = options(command);
+        assert!(options.len() >= 8, "{options:?}");
+        for option in options {
+            let named = [format!("`{option}`"), format!("`{option} ")];
+            assert!(named.iter().any(|name| document.contains(name)), "{command} {option}");
+        }
+    }
+}
+
 #[test]
 fn the_version_is_that_of_the_package() {
     assert_eq!(brooklet(["--version"]).lines(), [concat!("brooklet ", env!("CARGO_PKG_VERSION"))]);
@@ -43,6 +63,12 @@ fn what_is_mistyped_is_an_error_that_suggests_what_was_meant() {
         (&["dump-lgo"][..], "'dump-log'"),
         (&["dump-log", "--file", "x.log"], "'--files'"),
         (&["dump-log", "--files", "x.log", "--print-data"], "'--print-data-log'"),
+        (&["topic", "--list"], "'topics'"),
+        (&["topics", "--data", "x", "--lists"], "'--list'"),
+        (
+            &["topics", "--data", "x", "--create", "--topic", "x", "--partition", "3"],
+            "'--partitions'",
+        ),
     ] {
         let ended = brooklet(arguments);
         assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");

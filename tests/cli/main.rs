@@ -11,6 +11,8 @@
 mod dump_log;
 #[path = "help.rs"]
 mod help;
+#[path = "topics.rs"]
+mod topics;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -57,8 +57,9 @@ fn print_bad(dump: &mut Dump<'_>, bad: &BadBatch) -> Result<(), Failure> {
 }
 
 fn print_batch(dump: &mut Dump<'_>, batch: &Batch, gaps: &mut Gaps) -> Result<(), Failure> {
-    dump.line(BatchLine(batch))?;
-    if !batch.is_valid() {
+    let is_valid = batch.is_valid();
+    dump.line(BatchLine { batch, is_valid })?;
+    if !is_valid {
         dump.report.note_damage();
     }
     if !dump.options.prints_records() {
@@ -108,11 +109,14 @@ impl Gaps {
 }
 
 /// A batch in Kafka's words, which has them in one line.
-struct BatchLine<'a>(&'a Batch);
+struct BatchLine<'a> {
+    batch: &'a Batch,
+    is_valid: bool,
+}
 
 impl fmt::Display for BatchLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let batch = self.0;
+        let batch = self.batch;
         write!(f, "baseOffset: {} lastOffset: {}", batch.base_offset(), batch.last_offset())?;
         write!(f, " count: {}", batch.record_count())?;
         write!(f, " baseSequence: {}", or_minus_one(batch.base_sequence()))?;
@@ -132,7 +136,7 @@ impl fmt::Display for BatchLine<'_> {
         write!(f, " {}: {}", time_name(batch), millis(batch.max_timestamp()))?;
         write!(f, " size: {} magic: {}", batch.size_bytes(), batch.magic())?;
         write!(f, " compresscodec: {} crc: {}", batch.compression(), batch.crc())?;
-        write!(f, " isvalid: {}", batch.is_valid())
+        write!(f, " isvalid: {}", self.is_valid)
     }
 }
 
