@@ -73,4 +73,4 @@ pub use client::{
     Outcome, Partition, Producer, ProducerBuilder, Record, RecordMetadata, Records, RecordsIter,
     Result, SeekTo, Topic, TopicDescription, TrySendError, Watermarks,
 };
-pub use storage::TimestampedOffset;
+pub use storage::{Damage, ScrubReport, TimestampedOffset};
