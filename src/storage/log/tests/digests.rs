@@ -5,9 +5,9 @@ use crate::storage::log::tests::damage::{assert_offline, filled};
 
 const DIGEST: &str = "00000000000000000000.digest";
 
-/// Three segments of one digest each, the last one's too since the log was closed.
+/// Several segments with a digest each, the last one's too since the log was closed.
 fn closed() -> Place {
-    let place = Place::in_memory(500, 100);
+    let place = Place::in_memory(300, 100);
     filled(&place);
     assert!(place.names(".log").len() > 3);
     place
@@ -31,7 +31,7 @@ fn a_closed_log_has_a_digest_for_each_segment() {
 
 #[test]
 fn a_checkpoint_writes_the_digests_of_what_is_synced() {
-    let place = Place::in_memory(500, 100);
+    let place = Place::in_memory(300, 100);
     let log = place.open();
     for at in 0..12 {
         append(&log, vec![batch(at, 3, 20)]);
@@ -48,7 +48,7 @@ fn a_checkpoint_writes_the_digests_of_what_is_synced() {
 /// A18: other batches at the same offsets are not taken for those that were written.
 #[test]
 fn a_segment_that_was_replaced_is_an_error() {
-    let other = Place::in_memory(500, 100);
+    let other = Place::in_memory(300, 100);
     let log = other.open();
     for at in 0..12 {
         append(&log, vec![batch(2_000 + at, 3, 10)]);
