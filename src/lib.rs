@@ -79,4 +79,4 @@ pub use client::{
     RecordPart, Records, RecordsIter, Result, SeekTo, Serializer, Topic, TopicDescription,
     TrySendError, TypedRecord, TypedRecords, TypedTopic, Watermarks,
 };
-pub use storage::TimestampedOffset;
+pub use storage::{Damage, ScrubReport, TimestampedOffset};

@@ -9,7 +9,7 @@ use crate::client::consumer::Records;
 use crate::client::{BatchDelivery, Result, Topic};
 use crate::record::Limits;
 use crate::replica::{Append, ProduceError, Replica};
-use crate::storage::{AppendOrigin, TimestampedOffset};
+use crate::storage::{AppendOrigin, ScrubReport, TimestampedOffset};
 
 /// One partition of a topic. A handle, cheap to clone.
 ///
@@ -169,6 +169,14 @@ impl Partition {
     pub fn offset_for_timestamp(&self, timestamp: Timestamp) -> Result<Option<TimestampedOffset>> {
         let isolation = IsolationLevel::ReadUncommitted;
         Ok(self.leader()?.find_timestamp(timestamp, isolation, &Limits::default())?)
+    }
+
+    /// Reads all of the partition, and reports what is not what was written. What else happens meanwhile goes on.
+    ///
+    /// # Errors
+    /// [`Storage`](crate::ErrorKind::Storage) if a file cannot be read at all.
+    pub fn scrub(&self) -> Result<ScrubReport> {
+        Ok(self.leader()?.log().scrub()?)
     }
 
     /// Makes everything written to the partition so far durable, whatever the flush policy.

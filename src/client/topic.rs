@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::base::{ConfigEntry, TopicId, TopicName};
 use crate::client::{Partition, Result};
 use crate::cluster::{ClusterError, ConfigChange, Core, CreateTopic, TopicImage};
+use crate::storage::ScrubReport;
 
 /// A topic to be created by [`Cluster::create_topic`](crate::Cluster::create_topic).
 ///
@@ -240,6 +241,18 @@ impl Topic {
     /// 100,000; [`TopicDeleted`](crate::ErrorKind::TopicDeleted).
     pub fn increase_partitions_to(&self, total: u32) -> Result<()> {
         Ok(self.core.add_partitions(&self.image, total)?)
+    }
+
+    /// Reads all of the topic's partitions, and reports what is not what was written.
+    ///
+    /// # Errors
+    /// [`Storage`](crate::ErrorKind::Storage) if a file cannot be read at all.
+    pub fn scrub(&self) -> Result<ScrubReport> {
+        let mut report = ScrubReport::default();
+        for partition in self.partitions() {
+            report += partition.scrub()?;
+        }
+        Ok(report)
     }
 
     /// Makes everything written to the topic so far durable, whatever the flush policy.

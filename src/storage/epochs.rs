@@ -39,6 +39,12 @@ impl LeaderEpochs {
         self.starts.last().map(|&(epoch, _)| epoch)
     }
 
+    /// The epoch of the leader that wrote the batch at `offset`.
+    pub(super) fn at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let after = self.starts.partition_point(|&(_, start)| start <= offset);
+        self.starts.get(after.checked_sub(1)?).map(|&(epoch, _)| epoch)
+    }
+
     /// Forgets epochs that begin at or after `end`.
     pub(super) fn truncate(&mut self, end: Offset) {
         let before = self.starts.len();

@@ -125,6 +125,12 @@ impl SegmentIndex {
         self.offsets.len() >= max / OFFSET_ENTRY || self.times.len() + 1 >= max / TIME_ENTRY
     }
 
+    /// The last offset and the position of each batch that has an entry.
+    pub(super) fn entries(&self) -> Vec<(Offset, u64)> {
+        let entry = |e: &OffsetEntry| (self.absolute(e.relative), u64::from(e.position));
+        self.offsets.iter().map(entry).collect()
+    }
+
     /// The last entry whose offset is at most `offset`: the batch that holds `offset` is there or behind.
     pub(super) fn lookup(&self, offset: Offset) -> Option<(Offset, OffsetEntry)> {
         let target = offset.distance_from(self.base)?;

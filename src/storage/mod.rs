@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod config;
+mod digest;
 mod epochs;
 mod error;
 mod index;
@@ -23,8 +24,8 @@ use config::Layout;
 pub(crate) use config::LogConfig;
 pub(crate) use epochs::read_leader_epochs;
 pub(crate) use error::{AppendError, ReadError, StorageError};
-pub use log::TimestampedOffset;
 pub(crate) use log::{Appended, Fetched, Log, OpenLog, Refused};
+pub use log::{Damage, ScrubReport, TimestampedOffset};
 pub(crate) use producers::{AbortedTransaction, AppendOrigin, ProducerError, SnapshotEntry};
 pub(crate) use recovery::{Recovered, Shutdown, read_topic_id};
 pub(crate) use sealed::{seal, unseal};

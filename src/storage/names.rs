@@ -8,12 +8,13 @@ pub(super) const LOG: &str = ".log";
 pub(super) const OFFSET_INDEX: &str = ".index";
 pub(super) const TIME_INDEX: &str = ".timeindex";
 pub(super) const TXN_INDEX: &str = ".txnindex";
+pub(super) const DIGEST: &str = ".digest";
 pub(super) const SNAPSHOT: &str = ".snapshot";
 pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 pub(super) const PARTITION_METADATA: &str = "partition.metadata";
 
 /// Every file that belongs to one segment. A snapshot speaks of all that came before.
-pub(super) const SEGMENT_SUFFIXES: [&str; 4] = [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX];
+pub(super) const SEGMENT_SUFFIXES: [&str; 5] = [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, DIGEST];
 
 pub(super) fn segment_file(base: Offset, suffix: &str) -> String {
     format!("{:020}{suffix}", base.value())

@@ -6,7 +6,7 @@
 //!    is where the nearest index entry leads.
 //! 3. What is kept of the suspect part is written once more and synced before it counts as durable: a page that the
 //!    kernel failed to write may be marked clean in its cache (rule R4).
-//! 4. Below the recovery point nothing is ever cut. If a batch is bad or missing there, it is damage, not a torn write:
+//! 4. Below the recovery point, or the end of a digest, nothing is ever cut. If a batch is bad or missing there, it is damage, not a torn write:
 //!    no file is changed, the log takes no appends, and what is readable can be read.
 
 use std::path::Path;
@@ -16,6 +16,7 @@ use crate::base::{Offset, TopicId};
 use crate::env::read_file;
 use crate::env::{EntryKind, FileSystem};
 use crate::record::{Batch, BatchHeader, Frame, HEADER_LENGTH};
+use crate::storage::digest::{self, Owner};
 use crate::storage::epochs::LeaderEpochs;
 use crate::storage::index::{EntryCounts, SegmentIndex};
 use crate::storage::log::OpenLog;
@@ -69,6 +70,13 @@ pub(super) fn load(how: &OpenLog, dir: &Arc<Path>) -> Result<Found, StorageError
             segments.push(Arc::new(Segment::open(&how.fs, dir, base, layout)?));
         }
     }
+    let owner = Owner { topic: how.topic_id, partition: how.partition.partition };
+    for segment in &segments {
+        let name = names::segment_file(segment.base(), names::DIGEST);
+        if entries.binary_search_by(|entry| entry.name.cmp(&name)).is_ok() {
+            segment.load_digest(owner);
+        }
+    }
     let found = load_segments(how, dir, segments)?;
     if !found.damaged {
         for path in leftovers {
@@ -86,6 +94,15 @@ fn load_segments(
     let Some(active) = segments.last() else { return load_missing(how, dir) };
     // A log with batches has epochs.
     let epochs = LeaderEpochs::load(&*how.fs, dir).filter(|epochs| epochs.latest().is_some());
+    let durable = match how.shutdown {
+        Shutdown::Clean => Offset::MAX,
+        Shutdown::Unclean { recovery_point } => recovery_point.max(digest::durable(&segments)),
+    };
+    if let Some(damage) = digest::find_damage(&segments)? {
+        log::error!("{damage}");
+        let found = Found { epochs: epochs.unwrap_or_default(), ..Found::default() };
+        return Recovery { how, dir, durable, found }.leave(segments, Offset::ZERO);
+    }
     let from = match how.shutdown {
         // Without the epochs every header has to be read, and with it all the rest.
         _ if epochs.is_none() => Offset::ZERO,
@@ -103,7 +120,7 @@ fn load_segments(
         }
     };
     let found = Found { epochs: epochs.unwrap_or_default(), ..Found::default() };
-    Recovery { how, dir, found }.run(segments, from)
+    Recovery { how, dir, durable, found }.run(segments, from)
 }
 
 fn is_written(how: &OpenLog) -> bool {
@@ -148,6 +165,8 @@ fn check_owner(fs: &dyn FileSystem, dir: &Path, expected: TopicId) -> Result<(),
 struct Recovery<'a> {
     how: &'a OpenLog,
     dir: &'a Arc<Path>,
+    /// Everything below was on disk.
+    durable: Offset,
     found: Found,
 }
 
@@ -180,7 +199,8 @@ impl Recovery<'_> {
         let cut = last.is_some_and(|(segment, good)| good.position < segment.size());
         let damaged = match self.how.shutdown {
             Shutdown::Clean => cut || !dropped.is_empty(),
-            Shutdown::Unclean { recovery_point: durable } => {
+            Shutdown::Unclean { .. } => {
+                let durable = self.durable;
                 end < durable || dropped.first().is_some_and(|segment| segment.base() < durable)
             }
         };
@@ -210,16 +230,8 @@ impl Recovery<'_> {
     /// later part is durable, then the first segments were lost: what is left are pieces.
     fn may_begin_with(&self, segment: &Segment, first: Option<&Arc<Segment>>) -> bool {
         let is_first = first.is_some_and(|first| first.base() == segment.base());
-        let begins = self.how.start.unwrap_or(Offset::MAX).max(self.trusted());
+        let begins = self.how.start.unwrap_or(Offset::MAX).max(self.durable);
         !is_first || segment.base() <= begins
-    }
-
-    /// Everything below was durable.
-    fn trusted(&self) -> Offset {
-        match self.how.shutdown {
-            Shutdown::Clean => Offset::MAX,
-            Shutdown::Unclean { recovery_point } => recovery_point,
-        }
     }
 
     /// Leaves a damaged log as it is.
@@ -234,7 +246,7 @@ impl Recovery<'_> {
         );
         let end = segments.last().map_or(Ok(good_end), |last| readable_end(last))?;
         let durable = match self.how.shutdown {
-            Shutdown::Unclean { recovery_point } => recovery_point,
+            Shutdown::Unclean { .. } => self.durable,
             Shutdown::Clean => Offset::ZERO,
         };
         // What was durable and is not there is an error to its readers, not the log's end.
@@ -263,7 +275,7 @@ impl Recovery<'_> {
             }
             position += length(header.size());
             end = header.next_offset();
-            if end <= self.trusted() {
+            if end <= self.durable {
                 rewrite_from = position;
             }
         }

@@ -8,11 +8,11 @@
 //!   crash leaves of them, they are no use at all, or as far as the last offset entry goes.
 //!
 //! # Locks
-//! `saved` before `index`. Files are written and synced under `saved` alone: neither readers nor appends wait.
+//! `saved` before `index`; `digest` is a leaf. Files are written and synced under `saved` alone: neither readers nor appends wait.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -21,6 +21,7 @@ use crate::env::read_file;
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{File, FileSystem, OpenFile};
 use crate::record::{BatchHeader, Frame, HEADER_LENGTH};
+use crate::storage::digest::Digest;
 use crate::storage::index::{EntryCounts, SegmentIndex};
 use crate::storage::names;
 use crate::storage::txn_index::TransactionIndex;
@@ -43,6 +44,12 @@ pub(super) struct Segment {
     /// How many of the index's entries its files begin with. `None` if the files are missing or of no use.
     saved: Mutex<Option<EntryCounts>>,
     transactions: TransactionIndex,
+    /// What the digest file says.
+    digest: Mutex<Option<Digest>>,
+    /// The file is the one that the digest speaks of.
+    is_own: AtomicBool,
+    /// Size at open.
+    opened: u64,
 }
 
 /// An index as far as it is known, and where to go on.
@@ -105,6 +112,9 @@ impl Segment {
             index: RwLock::default(),
             saved: Mutex::default(),
             transactions: TransactionIndex::default(),
+            digest: Mutex::default(),
+            is_own: AtomicBool::new(false),
+            opened: size,
         }
     }
 
@@ -119,6 +129,45 @@ impl Segment {
 
     pub(super) fn layout(&self) -> Layout {
         self.layout
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn file_system(&self) -> &dyn FileSystem {
+        &*self.fs
+    }
+
+    /// What is known of its first bytes.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        *self.digest.lock()
+    }
+
+    pub(super) fn set_digest(&self, digest: Option<Digest>) {
+        *self.digest.lock() = digest;
+    }
+
+    /// Whether anything was appended since it was opened.
+    pub(super) fn was_written(&self) -> bool {
+        self.size() > self.opened
+    }
+
+    /// Before its first use for reading: an error if the file was replaced by another.
+    pub(super) fn check_is_own(&self) -> Result<(), StorageError> {
+        if self.is_own.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if let Some(digest) = self.digest()
+            && !digest.is_of(self)?
+        {
+            return Err(StorageError::damaged(
+                &self.path(names::LOG),
+                "it was replaced by another",
+            ));
+        }
+        self.is_own.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The transactions that markers of this segment have aborted. Set when the log was opened.

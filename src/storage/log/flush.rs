@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::base::Offset;
 use crate::storage::StorageError;
+use crate::storage::digest;
 use crate::storage::log::{Log, Writer};
 use crate::storage::producers::{Known, UnsyncedSnapshot};
 use crate::storage::segment::Segment;
@@ -106,6 +107,7 @@ impl Log {
             self.save_epochs()?;
         }
         self.save_transactions()?;
+        digest::save(&self.segments.load_full(), self.digest_owner(), flushed, false);
         Ok(flushed)
     }
 
@@ -127,6 +129,7 @@ impl Log {
         }
         if !segments.is_empty() {
             self.save_epochs()?;
+            digest::save(&segments, self.digest_owner(), end, true);
             sync_dir(self, &self.dir)?;
         }
         Ok(end)

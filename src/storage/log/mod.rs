@@ -24,6 +24,7 @@ mod produced;
 mod read;
 mod roll;
 mod run;
+mod scrub;
 mod truncate;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ use arc_swap::ArcSwap;
 use crate::base::{Offset, Timestamp, TopicId, TopicPartition};
 use crate::env::FileSystem;
 use crate::env::sync::Mutex;
+use crate::storage::digest::Owner;
 use crate::storage::epochs::LeaderEpochs;
 use crate::storage::producers::{Known, Undecided};
 use crate::storage::recovery::{self, Recovered, Shutdown};
@@ -48,6 +50,7 @@ use crate::storage::{LogConfig, StorageError};
 pub(crate) use append::{Appended, Refused};
 pub(crate) use read::Fetched;
 pub use read::TimestampedOffset;
+pub use scrub::{Damage, ScrubReport};
 
 /// What a log is opened with.
 #[derive(Debug)]
@@ -204,6 +207,11 @@ impl Log {
     pub(crate) fn size(&self) -> (usize, u64) {
         let segments = self.segments.load();
         (segments.len(), segments.iter().map(|segment| segment.size()).sum())
+    }
+
+    /// What its digests say of whose they are.
+    fn digest_owner(&self) -> Owner {
+        Owner { topic: self.topic_id, partition: self.partition.partition }
     }
 
     fn offline_error(&self) -> StorageError {

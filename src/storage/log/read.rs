@@ -110,6 +110,7 @@ impl Log {
             if segment.base() >= upto {
                 break;
             }
+            segment.check_is_own()?;
             let (largest, entry) = segment
                 .with_index(|index| (index.largest_timestamp(), index.lookup_time(timestamp)))?;
             if largest.is_none_or(|largest| largest < timestamp) {
@@ -145,6 +146,7 @@ fn read_segment(
     max_bytes: usize,
     upto: Offset,
 ) -> Result<Option<Vec<Batch>>, ReadError> {
+    segment.check_is_own()?;
     let size = segment.size();
     let Some(Found { position, expected }) = seek(segment, from, size)? else {
         return Ok(None);

@@ -107,9 +107,11 @@ impl Log {
         copy().map_err(StorageError::io("write", &temporary))?;
         let aborted = old.transactions().below(end);
         // The index first: an entry must never outlive the bytes that it points to (A22).
-        for suffix in [names::OFFSET_INDEX, names::TIME_INDEX, names::TXN_INDEX] {
+        // And so must a digest: it would call the shorter file damaged.
+        for suffix in names::SEGMENT_SUFFIXES.iter().filter(|suffix| **suffix != names::LOG) {
             remove_file(&*self.fs, &old.path(suffix))?;
         }
+        self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir))?;
         self.fs.rename(&temporary, &path).map_err(StorageError::io("replace", &path))?;
         let new = Segment::open(&self.fs, &self.dir, old.base(), old.layout())?;
         new.rebuild_index()?;

@@ -4,7 +4,7 @@ use super::*;
 
 const FIRST: &str = "00000000000000000000.log";
 
-fn filled(place: &Place) -> usize {
+pub(super) fn filled(place: &Place) -> usize {
     let log = place.open();
     for i in 0..12 {
         append(&log, vec![batch(1000 + i, 3, 10)]);
@@ -13,7 +13,7 @@ fn filled(place: &Place) -> usize {
     place.read(FIRST).unwrap().len()
 }
 
-fn assert_offline(log: &Log) {
+pub(super) fn assert_offline(log: &Log) {
     assert!(log.is_offline());
     let result = log.append_as_client(vec![batch(1, 1, 1)], epoch(1));
     assert!(matches!(&result[..], [Err(AppendError::NotWritten(StorageError::Offline { .. }))]));

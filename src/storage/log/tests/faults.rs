@@ -215,6 +215,7 @@ fn a_crash_inside_recovery_changes_nothing() {
     log.close().unwrap();
     let logs = place.names(".log");
     place.names("index").iter().for_each(|name| place.remove(name));
+    place.names(".digest").iter().for_each(|name| place.remove(name));
     place.edit(&logs[3], |log| log.truncate(log.len() - 10));
     let image = place.image();
     let recovered = {

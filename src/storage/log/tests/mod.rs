@@ -4,6 +4,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 mod damage;
+mod digests;
 mod faults;
 mod followers;
 // Kafka's directory has batches of both.
