@@ -71,7 +71,7 @@ impl Delivery {
             topic: self.pending.partition().topic.clone(),
             partition: self.pending.partition().partition,
             offset: base.and_then(|base| base.checked_add(self.index)),
-            timestamp: self.timestamp,
+            timestamp: self.pending.append_time().unwrap_or(self.timestamp),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use crate::base::{Acks, Offset, TopicPartition};
+use crate::base::{Acks, Offset, Timestamp, TopicPartition};
 use crate::client::Error;
 use crate::client::producer::accumulator::Accumulator;
 use crate::client::producer::memory::Memory;
@@ -33,6 +33,8 @@ pub(super) struct Pending {
     origin: Arc<Origin>,
     reserved: AtomicUsize,
     result: OnceLock<Result<Option<Offset>, Error>>,
+    /// What all records of the batch were given instead of their own timestamps; known before the result is.
+    append_time: OnceLock<Timestamp>,
     /// For those who only wait: futures, and callers with a time limit.
     done: Event,
     /// For those who block for as long as it takes, and may be asked to do the next sync.
@@ -46,6 +48,7 @@ impl Pending {
             origin: Arc::clone(origin),
             reserved: AtomicUsize::new(reserved),
             result: OnceLock::new(),
+            append_time: OnceLock::new(),
             done: Event::new(),
             helpers: Event::new(),
         }
@@ -67,6 +70,11 @@ impl Pending {
     /// The offset of the batch's first record, or why there is none; nothing while that is not decided.
     pub(super) fn result(&self) -> Option<&Result<Option<Offset>, Error>> {
         self.result.get()
+    }
+
+    /// The append time of the batch's records, if its topic gives them one.
+    pub(super) fn append_time(&self) -> Option<Timestamp> {
+        self.append_time.get().copied()
     }
 
     pub(super) fn listen(&self) -> EventListener {
@@ -133,6 +141,11 @@ impl Pending {
 impl Completion for Pending {
     fn complete(self: Arc<Self>, result: Result<Appended, Refusal>) {
         let with_offset = self.origin.acks != Acks::None;
+        if let Ok(Appended { append_time: Some(time), .. }) = result
+            && with_offset
+        {
+            let _first = self.append_time.set(time);
+        }
         let offset = result.map(|appended| with_offset.then_some(appended.base));
         self.finish(offset.map_err(|refused| refused.error.into()));
     }
