@@ -13,6 +13,8 @@ mod batches;
 mod config;
 #[path = "consumer.rs"]
 mod consumer;
+#[path = "delete_records.rs"]
+mod delete_records;
 #[path = "errors.rs"]
 mod errors;
 #[path = "history.rs"]
@@ -23,6 +25,8 @@ mod inspect;
 mod persistence;
 #[path = "producer.rs"]
 mod producer;
+#[path = "times.rs"]
+mod times;
 #[path = "topics.rs"]
 mod topics;
 
