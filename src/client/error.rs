@@ -211,6 +211,7 @@ impl From<ClusterError> for Error {
             ClusterError::TopicDeleted(_) => ErrorKind::TopicDeleted,
             ClusterError::Closed => ErrorKind::Closed,
             ClusterError::NotRecorded(cause) => produce_kind(cause),
+            ClusterError::Read(error) => read_kind(error),
             ClusterError::Storage(error) => storage_kind(error),
         };
         let outcome = match &error {
@@ -236,6 +237,7 @@ fn append_kind(error: &AppendError) -> ErrorKind {
         AppendError::BatchTooLarge { .. } => ErrorKind::MessageTooLarge,
         AppendError::Producer(error) => producer_kind(error),
         AppendError::Invalid(error) => invalid_kind(error),
+        AppendError::InvalidTimestamp { .. } => ErrorKind::InvalidTimestamp,
         AppendError::UnexpectedOffset { .. } => ErrorKind::InvalidRecord,
         AppendError::OffsetsExhausted => ErrorKind::InvalidState,
         AppendError::NotWritten(e) | AppendError::Unknown(e) => storage_kind(e),
@@ -283,11 +285,14 @@ fn produce_outcome(error: &ProduceError) -> Outcome {
 
 impl From<ReadError> for Error {
     fn from(error: ReadError) -> Self {
-        let kind = match &error {
-            ReadError::OutOfRange { .. } => ErrorKind::OffsetOutOfRange,
-            ReadError::Corrupt { source, .. } => batch_kind(source),
-            ReadError::Storage(error) => storage_kind(error),
-        };
-        Self::with_outcome(kind, Outcome::NotWritten, error)
+        Self::with_outcome(read_kind(&error), Outcome::NotWritten, error)
+    }
+}
+
+fn read_kind(error: &ReadError) -> ErrorKind {
+    match error {
+        ReadError::OutOfRange { .. } => ErrorKind::OffsetOutOfRange,
+        ReadError::Corrupt { source, .. } => batch_kind(source),
+        ReadError::Storage(error) => storage_kind(error),
     }
 }

@@ -3,7 +3,9 @@
 // Small numbers, all of them made up here.
 #![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
+mod accepting;
 mod damage;
+mod deleting;
 mod digests;
 mod faults;
 mod followers;
@@ -17,6 +19,7 @@ mod producer_model;
 mod producers;
 mod readers;
 mod recovery;
+mod rolling;
 mod snapshots;
 
 use std::collections::BTreeMap;
@@ -31,12 +34,16 @@ use crate::env::{BufferPool, EntryKind, FileSystem, MemFs, OpenFile, OsFs, read_
 use crate::record::{Batch, BatchBuilder, BatchProducer, CloseOptions, EncodedBatch};
 use crate::record::{Limits, MarkerKind, RecordFields, TransactionMarker};
 use crate::storage::log::{Appended, Fetched, Log, OpenLog};
+use crate::storage::names;
 use crate::storage::recovery::{Recovered, Shutdown};
 use crate::storage::tail::TailCache;
 use crate::storage::{AppendError, AppendOrigin, LogConfig, ReadError, StorageError};
 
 const TOPIC_ID: &str = "ASNFZ4mrze8RIjNEVWZ3iA";
 const PARTITION: &str = "golden-0";
+
+/// Of which no record is ahead.
+const NOW: Timestamp = Timestamp::from_millis(i64::MAX).unwrap();
 
 /// One record, as a test puts it in and gets it back.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -140,6 +147,7 @@ struct Place {
     root: Arc<Path>,
     config: LogConfig,
     cache_bytes: usize,
+    deleted: Offset,
     /// Removed when the last copy of the place is dropped.
     _dir: Option<Arc<tempfile::TempDir>>,
 }
@@ -153,7 +161,7 @@ impl Place {
         let config = LogConfig { segment_bytes, index_interval_bytes, ..LogConfig::default() };
         let root: Arc<Path> = Path::new("/store").into();
         fs.create_dir(&root).unwrap();
-        Self { fs, root, config, cache_bytes: 0, _dir: None }
+        Self { fs, root, config, cache_bytes: 0, deleted: Offset::ZERO, _dir: None }
     }
 
     fn on_disk(mode: ReadMode, segment_bytes: u32, index_interval_bytes: u32) -> Self {
@@ -161,7 +169,7 @@ impl Place {
         let config = LogConfig { segment_bytes, index_interval_bytes, ..LogConfig::default() };
         let root = dir.path().into();
         let fs = Arc::new(OsFs::new(mode));
-        Self { fs, root, config, cache_bytes: 0, _dir: Some(Arc::new(dir)) }
+        Self { fs, root, config, cache_bytes: 0, deleted: Offset::ZERO, _dir: Some(Arc::new(dir)) }
     }
 
     fn try_open(&self, shutdown: Shutdown) -> Result<(Log, Recovered), StorageError> {
@@ -177,8 +185,10 @@ impl Place {
             config: self.config,
             cache: Arc::new(TailCache::new(self.cache_bytes, Arc::new(BufferPool::new(1 << 20)))),
             start: None,
+            deleted: self.deleted,
             shutdown,
             now: Timestamp::from_millis(now).unwrap(),
+            seed: 7,
         })
     }
 
@@ -243,7 +253,7 @@ impl Place {
 
 impl Log {
     fn append_as_coordinator(&self, batch: EncodedBatch) -> Result<Appended, AppendError> {
-        self.append(vec![(batch, AppendOrigin::Coordinator)], epoch(1))
+        self.append(vec![(batch, AppendOrigin::Coordinator)], epoch(1), NOW)
             .remove(0)
             .map_err(|refused| refused.error)
     }
@@ -258,8 +268,17 @@ impl Log {
         batches: Vec<EncodedBatch>,
         epoch: LeaderEpoch,
     ) -> Vec<Result<Appended, AppendError>> {
+        self.append_at(batches, epoch, NOW)
+    }
+
+    fn append_at(
+        &self,
+        batches: Vec<EncodedBatch>,
+        epoch: LeaderEpoch,
+        now: Timestamp,
+    ) -> Vec<Result<Appended, AppendError>> {
         let batches = batches.into_iter().map(|batch| (batch, AppendOrigin::Client));
-        let results = self.append(batches.collect(), epoch).into_iter();
+        let results = self.append(batches.collect(), epoch, now).into_iter();
         results.map(|result| result.map_err(|refused| refused.error)).collect()
     }
 }
