@@ -151,7 +151,7 @@ fn damage_and_examine(
     disk.write(path, &bytes).unwrap();
     let place = Place(format!("{}: {what}", path.display()));
     let is_log = path.extension().is_some_and(|ending| ending == "log");
-    let is_changed = store.0.read(path) != disk.read(path);
+    let is_changed = store.0.read(path).unwrap() != disk.read(path).unwrap();
     let errors = examine(
         &disk,
         content,
