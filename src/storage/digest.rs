@@ -197,11 +197,11 @@ pub(super) fn find_damage(segments: &[Arc<Segment>]) -> Result<Option<String>, S
             return Ok(Some(format!("{} {reason}", log.display())));
         }
         match segments.get(at + 1) {
-            Some(next) if size == digest.length => {
-                if !segment.layout().follows(next.base(), digest.next) {
-                    let reason = format!("the segment at {} is missing", digest.next);
-                    return Ok(Some(format!("{}: {reason}", log.display())));
-                }
+            Some(next)
+                if size == digest.length && !segment.layout().follows(next.base(), digest.next) =>
+            {
+                let reason = format!("the segment at {} is missing", digest.next);
+                return Ok(Some(format!("{}: {reason}", log.display())));
             }
             Some(_) => {}
             // What is appended to must not be another's.

@@ -92,6 +92,7 @@ impl Scrub<'_> {
         let size = segment.size();
         let end = next.unwrap_or_else(|| self.log.end());
         let digest = segment.digest();
+        let mut unmet = digest.filter(|digest| digest.length > 0);
         let (before, mut headers) = (self.report.damages.len(), Digest::empty(segment.base()));
         let (mut position, mut offset) = (0, segment.base());
         let mut wrong = saved.is_some_and(|saved| !index.starts_with(&saved));
@@ -101,7 +102,7 @@ impl Scrub<'_> {
                 Ok(good) => good,
                 Err(reason) => {
                     let behind = self.next_good(position + 1, size, offset..end)?;
-                    let (to, resume) = behind.unwrap_or((size, end));
+                    let (to, resume) = behind.unwrap_or((size, end.max(offset)));
                     self.note(offset..resume, position, reason);
                     (position, offset) = (to, resume);
                     continue;
@@ -109,7 +110,11 @@ impl Scrub<'_> {
             };
             if self.report.damages.len() == before {
                 headers.add(&bytes, &header);
-                self.compare(&headers, digest);
+                if let Some(digest) = unmet.take_if(|digest| digest.length <= headers.length)
+                    && digest != headers
+                {
+                    self.note_other(&headers);
+                }
             }
             if index.last().is_some_and(|entry| entry.1 <= position) {
                 wrong |= index.pop() != Some((header.last_offset(), position));
@@ -127,7 +132,9 @@ impl Scrub<'_> {
             Some(next) => segment.layout().follows(next, offset),
             None => offset >= durable,
         };
-        if !is_whole || offset < expected {
+        if unmet.is_some() && offset >= expected {
+            self.note_other(&headers);
+        } else if !is_whole || offset < expected {
             let behind = next.unwrap_or(durable).max(expected);
             self.note(offset..behind, size, "what comes next is missing".to_owned());
         } else if wrong || !index.is_empty() {
@@ -138,14 +145,10 @@ impl Scrub<'_> {
         Ok(())
     }
 
-    /// Whether the headers so far are those that the digest speaks of, if they are as many.
-    fn compare(&mut self, headers: &Digest, digest: Option<Digest>) {
-        if let Some(digest) = digest.filter(|digest| digest.length == headers.length)
-            && digest != *headers
-        {
-            let reason = "its batch headers are not those of its digest".to_owned();
-            self.note(self.segment.base()..headers.next, 0, reason);
-        }
+    /// Takes note that the headers are not those of the digest.
+    fn note_other(&mut self, headers: &Digest) {
+        let reason = "its batch headers are not those of its digest".to_owned();
+        self.note(self.segment.base()..headers.next, 0, reason);
     }
 
     fn note(&mut self, offsets: Range<Offset>, position: u64, reason: String) {
