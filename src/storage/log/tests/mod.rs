@@ -201,6 +201,12 @@ impl Place {
         self.try_open(Shutdown::Unclean { recovery_point }).unwrap()
     }
 
+    /// As [`Place::recover`], of a log that was left before it had any digest.
+    fn recover_undigested(&self, recovery_point: i64) -> (Log, Recovered) {
+        self.names(".digest").iter().for_each(|name| self.remove(name));
+        self.recover(recovery_point)
+    }
+
     fn dir(&self) -> PathBuf {
         self.root.join(PARTITION)
     }
