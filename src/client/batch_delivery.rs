@@ -133,7 +133,7 @@ impl fmt::Debug for BatchDelivery {
 
 impl Completion for BatchOutcome {
     fn complete(self: Arc<Self>, result: Result<Appended, Refusal>) {
-        let metadata = result.map(|Appended { base, next, timestamp }| BatchMetadata {
+        let metadata = result.map(|Appended { base, next, timestamp, .. }| BatchMetadata {
             base_offset: base,
             // A batch has at least one record.
             last_offset: Offset::new(next.value() - 1).unwrap_or(base),

@@ -235,6 +235,7 @@ impl Store {
             start,
             shutdown,
             now: self.runtime.wall_clock(),
+            seed: self.runtime.random(),
         })?;
         // Recovery looks for itself; after a clean shutdown two files say where the log ended. One is enough: the
         // other may be the damaged one.

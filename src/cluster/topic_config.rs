@@ -3,11 +3,14 @@
 //! # Invariants
 //! - A [`TopicConfig`] that exists is valid: names are known and values in range.
 
+use std::time::Duration;
+
 use crate::base::{
     Config, ConfigEntry, ConfigError, Draft, Effective, FlushPolicy, ReadConfig, Scope,
 };
 use crate::cluster::BrokerConfig;
 use crate::cluster::flush_policy::Source;
+use crate::record::check_codec;
 use crate::storage::LogConfig;
 
 /// The settings of a topic that bound what is unsynced.
@@ -53,7 +56,10 @@ impl TopicConfig {
     /// Kafka's defaults, whatever the broker's settings.
     pub(crate) fn internal() -> Result<Self, ConfigError> {
         let (topic, broker) = (Config::new(Scope::Topic), Config::new(Scope::Broker));
-        Self::new(topic, &broker, FlushPolicy::OnAck)
+        let mut config = Self::new(topic, &broker, FlushPolicy::OnAck)?;
+        // Nobody is to be kept out of the metadata by a clock.
+        config.log.timestamp_after_max = Duration::MAX;
+        Ok(config)
     }
 
     fn new(
@@ -106,6 +112,10 @@ impl TopicConfig {
             return Err(ConfigError::Invalid(format!(
                 "min.compaction.lag.ms={min} is more than max.compaction.lag.ms={max}"
             )));
+        }
+        if let Some(codec) = config.log.compression {
+            check_codec(codec, config.log.level(codec))
+                .map_err(|error| ConfigError::Invalid(format!("compression.type: {error}")))?;
         }
         Source { settings: &config.overrides, bounds: BOUNDS }.check(config.policy)?;
         notices.iter().for_each(|notice| log::warn!("{notice}"));

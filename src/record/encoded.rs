@@ -3,14 +3,15 @@
 //! # Invariants
 //! - Header and bytes say the same, and the checksum in both is right.
 
-use bytes::Bytes;
-use bytes::BytesMut;
+use bytes::{BufMut, Bytes, BytesMut};
 
-use super::batch::{Batch, control_record};
+use super::batch::{Batch, Limits, control_record};
+use super::compression;
 use super::control::ControlRecord;
 use super::crc::crc32c;
 use super::error::BatchError;
 use super::header::{BatchHeader, BatchProducer, CRC_START, HEADER_LENGTH};
+use crate::base::Compression;
 use crate::base::LeaderEpoch;
 use crate::base::Offset;
 use crate::base::Timestamp;
@@ -115,6 +116,48 @@ impl EncodedBatch {
         self.update_crc();
     }
 
+    /// The same batch in another codec: header and records are as they were, but for size, codec and checksum.
+    ///
+    /// # Errors
+    /// [`BatchError::TooLarge`] past the limit, or 2 GiB; those of [`check_codec`](super::check_codec);
+    /// [`BatchError::Decompress`] and [`BatchError::Compress`].
+    pub fn recompress(
+        &self,
+        codec: Compression,
+        level: Option<i32>,
+        limits: &Limits,
+    ) -> Result<Self, BatchError> {
+        let block = Bytes::copy_from_slice(self.bytes.get(HEADER_LENGTH..).unwrap_or_default());
+        let limit = limits.max_decompressed_bytes;
+        let records = compression::decompress(self.header.compression(), &block, limit)?;
+        let records = compression::compress(codec, level, &records)?;
+        let size = HEADER_LENGTH.saturating_add(records.len());
+        let mut header = self.header;
+        header.set_compression(codec);
+        // As the format counts: a batch's length has 31 bits.
+        header.size = u32::try_from(size)
+            .ok()
+            .filter(|size| i32::try_from(*size).is_ok())
+            .ok_or(BatchError::TooLarge { limit })?;
+        let mut bytes = BytesMut::with_capacity(size);
+        bytes.put_bytes(0, HEADER_LENGTH);
+        bytes.put_slice(&records);
+        Ok(Self::seal(header, bytes))
+    }
+
+    /// The smallest timestamp of a record, `None` if none has one. Unlike the largest it is not in the header, so all
+    /// records are looked at, after they were decompressed.
+    ///
+    /// # Errors
+    /// Those of [`Batch::decode`].
+    pub fn min_timestamp(&self, limits: &Limits) -> Result<Option<Timestamp>, BatchError> {
+        if self.record_count() == 1 && self.header.last_offset_delta() == 0 {
+            return Ok(self.base_timestamp());
+        }
+        let batch = Batch::from_parts(self.header, Bytes::copy_from_slice(&self.bytes));
+        Ok(batch.decode(limits)?.iter().filter_map(|record| record.timestamp).min())
+    }
+
     /// Puts right what the header says of the records' timestamps.
     pub(super) fn set_max_timestamp(&mut self, millis: i64) {
         self.header.max_timestamp = millis;
@@ -152,7 +195,6 @@ impl EncodedBatch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::batch::Limits;
     use super::super::builder::{BatchBuilder, CloseOptions, RecordFields};
     use super::super::header::TimestampType;
     use super::*;

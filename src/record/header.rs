@@ -287,6 +287,10 @@ impl BatchHeader {
         self.max_timestamp = now.as_millis();
     }
 
+    pub(super) fn set_compression(&mut self, codec: Compression) {
+        self.attributes = self.attributes & !CODEC_MASK | codec_bits(codec);
+    }
+
     pub(super) fn set_producer(&mut self, producer: BatchProducer) {
         self.producer_id = producer.id.value();
         self.producer_epoch = producer.epoch.value();
@@ -306,13 +310,7 @@ pub(super) struct Attributes {
 
 impl Attributes {
     pub(super) fn bits(self) -> u16 {
-        let codec = match self.compression {
-            Compression::None => 0,
-            Compression::Gzip => 1,
-            Compression::Snappy => 2,
-            Compression::Lz4 => 3,
-            Compression::Zstd => 4,
-        };
+        let codec = codec_bits(self.compression);
         let flags = [
             (self.timestamp_type == TimestampType::LogAppendTime, LOG_APPEND_TIME),
             (self.transactional, TRANSACTIONAL),
@@ -320,6 +318,16 @@ impl Attributes {
             (self.delete_horizon, DELETE_HORIZON),
         ];
         flags.iter().fold(codec, |bits, &(on, bit)| if on { bits | bit } else { bits })
+    }
+}
+
+fn codec_bits(codec: Compression) -> u16 {
+    match codec {
+        Compression::None => 0,
+        Compression::Gzip => 1,
+        Compression::Snappy => 2,
+        Compression::Lz4 => 3,
+        Compression::Zstd => 4,
     }
 }
 

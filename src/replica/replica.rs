@@ -249,7 +249,7 @@ impl Replica {
         let (batches, asked): (Vec<_>, Vec<_>) =
             appends.into_iter().map(|a| ((a.batch, a.origin), (a.acks, a.completion))).unzip();
         let mut asked = Asked { replica: self, completions: asked };
-        let results = self.log.append(batches, self.epoch);
+        let results = self.log.append(batches, self.epoch, self.runtime.wall_clock());
         let mut answers = Vec::new();
         let mut waiting = self.waiting.lock();
         for (result, (acks, completion)) in results.into_iter().zip(asked.completions.drain(..)) {

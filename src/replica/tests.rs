@@ -115,6 +115,7 @@ impl Place {
             start: None,
             shutdown: Shutdown::Clean,
             now: Timestamp::EPOCH,
+            seed: 7,
         })
         .unwrap();
         let scheduled = Arc::new(Scheduled::default());

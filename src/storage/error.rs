@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::{Offset, TopicPartition};
+use crate::base::{Offset, Timestamp, TopicPartition};
 use crate::record::BatchError;
 use crate::storage::producers::ProducerError;
 
@@ -65,6 +65,9 @@ pub(crate) enum AppendError {
     /// Nothing was written: the batch is none that a log may take.
     #[error("the batch is not valid")]
     Invalid(#[source] BatchError),
+    /// Nothing was written: a record is of a time that the topic does not allow.
+    #[error("a record of {timestamp} comes at {now}, outside of {limit_name}={limit}")]
+    InvalidTimestamp { timestamp: Timestamp, now: Timestamp, limit_name: &'static str, limit: u128 },
     /// Nothing was written: the leader's batches do not go on where the log ends.
     #[error(
         "a batch that begins at offset {base} cannot follow, where the next offset is {expected}"

@@ -36,8 +36,7 @@ pub(super) const TABLE: &[Definition] = &[
         "Level if the broker compresses with gzip; -1 is the library's default.",
     )
     .or(-1)
-    .broker(&[("compression.gzip.level", 1)])
-    .not_yet(),
+    .broker(&[("compression.gzip.level", 1)]),
     range("compression.lz4.level", "9", (1, 17), "Level if the broker compresses with LZ4.")
         .broker(&[("compression.lz4.level", 1)])
         .refused(ONE_LZ4_LEVEL),
@@ -48,16 +47,14 @@ pub(super) const TABLE: &[Definition] = &[
         "Codec on disk: a certain one, none (`uncompressed`), or that of each batch (`producer`).",
     )
     .broker(&[("compression.type", 1)])
-    .aliases(&["compression.codec"])
-    .not_yet(),
+    .aliases(&["compression.codec"]),
     range(
         "compression.zstd.level",
         "3",
         (-131_072, 22),
         "Level if the broker compresses with Zstandard.",
     )
-    .broker(&[("compression.zstd.level", 1)])
-    .not_yet(),
+    .broker(&[("compression.zstd.level", 1)]),
     ms(
         "delete.retention.ms",
         "86400000",
@@ -127,16 +124,14 @@ pub(super) const TABLE: &[Definition] = &[
         0,
         "How far ahead of the broker's clock a record's timestamp may be.",
     )
-    .broker(&[("log.message.timestamp.after.max.ms", 1)])
-    .not_yet(),
+    .broker(&[("log.message.timestamp.after.max.ms", 1)]),
     ms(
         "message.timestamp.before.max.ms",
         "9223372036854775807",
         0,
         "How far behind the broker's clock a record's timestamp may be.",
     )
-    .broker(&[("log.message.timestamp.before.max.ms", 1)])
-    .not_yet(),
+    .broker(&[("log.message.timestamp.before.max.ms", 1)]),
     ms(
         "message.timestamp.difference.max.ms",
         "9223372036854775807",
@@ -151,8 +146,7 @@ pub(super) const TABLE: &[Definition] = &[
         &["CreateTime", "LogAppendTime"],
         "Whether records keep the producer's time or get that of their append.",
     )
-    .broker(&[("log.message.timestamp.type", 1)])
-    .not_yet(),
+    .broker(&[("log.message.timestamp.type", 1)]),
     double(
         "min.cleanable.dirty.ratio",
         "0.5",
@@ -206,11 +200,9 @@ pub(super) const TABLE: &[Definition] = &[
     )
     .broker(&[("log.index.size.max.bytes", 1)]),
     ms("segment.jitter.ms", "0", 0, "Most that is taken from `segment.ms` at random.")
-        .broker(&[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", HOURS)])
-        .not_yet(),
+        .broker(&[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", HOURS)]),
     ms("segment.ms", "604800000", 1, "Age at which a segment is rolled, by its records' times.")
-        .broker(&[("log.roll.ms", 1), ("log.roll.hours", HOURS)])
-        .not_yet(),
+        .broker(&[("log.roll.ms", 1), ("log.roll.hours", HOURS)]),
     bool(
         "unclean.leader.election.enable",
         "false",

@@ -41,6 +41,8 @@ pub(super) struct Pending {
     /// It was closed, and counts as on its way.
     is_flying: AtomicBool,
     result: OnceLock<Result<Option<Offset>, Error>>,
+    /// What all records of the batch were given instead of their own timestamps; known before the result is.
+    append_time: OnceLock<Timestamp>,
     /// For those who only wait: futures, and callers with a time limit.
     done: Event,
     /// For those who block for as long as it takes, and may be asked to do the next sync.
@@ -67,6 +69,7 @@ impl Pending {
             deadline,
             is_flying: AtomicBool::new(false),
             result: OnceLock::new(),
+            append_time: OnceLock::new(),
             done: Event::new(),
             helpers: Event::new(),
             watched: Mutex::new(Watched::Waiting(Vec::new())),
@@ -113,7 +116,7 @@ impl Pending {
             topic: self.partition().topic.clone(),
             partition: self.partition().partition,
             offset: base.and_then(|base| base.checked_add(index)),
-            timestamp,
+            timestamp: self.append_time.get().copied().unwrap_or(timestamp),
         })
     }
 
@@ -192,6 +195,9 @@ impl Pending {
     /// It was written, and is as durable as was asked.
     pub(super) fn succeed(&self, appended: Appended) {
         let with_offset = self.origin.acks != Acks::None;
+        if let Some(time) = appended.append_time.filter(|_| with_offset) {
+            let _first = self.append_time.set(time);
+        }
         self.finish(Ok(with_offset.then_some(appended.base)));
     }
 

@@ -17,12 +17,8 @@ pub(crate) struct Appended {
     pub(crate) next: Offset,
     /// Its largest timestamp.
     pub(crate) timestamp: Option<Timestamp>,
-}
-
-impl From<SeenBatch> for Appended {
-    fn from(seen: SeenBatch) -> Self {
-        Self { base: seen.base_offset(), next: seen.next_offset(), timestamp: seen.timestamp() }
-    }
+    /// The timestamp that all of its records have been given, if they do not have their own.
+    pub(crate) append_time: Option<Timestamp>,
 }
 
 /// Why a batch is not in the log.
@@ -45,21 +41,27 @@ enum Admitted {
 }
 
 impl Log {
-    /// Appends batches as the leader of `epoch`: gives them their offsets, writes and publishes them. One result for
+    /// Appends batches at `now` as the leader of `epoch`: gives them their offsets, writes and publishes them. One result for
     /// each batch, in order: for one that was sent again, where the first copy is. After a batch that could not be
     /// written, later ones are not tried.
     pub(crate) fn append(
         &self,
         batches: Vec<(EncodedBatch, AppendOrigin)>,
         epoch: LeaderEpoch,
+        now: Timestamp,
     ) -> Results {
+        let accepted = batches
+            .into_iter()
+            .map(|(batch, origin)| (self.accept(batch, origin, now), origin))
+            .collect::<Vec<_>>();
         let mut writer = self.writer.lock();
-        let mut results = Vec::with_capacity(batches.len());
-        let mut run = Run::default();
+        let mut results = Vec::with_capacity(accepted.len());
+        let append_time = self.append_time(&mut writer, now);
+        let mut run = Run::new(now, append_time);
         let mut next = self.end();
         let mut failed = self.is_offline().then(|| AppendError::NotWritten(self.offline_error()));
-        for (batch, origin) in batches {
-            let admitted = match &failed {
+        for ((batch, refused), origin) in accepted {
+            let admitted = match failed.as_ref().or(refused.as_ref()) {
                 Some(error) => self.give_up(&writer, &batch, origin, error),
                 None => self.admit(&writer, &run, &batch, next, origin),
             };
@@ -74,7 +76,9 @@ impl Log {
                     continue;
                 }
             };
-            if self.must_roll(&run, batch.size(), appended) {
+            if self.must_roll(&run, batch.size(), appended)
+                || self.is_too_old(&mut writer, &run, appended)
+            {
                 let rolled = self.write_run(&mut writer, &mut run, &mut results);
                 if let Err(error) = rolled.and_then(|()| self.roll(&mut writer, appended.base)) {
                     results.push(Err(Refused { error: error.clone(), batch: Some(batch) }));
@@ -86,7 +90,7 @@ impl Log {
             if let Some(batch) = producer_batch {
                 run.staged.add(&writer.known.producers, &batch);
             }
-            run.push(self.stamp(batch, appended.base, epoch), results.len());
+            run.push(self.stamp(batch, appended, epoch), results.len());
             results.push(Ok(appended));
         }
         // The error, if any, is in the results.
@@ -108,12 +112,14 @@ impl Log {
         let last = base.checked_add(batch.header().last_offset_delta());
         let next =
             last.and_then(|last| last.checked_add(1)).ok_or(AppendError::OffsetsExhausted)?;
-        let appended = Appended { base, next, timestamp: batch.max_timestamp() };
-        let batch = producer_batch(batch, base)?;
+        let append_time = run.append_time();
+        let timestamp = append_time.or(batch.max_timestamp());
+        let appended = Appended { base, next, timestamp, append_time };
+        let batch = producer_batch(batch, base)?.map(|batch| batch.with_timestamp(timestamp));
         if let Some(batch) = &batch
             && let Some(seen) = run.staged.judge(&writer.known.producers, batch, origin)?
         {
-            return Ok(Admitted::Duplicate(seen.into()));
+            return Ok(Admitted::Duplicate(self.seen(seen)));
         }
         Ok(Admitted::New(appended, batch))
     }
@@ -145,8 +151,15 @@ impl Log {
         match batch.and_then(|batch| writer.known.producers.find_duplicate(&batch)) {
             None => Err(error.clone()),
             Some(_) if self.is_offline() => Err(AppendError::Unknown(self.offline_error())),
-            Some(seen) => Ok(Admitted::Duplicate(seen.into())),
+            Some(seen) => Ok(Admitted::Duplicate(self.seen(seen))),
         }
+    }
+
+    /// Where the first copy of a batch is.
+    fn seen(&self, seen: SeenBatch) -> Appended {
+        let (base, next, timestamp) = (seen.base_offset(), seen.next_offset(), seen.timestamp());
+        let append_time = timestamp.filter(|_| self.config.load().log_append_time);
+        Appended { base, next, timestamp, append_time }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::base::Offset;
+use crate::base::{Offset, Timestamp};
 use crate::record::Batch;
 use crate::storage::AppendError;
 use crate::storage::log::append::Appended;
@@ -18,7 +18,11 @@ impl Log {
     /// Nothing is appended if any batch does not follow, or is damaged. After another error [`Log::end`] tells how many
     /// are in the log.
     #[cfg_attr(not(test), expect(dead_code, reason = "there are no followers yet"))]
-    pub(crate) fn append_as_follower(&self, fetched: Fetched) -> Result<(), AppendError> {
+    pub(crate) fn append_as_follower(
+        &self,
+        fetched: Fetched,
+        now: Timestamp,
+    ) -> Result<(), AppendError> {
         let mut writer = self.writer.lock();
         if self.is_offline() {
             return Err(AppendError::NotWritten(self.offline_error()));
@@ -26,9 +30,11 @@ impl Log {
         // A segment that was begun for a batch that was not written takes no earlier one.
         let base = self.segments.load().last().map_or(Offset::ZERO, |active| active.base());
         let places = check_fetched(&fetched, self.end().max(base))?;
-        let mut run = Run::default();
+        let mut run = Run::new(now, None);
         for (batch, appended) in fetched.batches.into_iter().zip(places) {
-            if self.must_roll(&run, batch.bytes().len(), appended) {
+            if self.must_roll(&run, batch.bytes().len(), appended)
+                || self.is_too_old(&mut writer, &run, appended)
+            {
                 self.write_run(&mut writer, &mut run, &mut [])?;
                 self.roll(&mut writer, appended.base)?;
             }
@@ -66,7 +72,8 @@ fn check_fetched(fetched: &Fetched, mut next: Offset) -> Result<Vec<Appended>, A
             return Err(AppendError::OffsetsExhausted);
         }
         next = header.next_offset();
-        Ok(Appended { base: header.base_offset(), next, timestamp: header.max_timestamp() })
+        let (base, timestamp) = (header.base_offset(), header.max_timestamp());
+        Ok(Appended { base, next, timestamp, append_time: None })
     };
     fetched.batches.iter().map(check).collect()
 }

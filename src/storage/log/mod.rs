@@ -17,6 +17,8 @@
 //! # Elsewhere
 //! What is found at open is `recovery`'s; who may read how far is decided above (`replica`).
 
+mod accept;
+mod age;
 mod append;
 mod flush;
 mod follow;
@@ -47,6 +49,7 @@ use crate::storage::segment::Segment;
 use crate::storage::tail::{Tail, TailCache};
 use crate::storage::{LogConfig, StorageError};
 
+use age::Began;
 pub(crate) use append::{Appended, Refused};
 pub(crate) use read::Fetched;
 pub use read::TimestampedOffset;
@@ -68,6 +71,8 @@ pub(crate) struct OpenLog {
     pub(crate) shutdown: Shutdown,
     /// What producers have to be idle against.
     pub(crate) now: Timestamp,
+    /// A random number: what is left to chance comes of it.
+    pub(crate) seed: u64,
 }
 
 /// One partition's log.
@@ -92,6 +97,7 @@ pub(crate) struct Log {
     flushing: Mutex<()>,
     tail: Arc<Tail>,
     cache: Arc<TailCache>,
+    seed: u64,
 }
 
 /// What only the holder of the writer's lock may touch.
@@ -103,6 +109,10 @@ struct Writer {
     unsynced: Vec<Arc<Segment>>,
     /// Names that no sync has covered: in the log's directory, and of it.
     unsynced_names: bool,
+    /// From when on the active segment grows older, `None` until somebody asks.
+    began: Option<Began>,
+    /// The latest append time given, `None` until somebody asks.
+    append_time: Option<Timestamp>,
 }
 
 impl Log {
@@ -131,10 +141,13 @@ impl Log {
                 known,
                 unsynced: Vec::new(),
                 unsynced_names: false,
+                began: None,
+                append_time: None,
             }),
             flushing: Mutex::default(),
             tail: Arc::default(),
             cache: how.cache,
+            seed: how.seed,
         };
         Ok((log, found.report))
     }

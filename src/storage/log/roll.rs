@@ -43,6 +43,7 @@ impl Log {
         self.add_segment(writer, base).map_err(AppendError::NotWritten)?;
         if let Some(full) = full {
             full.seal();
+            writer.began = None;
             // Its bytes may be synced by now; the end of its indexes is not.
             writer.note_unsynced(&full);
             // Its name is made durable together with the segment's.

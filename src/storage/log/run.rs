@@ -5,18 +5,21 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use crate::base::{LeaderEpoch, Offset};
-use crate::record::{Batch, EncodedBatch};
+use crate::base::{LeaderEpoch, Offset, Timestamp};
+use crate::record::{Batch, BatchHeader, EncodedBatch};
 use crate::storage::AppendError;
 use crate::storage::index::SegmentIndex;
+use crate::storage::log::age::Began;
 use crate::storage::log::append::{Appended, Refused};
 use crate::storage::log::{Log, Writer};
 use crate::storage::producers::Staged;
 use crate::storage::segment::{Segment, length};
 
 /// Stamped batches that will be written together.
-#[derive(Default)]
 pub(super) struct Run {
+    now: Timestamp,
+    /// What all records are given instead of their own timestamps.
+    append_time: Option<Timestamp>,
     batches: Vec<Batch>,
     bytes: u64,
     /// Index of the result of the first of them.
@@ -26,6 +29,30 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// A run of no batches, to be written at `now`.
+    pub(super) fn new(now: Timestamp, append_time: Option<Timestamp>) -> Self {
+        Self {
+            now,
+            append_time,
+            batches: Vec::new(),
+            bytes: 0,
+            first_result: 0,
+            staged: Staged::default(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    pub(super) fn append_time(&self) -> Option<Timestamp> {
+        self.append_time
+    }
+
+    pub(super) fn first(&self) -> Option<&BatchHeader> {
+        self.batches.first().map(Batch::header)
+    }
+
     /// Adds a batch, of which the result is to be found there.
     pub(super) fn push(&mut self, batch: Batch, result: usize) {
         if self.batches.is_empty() {
@@ -41,7 +68,7 @@ impl Log {
     pub(super) fn must_roll(&self, run: &Run, size: usize, appended: Appended) -> bool {
         let segments = self.segments.load();
         let active = segments.last();
-        let run_base = run.batches.first().map(|batch| batch.header().base_offset());
+        let run_base = run.first().map(BatchHeader::base_offset);
         let Some(base) = active.map(|active| active.base()).or(run_base) else { return false };
         let written = active.map_or(0, |active| active.size()) + run.bytes;
         let last_offset = Offset::new(appended.next.value() - 1).unwrap_or_default();
@@ -51,8 +78,16 @@ impl Log {
         (written > 0 && full) || !SegmentIndex::holds(base, last_offset)
     }
 
-    pub(super) fn stamp(&self, mut batch: EncodedBatch, base: Offset, epoch: LeaderEpoch) -> Batch {
-        batch.stamp(base, epoch);
+    pub(super) fn stamp(
+        &self,
+        mut batch: EncodedBatch,
+        appended: Appended,
+        epoch: LeaderEpoch,
+    ) -> Batch {
+        if let Some(now) = appended.append_time {
+            batch.stamp_log_append_time(now);
+        }
+        batch.stamp(appended.base, epoch);
         // A small batch in a large buffer would hold on to all of it for as long as it is cached.
         if batch.capacity() > 2 * batch.size() + 1024 {
             let (small, buffer) = batch.freeze_copy();
@@ -69,7 +104,7 @@ impl Log {
         run: &mut Run,
         results: &mut [Result<Appended, Refused>],
     ) -> Result<(), AppendError> {
-        let run = std::mem::take(run);
+        let run = std::mem::replace(run, Run::new(run.now, run.append_time));
         let Some(first) = run.batches.first() else { return Ok(()) };
         let base = first.header().base_offset();
         let written =
@@ -120,6 +155,9 @@ impl Log {
 
     /// Makes the batches of a run that was written a part of the log.
     fn commit(&self, writer: &mut Writer, segment: &Arc<Segment>, run: Run) {
+        if let Some(first) = run.first().filter(|_| segment.size() == 0) {
+            writer.began = Some(Began::with(first.max_timestamp(), run.now));
+        }
         writer.note_unsynced(segment);
         writer.known.snapshots.note(run.bytes);
         // Before their end is known: readers must not meet a transaction that nobody knows of (D3).

@@ -41,6 +41,7 @@ impl Log {
             self.offline.store(true, Ordering::Release);
         })?;
         writer.epochs.truncate(end);
+        writer.began = None;
         writer.unsynced.retain(|segment| kept.iter().any(|k| Arc::ptr_eq(k, segment)));
         self.segments.store(Arc::new(kept));
         self.tail.clear();

@@ -50,6 +50,11 @@ impl ProducerBatch {
         Self::of(batch.header(), base, control)
     }
 
+    /// The same, of a batch that is given this timestamp.
+    pub(crate) fn with_timestamp(self, timestamp: Option<Timestamp>) -> Self {
+        Self { timestamp, ..self }
+    }
+
     /// What the batch of `header`, which begins at `base` and holds the record `control` if it is a control batch, says
     /// of its producer; `None` if that is nothing.
     #[inline]

@@ -31,7 +31,7 @@ fn follow(leader: &Log, follower: &Log, max_bytes: usize) {
     while follower.end() < leader.end() {
         let from = follower.end().max(leader.start());
         let fetched = leader.read(from, max_bytes, leader.end()).unwrap();
-        follower.append_as_follower(fetched).unwrap();
+        follower.append_as_follower(fetched, NOW).unwrap();
     }
 }
 
@@ -100,7 +100,7 @@ fn batches_that_do_not_follow_are_refused() {
         batches: bases.iter().map(|base| batch_at(*base, 3)).collect(),
         ..Fetched::default()
     };
-    log.append_as_follower(fetched(&[0, 3])).unwrap();
+    log.append_as_follower(fetched(&[0, 3]), NOW).unwrap();
     let before = place.image();
     for (bases, found, expected) in [
         (&[5][..], 5, 6),
@@ -111,7 +111,7 @@ fn batches_that_do_not_follow_are_refused() {
         (&[9, 6], 6, 12),
         (&[6, 9, 3], 3, 12),
     ] {
-        match log.append_as_follower(fetched(bases)) {
+        match log.append_as_follower(fetched(bases), NOW) {
             Err(AppendError::UnexpectedOffset { base, expected: next }) => {
                 assert_eq!((base, next), (offset(found), offset(expected)), "{bases:?}");
             }
@@ -121,12 +121,12 @@ fn batches_that_do_not_follow_are_refused() {
     let mut rotten = batch_at(6, 3).bytes().to_vec();
     rotten[70] ^= 1;
     let batches = vec![Batch::parse(rotten.into()).unwrap()];
-    let refused = log.append_as_follower(Fetched { batches, ..Fetched::default() });
+    let refused = log.append_as_follower(Fetched { batches, ..Fetched::default() }, NOW);
     assert!(matches!(refused, Err(AppendError::Invalid(_))));
     assert_eq!((place.image(), log.end()), (before, offset(6)));
-    log.append_as_follower(fetched(&[])).unwrap();
+    log.append_as_follower(fetched(&[]), NOW).unwrap();
     // Where the leader has compacted, offsets are missing.
-    log.append_as_follower(fetched(&[10, 20])).unwrap();
+    log.append_as_follower(fetched(&[10, 20]), NOW).unwrap();
     for log in [log, place.recover(23).0, place.recover(0).0] {
         assert_eq!(log.end(), offset(23));
         let first =
@@ -140,7 +140,7 @@ fn a_followers_log_begins_where_its_leaders_did() {
     let place = Place::in_memory(300, 100);
     let log = place.open();
     let batches = vec![batch_at(1000, 3), batch_at(1003, 3), batch_at(1006, 3), batch_at(1009, 3)];
-    log.append_as_follower(Fetched { batches, trusted: true, ..Fetched::default() }).unwrap();
+    log.append_as_follower(Fetched { batches, trusted: true, ..Fetched::default() }, NOW).unwrap();
     log.close().unwrap();
     for log in [log, place.open(), place.recover(0).0] {
         assert_eq!((log.start(), log.end()), (offset(1000), offset(1012)));
@@ -156,11 +156,11 @@ fn a_failed_first_copy_leaves_a_log_that_can_go_on() {
     let log = place.open();
     let fetched = |base| Fetched { batches: vec![batch_at(base, 3)], ..Fetched::default() };
     faults::fail(&disk, CallKind::Write, 1, 1, std::io::ErrorKind::StorageFull);
-    let failed = log.append_as_follower(fetched(1000));
+    let failed = log.append_as_follower(fetched(1000), NOW);
     assert!(matches!(failed, Err(AppendError::NotWritten(_))));
     assert_eq!((log.start(), log.end()), (Offset::ZERO, Offset::ZERO));
-    let earlier = log.append_as_follower(fetched(500));
+    let earlier = log.append_as_follower(fetched(500), NOW);
     assert!(matches!(earlier, Err(AppendError::UnexpectedOffset { .. })));
-    log.append_as_follower(fetched(1000)).unwrap();
+    log.append_as_follower(fetched(1000), NOW).unwrap();
     assert_eq!((log.start(), log.end()), (offset(1000), offset(1003)));
 }

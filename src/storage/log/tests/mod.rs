@@ -3,6 +3,7 @@
 // Small numbers, all of them made up here.
 #![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
+mod accepting;
 mod damage;
 mod digests;
 mod faults;
@@ -17,6 +18,7 @@ mod producer_model;
 mod producers;
 mod readers;
 mod recovery;
+mod rolling;
 mod snapshots;
 
 use std::collections::BTreeMap;
@@ -37,6 +39,9 @@ use crate::storage::{AppendError, AppendOrigin, LogConfig, ReadError, StorageErr
 
 const TOPIC_ID: &str = "ASNFZ4mrze8RIjNEVWZ3iA";
 const PARTITION: &str = "golden-0";
+
+/// Of which no record is ahead.
+const NOW: Timestamp = Timestamp::from_millis(i64::MAX).unwrap();
 
 /// One record, as a test puts it in and gets it back.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -179,6 +184,7 @@ impl Place {
             start: None,
             shutdown,
             now: Timestamp::from_millis(now).unwrap(),
+            seed: 7,
         })
     }
 
@@ -243,7 +249,7 @@ impl Place {
 
 impl Log {
     fn append_as_coordinator(&self, batch: EncodedBatch) -> Result<Appended, AppendError> {
-        self.append(vec![(batch, AppendOrigin::Coordinator)], epoch(1))
+        self.append(vec![(batch, AppendOrigin::Coordinator)], epoch(1), NOW)
             .remove(0)
             .map_err(|refused| refused.error)
     }
@@ -258,8 +264,17 @@ impl Log {
         batches: Vec<EncodedBatch>,
         epoch: LeaderEpoch,
     ) -> Vec<Result<Appended, AppendError>> {
+        self.append_at(batches, epoch, NOW)
+    }
+
+    fn append_at(
+        &self,
+        batches: Vec<EncodedBatch>,
+        epoch: LeaderEpoch,
+        now: Timestamp,
+    ) -> Vec<Result<Appended, AppendError>> {
         let batches = batches.into_iter().map(|batch| (batch, AppendOrigin::Client));
-        let results = self.append(batches.collect(), epoch).into_iter();
+        let results = self.append(batches.collect(), epoch, now).into_iter();
         results.map(|result| result.map_err(|refused| refused.error)).collect()
     }
 }

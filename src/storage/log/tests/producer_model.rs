@@ -359,7 +359,9 @@ impl Checked {
             }
             expected.push((entry, answer));
         }
-        for (result, (entry, expected)) in self.log.append(batches, epoch(1)).iter().zip(expected) {
+        for (result, (entry, expected)) in
+            self.log.append(batches, epoch(1), NOW).iter().zip(expected)
+        {
             let fits = match (&expected, result) {
                 (Expected::Appended, Ok(appended)) => {
                     (appended.base.value(), appended.next.value()) == (entry.base, entry.end())

@@ -93,7 +93,7 @@ fn a_failed_append_changes_nothing_of_its_producers() {
             };
             batches.into_iter().map(origins).collect::<Vec<_>>()
         };
-        let results = log.append(batches(), epoch(1)).into_iter();
+        let results = log.append(batches(), epoch(1), NOW).into_iter();
         let results = results.map(|r| r.map_err(|refused| refused.error)).collect::<Vec<_>>();
         let written = results.iter().filter(|result| result.is_ok()).count();
         assert!(written < results.len(), "{call:?}");
