@@ -211,6 +211,7 @@ impl From<ClusterError> for Error {
             ClusterError::TopicDeleted(_) => ErrorKind::TopicDeleted,
             ClusterError::Closed => ErrorKind::Closed,
             ClusterError::NotRecorded(cause) => produce_kind(cause),
+            ClusterError::Read(error) => read_kind(error),
             ClusterError::Storage(error) => storage_kind(error),
         };
         let outcome = match &error {
@@ -284,11 +285,14 @@ fn produce_outcome(error: &ProduceError) -> Outcome {
 
 impl From<ReadError> for Error {
     fn from(error: ReadError) -> Self {
-        let kind = match &error {
-            ReadError::OutOfRange { .. } => ErrorKind::OffsetOutOfRange,
-            ReadError::Corrupt { source, .. } => batch_kind(source),
-            ReadError::Storage(error) => storage_kind(error),
-        };
-        Self::with_outcome(kind, Outcome::NotWritten, error)
+        Self::with_outcome(read_kind(&error), Outcome::NotWritten, error)
+    }
+}
+
+fn read_kind(error: &ReadError) -> ErrorKind {
+    match error {
+        ReadError::OutOfRange { .. } => ErrorKind::OffsetOutOfRange,
+        ReadError::Corrupt { source, .. } => batch_kind(source),
+        ReadError::Storage(error) => storage_kind(error),
     }
 }

@@ -165,6 +165,39 @@ impl Partition {
         Ok(BatchDelivery::new(leader, Arc::clone(self.topic.core().runtime()), outcome))
     }
 
+    /// Deletes the records before an offset, as Kafka's `deleteRecords`: the log begins there from now on, whatever
+    /// happens, and what consumers ask for below it is out of range. Returns the offset at which it begins, which is a
+    /// later one if more was deleted before. Durable when it returns; files that held nothing else are removed.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, NewTopic, Offset, Record};
+    ///
+    /// let cluster = Cluster::in_memory()?;
+    /// let email = cluster.create_topic(NewTopic::new("email"))?;
+    /// let producer = cluster.producer().build()?;
+    /// for value in ["welcome", "goodbye"] {
+    ///     producer.send(Record::to(&email).value(value))?.wait()?;
+    /// }
+    /// let partition = email.partition(0)?;
+    /// assert_eq!(partition.delete_records(Offset::from(1))?, Offset::from(1));
+    /// assert_eq!(partition.watermarks()?.low, Offset::from(1));
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) if `before` is above the high watermark;
+    /// [`Storage`](crate::ErrorKind::Storage) if the deletion could not be made durable. Nothing was deleted.
+    pub fn delete_records(&self, before: Offset) -> Result<Offset> {
+        let topic = self.topic.image();
+        Ok(self.topic.core().delete_records(topic, self.id(), Some(before))?)
+    }
+
+    /// Deletes all records that are committed: Kafka's `deleteRecords` with the offset -1. See
+    /// [`delete_records`](Partition::delete_records).
+    pub fn delete_all_records(&self) -> Result<Offset> {
+        Ok(self.topic.core().delete_records(self.topic.image(), self.id(), None)?)
+    }
+
     /// The first committed record with a timestamp of at least `timestamp`, `None` if there is none.
     pub fn offset_for_timestamp(&self, timestamp: Timestamp) -> Result<Option<TimestampedOffset>> {
         let isolation = IsolationLevel::ReadUncommitted;

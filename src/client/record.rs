@@ -147,7 +147,8 @@ pub struct RecordMetadata {
     pub partition: PartitionId,
     /// The record's position in the partition. `None` with `acks=0`, where the answer comes before it is known.
     pub offset: Option<Offset>,
-    /// The record's timestamp.
+    /// The record's timestamp: its own, or that of its append where the topic's `message.timestamp.type` is
+    /// `LogAppendTime`. With `acks=0` always its own.
     pub timestamp: Timestamp,
 }
 

@@ -169,8 +169,16 @@ impl Checkpoints {
         }
         high_watermarks.retain(|partition, _| known.contains_key(partition));
         write_offsets(&*self.fs, &self.root, HIGH_WATERMARKS, &high_watermarks)?;
-        // Only starts that differ from the first segment's base are listed, and nothing raises a start yet.
-        write_offsets(&*self.fs, &self.root, LOG_STARTS, &OffsetCheckpoint::new())
+        // For Kafka, which has nothing else to go by; here the metadata log tells where a log begins.
+        let mut starts = self.starts.clone().unwrap_or_default();
+        for log in replicas.iter().map(|replica| replica.log()) {
+            match log.start() {
+                start if start > log.first_base() => starts.insert(log.partition().clone(), start),
+                _ => starts.remove(log.partition()),
+            };
+        }
+        starts.retain(|partition, _| known.contains_key(partition));
+        write_offsets(&*self.fs, &self.root, LOG_STARTS, &starts)
     }
 
     /// Saves nothing any more: the directory is about to be given free.

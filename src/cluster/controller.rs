@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::base::{Acks, IsolationLevel, TopicId, TopicName};
+use crate::base::{Acks, IsolationLevel, Offset, PartitionId, TopicId, TopicName};
 use crate::cluster::metadata::{Image, MAX_PARTITIONS, MetadataRecord, TopicImage};
 use crate::cluster::store::{Store, random_id};
 use crate::cluster::topic_config::{ConfigChange, TopicConfig};
@@ -51,6 +51,8 @@ pub(crate) enum Change {
     AlterConfig(TopicId, TopicName, Vec<(String, ConfigChange)>),
     /// How many partitions there are to be.
     AddPartitions(TopicId, TopicName, u32),
+    /// Below which offset of a partition there are to be no records.
+    DeleteRecords(TopicId, TopicName, PartitionId, Offset),
 }
 
 /// What a change came to: the topic as it is, or was.
@@ -275,6 +277,11 @@ impl Controller {
             Change::AddPartitions(id, name, partitions) => {
                 let topic = existing(id, name)?;
                 (*id, more_partitions(&topic, *partitions)?)
+            }
+            Change::DeleteRecords(id, name, partition, before) => {
+                existing(id, name)?;
+                let (id, partition, before) = (*id, *partition, *before);
+                (id, MetadataRecord::RecordsDeleted { id, partition, before })
             }
         };
         let before = next.by_id(id).cloned();

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::base::{ConfigEntry, PartitionId, TopicId, TopicName};
+use crate::base::{ConfigEntry, Offset, PartitionId, TopicId, TopicName};
 use crate::cluster::controller::{Change, Controller};
 use crate::cluster::store::{OpenStore, Store};
 use crate::cluster::topic_config::{ConfigChange, TopicConfig};
 use crate::cluster::{BrokerConfig, ClusterError, CreateTopic, ProducerIds, TopicImage};
 use crate::env::{FileSystem, Runtime};
 use crate::replica::Replica;
-use crate::storage::StorageError;
+use crate::storage::{ReadError, StorageError};
 
 /// Name of the metadata log's topic.
 const METADATA_TOPIC: &str = "__brooklet_metadata";
@@ -135,6 +135,37 @@ impl Core {
         self.check_open()?;
         let change = Change::AddPartitions(topic.id, topic.name.clone(), partitions);
         self.controller.submit(change).map(drop)
+    }
+
+    /// Deletes the records of a partition below `before`, or all that are committed. Returns where it begins then.
+    pub(crate) fn delete_records(
+        &self,
+        topic: &TopicImage,
+        partition: PartitionId,
+        before: Option<Offset>,
+    ) -> Result<Offset, ClusterError> {
+        let replica = self.leader(topic, partition)?;
+        let (log, high) = (replica.log(), replica.high_watermark());
+        let before = before.unwrap_or(high);
+        if before > high {
+            let start = log.start();
+            return Err(ReadError::OutOfRange { offset: before, start, end: high }.into());
+        }
+        if before <= log.start() {
+            return Ok(log.start());
+        }
+        // A crash must not take back more than was deleted: the log would begin behind its end.
+        if log.flushed() < before {
+            replica.flush()?;
+        }
+        let change = Change::DeleteRecords(topic.id, topic.name.clone(), partition, before);
+        self.controller.submit(change)?;
+        log.raise_start(before);
+        if let Err(error) = log.remove_below_start() {
+            // They are deleted all the same.
+            log::warn!("files of deleted records of {} are left: {error}", replica.partition());
+        }
+        Ok(log.start())
     }
 
     /// Rises with every change of the metadata: what was looked up before may be different now.

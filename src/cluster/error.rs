@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::base::{ConfigError, InvalidTopicName, TopicName};
 use crate::replica::ProduceError;
-use crate::storage::StorageError;
+use crate::storage::{ReadError, StorageError};
 
 /// Why a cluster, a topic or a partition is not to be had.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -51,6 +51,8 @@ pub(crate) enum ClusterError {
     Closed,
     #[error("the change was not recorded in the metadata log")]
     NotRecorded(#[source] ProduceError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }

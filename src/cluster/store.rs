@@ -224,7 +224,8 @@ impl Store {
         } else {
             Shutdown::Unclean { recovery_point: recovery_point.unwrap_or_default() }
         };
-        let start = self.checkpoints.log_start(&partition);
+        let deleted = topic.start(partition.partition);
+        let start = self.checkpoints.log_start(&partition).map(|start| start.max(deleted));
         let (log, recovered) = Log::open(OpenLog {
             fs: Arc::clone(&self.fs),
             root: Arc::clone(&self.root),
@@ -233,6 +234,7 @@ impl Store {
             config: topic.config.log,
             cache: Arc::clone(&self.cache),
             start,
+            deleted,
             shutdown,
             now: self.runtime.wall_clock(),
             seed: self.runtime.random(),

@@ -113,6 +113,7 @@ impl Place {
             config: LogConfig::default(),
             cache: Arc::new(TailCache::new(1 << 20, pool)),
             start: None,
+            deleted: Offset::ZERO,
             shutdown: Shutdown::Clean,
             now: Timestamp::EPOCH,
             seed: 7,

@@ -45,6 +45,18 @@ impl LeaderEpochs {
         self.starts.get(after.checked_sub(1)?).map(|&(epoch, _)| epoch)
     }
 
+    /// Forgets what was before `start`: the epoch that it is in begins there.
+    pub(super) fn begin_at(&mut self, start: Offset) {
+        let before = self.starts.len();
+        let in_force = self.starts.partition_point(|&(_, begins)| begins <= start);
+        self.starts.drain(..in_force.saturating_sub(1));
+        if let Some((_, begins)) = self.starts.first_mut().filter(|(_, begins)| *begins < start) {
+            *begins = start;
+            self.unsaved = true;
+        }
+        self.unsaved |= self.starts.len() != before;
+    }
+
     /// Forgets epochs that begin at or after `end`.
     pub(super) fn truncate(&mut self, end: Offset) {
         let before = self.starts.len();
@@ -101,6 +113,21 @@ mod tests {
 
     fn epoch(n: i32) -> LeaderEpoch {
         LeaderEpoch::new(n).unwrap()
+    }
+
+    #[test]
+    fn a_log_that_begins_later_knows_only_the_epochs_from_there_on() {
+        let mut epochs = LeaderEpochs::default();
+        for (n, start) in [(0, 0), (3, 10), (5, 20)] {
+            epochs.assign(epoch(n), Offset::from(start));
+        }
+        epochs.begin_at(Offset::from(15));
+        let expected = [(epoch(3), Offset::from(15)), (epoch(5), Offset::from(20))];
+        assert_eq!(epochs.starts, expected);
+        epochs.begin_at(Offset::from(20));
+        assert_eq!(epochs.starts, [(epoch(5), Offset::from(20))]);
+        epochs.begin_at(Offset::from(30));
+        assert_eq!(epochs.starts, [(epoch(5), Offset::from(30))]);
     }
 
     #[test]

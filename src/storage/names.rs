@@ -11,6 +11,8 @@ pub(super) const TXN_INDEX: &str = ".txnindex";
 pub(super) const DIGEST: &str = ".digest";
 pub(super) const SNAPSHOT: &str = ".snapshot";
 pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
+/// Behind the name of a file that is about to be removed.
+pub(super) const DELETED: &str = ".deleted";
 pub(super) const PARTITION_METADATA: &str = "partition.metadata";
 
 /// Every file that belongs to one segment. A snapshot speaks of all that came before.

@@ -19,7 +19,7 @@ use crate::record::{Batch, BatchHeader, Frame, HEADER_LENGTH};
 use crate::storage::digest::{self, Owner};
 use crate::storage::epochs::LeaderEpochs;
 use crate::storage::index::{EntryCounts, SegmentIndex};
-use crate::storage::log::OpenLog;
+use crate::storage::log::{OpenLog, below};
 use crate::storage::names;
 use crate::storage::segment::{Resumed, Segment, length, remove_file};
 use crate::storage::{LogConfig, StorageError};
@@ -63,7 +63,7 @@ pub(super) fn load(how: &OpenLog, dir: &Arc<Path>) -> Result<Found, StorageError
     let mut segments = Vec::new();
     let mut leftovers = Vec::new();
     for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
-        if entry.name.ends_with(".tmp") || entry.name.ends_with(".deleted") {
+        if entry.name.ends_with(".tmp") || entry.name.ends_with(names::DELETED) {
             leftovers.push(dir.join(&entry.name));
         } else if let Some(base) = names::parse_name(&entry.name, names::LOG) {
             let layout = how.config.layout();
@@ -77,8 +77,11 @@ pub(super) fn load(how: &OpenLog, dir: &Arc<Path>) -> Result<Found, StorageError
             segment.load_digest(owner);
         }
     }
-    let found = load_segments(how, dir, segments)?;
+    // Of those that were being removed when the power went, any may be there.
+    let deleted = below(&segments, how.deleted).to_vec();
+    let found = load_segments(how, dir, segments.split_off(deleted.len()))?;
     if !found.damaged {
+        deleted.iter().try_for_each(|segment| segment.remove())?;
         for path in leftovers {
             remove_file(&*how.fs, &path)?;
         }

@@ -13,6 +13,8 @@ mod batches;
 mod config;
 #[path = "consumer.rs"]
 mod consumer;
+#[path = "delete_records.rs"]
+mod delete_records;
 #[path = "errors.rs"]
 mod errors;
 #[path = "history.rs"]
@@ -25,6 +27,8 @@ mod interceptors;
 mod persistence;
 #[path = "producer.rs"]
 mod producer;
+#[path = "times.rs"]
+mod times;
 #[path = "topics.rs"]
 mod topics;
 #[path = "typed.rs"]

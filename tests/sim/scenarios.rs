@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brooklet::sim::Sim;
-use brooklet::{Acks, Cluster, Compression, Error, FlushPolicy, NewTopic};
+use brooklet::{Acks, Cluster, Compression, Error, FlushPolicy, NewTopic, Offset};
 
 use crate::world::World;
 
@@ -33,6 +33,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "close and open", policy: FlushPolicy::OnAck, run: close_and_open },
     Scenario { name: "close and open, os", policy: FlushPolicy::Os, run: close_and_open },
     Scenario { name: "delete and create", policy: FlushPolicy::OnAck, run: delete_and_create },
+    Scenario { name: "delete records", policy: FlushPolicy::OnAck, run: delete_records },
+    Scenario { name: "delete records, os", policy: FlushPolicy::Os, run: delete_records },
     Scenario { name: "nobody waits", policy: FlushPolicy::OnAck, run: nobody_waits },
     Scenario { name: "compressed", policy: FlushPolicy::OnAck, run: compressed },
     Scenario { name: "never gives up", policy: FlushPolicy::OnAck, run: never_gives_up },
@@ -246,6 +248,29 @@ fn many_partitions(_sim: &Sim, world: &Arc<World>) -> Result<(), Error> {
             world.wait(sent?)?;
         }
     }
+    finish(world, cluster)
+}
+
+/// G8: what was deleted from the beginning of a log does not come back, and nothing else goes with it.
+fn delete_records(_sim: &Sim, world: &Arc<World>) -> Result<(), Error> {
+    let cluster = world.open()?;
+    let log = world.create(&cluster, topic("t").config("segment.bytes", 300), "t")?;
+    let producer = cluster.producer().build()?;
+    let send = |from: i64, to: i64| {
+        (from..to).try_for_each(|number| {
+            let sent = world.send(&producer, &log, 0, &format!("numbered {number:50}"))?;
+            world.wait(sent)
+        })
+    };
+    send(0, 9)?;
+    world.delete_records(&log, Offset::from(1))?;
+    world.delete_records(&log, Offset::from(6))?;
+    send(9, 12)?;
+    world.delete_records(&log, Offset::from(12))?;
+    send(12, 14)?;
+    drop((producer, log));
+    cluster.close()?;
+    let cluster = world.open()?;
     finish(world, cluster)
 }
 

@@ -17,6 +17,9 @@ enum Event {
     Created(String, TopicId),
     Deleting(TopicId),
     Deleted(TopicId),
+    /// The records of a partition below an offset.
+    DeletingRecords(TopicId, i32, Offset),
+    DeletedRecords(TopicId, i32, Offset),
     Sending(TopicId, String),
     /// It is definitely not in the log.
     Refused(TopicId, String),
@@ -25,14 +28,17 @@ enum Event {
     Synced,
 }
 
+/// Values by their offsets.
+type Values = BTreeMap<i64, String>;
+
 /// A disk, the clusters on it, and what they were asked and said.
 pub(crate) struct World {
     pub(crate) disk: Disk,
     pub(crate) policy: FlushPolicy,
     /// With the number of changes to the disk before each.
     events: Mutex<Vec<(usize, Event)>>,
-    /// What the logs of a topic held in the end.
-    finals: Mutex<BTreeMap<(TopicId, i32), Vec<String>>>,
+    /// What the logs of a topic held when they were last looked at, and what was deleted from their beginnings.
+    finals: Mutex<BTreeMap<(TopicId, i32), Values>>,
 }
 
 impl World {
@@ -69,6 +75,16 @@ impl World {
         self.note(Event::Deleting(id));
         cluster.delete_topic(topic.name().as_str())?;
         self.note(Event::Deleted(id));
+        Ok(())
+    }
+
+    /// Deletes the records of a partition below an offset, after a last look at them.
+    pub(crate) fn delete_records(&self, topic: &Topic, before: Offset) -> Result<(), Error> {
+        let (id, partition) = (topic.describe()?.id, topic.partition(0)?);
+        self.look(topic)?;
+        self.note(Event::DeletingRecords(id, 0, before));
+        assert_eq!(partition.delete_records(before)?, before);
+        self.note(Event::DeletedRecords(id, 0, before));
         Ok(())
     }
 
@@ -119,7 +135,7 @@ impl World {
         let id = topic.describe()?.id;
         for partition in topic.partitions() {
             let place = (id, partition.id().value());
-            self.finals.lock().unwrap().insert(place, read(&partition)?);
+            self.finals.lock().unwrap().entry(place).or_default().extend(read(&partition)?);
         }
         Ok(())
     }
@@ -146,6 +162,12 @@ impl World {
                 Event::Created(name, id) => _ = known.topics.insert(id, name),
                 Event::Deleting(id) => _ = known.topics.remove(&id),
                 Event::Deleted(id) => _ = known.deleted.insert(id),
+                Event::DeletingRecords(id, partition, before) => {
+                    known.starts.entry((id, partition)).or_default().1 = before;
+                }
+                Event::DeletedRecords(id, partition, before) => {
+                    known.starts.entry((id, partition)).or_default().0 = before;
+                }
                 Event::Sending(id, value) => _ = known.sent.insert((id, value)),
                 Event::Refused(id, value) => _ = known.refused.insert((id, value)),
                 Event::Acknowledged(id, partition, offset, value) => {
@@ -180,7 +202,9 @@ pub(crate) struct Known {
     sent: BTreeSet<(TopicId, String)>,
     refused: BTreeSet<(TopicId, String)>,
     durable: BTreeMap<(TopicId, i32, Offset), String>,
-    finals: BTreeMap<(TopicId, i32), Vec<String>>,
+    /// Where logs begin at least, and at most.
+    starts: BTreeMap<(TopicId, i32), (Offset, Offset)>,
+    finals: BTreeMap<(TopicId, i32), Values>,
     pub(crate) acknowledged: u64,
 }
 
@@ -211,26 +235,26 @@ impl Known {
         let number = partition.id().value();
         let values =
             read(partition).unwrap_or_else(|e| panic!("{partition} cannot be read: {e:?}"));
+        let low = partition.watermarks().unwrap().low;
+        let (deleted, deleting) = self.starts.get(&(id, number)).copied().unwrap_or_default();
+        assert!((deleted..=deleting).contains(&low), "{partition} begins at {low}");
         let mut seen = BTreeSet::new();
-        for (offset, value) in values.iter().enumerate() {
+        for (offset, value) in &values {
             let sent = (id, value.clone());
             assert!(self.sent.contains(&sent), "{partition}@{offset}: {value} was never sent");
             assert!(!self.refused.contains(&sent), "{partition}@{offset}: {value} was refused");
             assert!(seen.insert(value), "{partition}@{offset}: {value} is there twice");
         }
         if let Some(all) = self.finals.get(&(id, number)) {
-            let known = values.len().min(all.len());
-            assert_eq!(values[..known], all[..known], "{partition} is not what was written");
+            for (offset, value) in &values {
+                let known = all.get(offset).unwrap_or(value);
+                assert_eq!(value, known, "{partition}@{offset} is not what was written");
+            }
         }
-        let durable = (id, number, Offset::ZERO)..=(id, number, Offset::MAX);
+        let durable = (id, number, low)..=(id, number, Offset::MAX);
         for ((_, _, offset), value) in self.durable.range(durable) {
-            let found = usize::try_from(offset.value()).ok().and_then(|at| values.get(at));
-            assert_eq!(
-                found,
-                Some(value),
-                "{partition}@{offset} was acknowledged; the log ends at {}",
-                values.len()
-            );
+            let found = values.get(&offset.value());
+            assert_eq!(found, Some(value), "{partition}@{offset} was acknowledged: {values:?}");
         }
         values.len() as u64
     }
@@ -246,9 +270,11 @@ pub(crate) fn use_again(cluster: Cluster, open: impl Fn() -> Cluster) -> u64 {
             let before = read(&partition).unwrap();
             let record = Record::to(&topic).partition(partition.id().value() as u32);
             let metadata = producer.send(record.value("later")).unwrap().wait().unwrap();
-            assert_eq!(metadata.offset.unwrap().value(), before.len() as i64, "{partition}");
+            let marks = partition.watermarks().unwrap();
+            let offset = metadata.offset.unwrap().value();
+            assert_eq!(offset, marks.low.value() + before.len() as i64, "{partition}");
             let mut after = before;
-            after.push("later".to_owned());
+            after.insert(offset, "later".to_owned());
             assert_eq!(read(&partition).unwrap(), after, "{partition}");
             expected.insert((name.clone(), partition.id().value()), after);
         }
@@ -267,24 +293,24 @@ pub(crate) fn use_again(cluster: Cluster, open: impl Fn() -> Cluster) -> u64 {
     checked
 }
 
-/// All values, which must be at offsets without gaps, from 0 on.
-fn read(partition: &Partition) -> Result<Vec<String>, Error> {
+/// All values, which must be at offsets without gaps, from the log start on.
+fn read(partition: &Partition) -> Result<Values, Error> {
     let marks = partition.watermarks()?;
-    assert_eq!(marks.low, Offset::ZERO, "{partition}");
-    let mut values = Vec::new();
+    let mut values = Values::new();
+    let mut next = marks.low.value();
     loop {
-        let next = Offset::new(values.len() as i64).unwrap();
-        let records = partition.read(next, 1 << 20)?;
+        let records = partition.read(Offset::new(next).unwrap(), 1 << 20)?;
         if records.is_empty() {
-            assert_eq!(next, marks.high, "{partition}");
+            assert_eq!(next, marks.high.value(), "{partition}");
             return Ok(values);
         }
         for record in &records {
-            assert_eq!(record.offset().value(), values.len() as i64, "{partition}");
+            assert_eq!(record.offset().value(), next, "{partition}");
             let value = record.value().unwrap_or_default();
             // Long ones are their beginning, repeated.
             let text = String::from_utf8(value.to_vec()).unwrap();
-            values.push(text);
+            values.insert(next, text);
+            next += 1;
         }
     }
 }

@@ -30,13 +30,11 @@ pub(super) const TABLE: &[Definition] = &[
         "How files are read: by memory maps, by positioned reads, or as suits the platform. brooklet's own.",
     ),
     range("compression.gzip.level", "-1", (1, 9), "Default of the topics' setting.")
-        .or(-1)
-        .not_yet(),
+        .or(-1),
     range("compression.lz4.level", "9", (1, 17), "Default of the topics' setting.")
         .refused(ONE_LZ4_LEVEL),
-    choice("compression.type", "producer", CODECS, "Default of the topics' setting.").not_yet(),
-    range("compression.zstd.level", "3", (-131_072, 22), "Default of the topics' setting.")
-        .not_yet(),
+    choice("compression.type", "producer", CODECS, "Default of the topics' setting."),
+    range("compression.zstd.level", "3", (-131_072, 22), "Default of the topics' setting."),
     text("create.topic.policy.class.name", "", "A check of new topics.").refused(NO_POLICIES),
     range(
         "default.replication.factor",
@@ -152,15 +150,13 @@ pub(super) const TABLE: &[Definition] = &[
         "3600000",
         0,
         "Default of `message.timestamp.after.max.ms`.",
-    )
-    .not_yet(),
+    ),
     ms(
         "log.message.timestamp.before.max.ms",
         "9223372036854775807",
         0,
         "Default of `message.timestamp.before.max.ms`.",
-    )
-    .not_yet(),
+    ),
     ms(
         "log.message.timestamp.difference.max.ms",
         "9223372036854775807",
@@ -173,8 +169,7 @@ pub(super) const TABLE: &[Definition] = &[
         "CreateTime",
         &["CreateTime", "LogAppendTime"],
         "Default of `message.timestamp.type`.",
-    )
-    .not_yet(),
+    ),
     bool("log.preallocate", "false", "Default of `preallocate`.").not_yet(),
     range("log.retention.bytes", "-1", (-1, LONG_MAX), "Default of `retention.bytes`.").not_yet(),
     ms("log.retention.check.interval.ms", "300000", 1, "How often old segments are looked for.")
@@ -197,20 +192,17 @@ pub(super) const TABLE: &[Definition] = &[
     range("log.retention.ms", "", (-1, LONG_MAX), "Default of `retention.ms`, in milliseconds.")
         .not_yet(),
     int("log.roll.hours", "168", 1, "Default of `segment.ms`, if `log.roll.ms` is not set.")
-        .aliases(&["log.segment.hours"])
-        .not_yet(),
+        .aliases(&["log.segment.hours"]),
     int(
         "log.roll.jitter.hours",
         "0",
         0,
         "Default of `segment.jitter.ms`, if `log.roll.jitter.ms` is not set.",
     )
-    .aliases(&["log.segment.jitter.hours"])
-    .not_yet(),
+    .aliases(&["log.segment.jitter.hours"]),
     ms("log.roll.jitter.ms", "", 0, "Default of `segment.jitter.ms`.")
-        .aliases(&["log.segment.jitter.ms"])
-        .not_yet(),
-    ms("log.roll.ms", "", 1, "Default of `segment.ms`.").aliases(&["log.segment.ms"]).not_yet(),
+        .aliases(&["log.segment.jitter.ms"]),
+    ms("log.roll.ms", "", 1, "Default of `segment.ms`.").aliases(&["log.segment.ms"]),
     range(
         "log.segment.bytes",
         "1073741824",

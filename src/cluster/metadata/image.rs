@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::base::{LeaderEpoch, PartitionId, TopicId, TopicName};
+use crate::base::{LeaderEpoch, Offset, PartitionId, TopicId, TopicName};
 use crate::cluster::metadata::MetadataRecord;
 use crate::cluster::{BrokerConfig, TopicConfig};
 
@@ -19,12 +19,19 @@ pub(crate) struct TopicImage {
     pub(crate) config: TopicConfig,
     /// Controller epochs before the topic was created: leader epochs count from there.
     created_in: i32,
+    /// Where partitions begin of which records were deleted.
+    starts: BTreeMap<PartitionId, Offset>,
 }
 
 impl TopicImage {
     /// A topic of the cluster itself, with one partition.
     pub(crate) fn internal(id: TopicId, name: TopicName, config: TopicConfig) -> Self {
-        Self { id, name, partitions: 1, config, created_in: 0 }
+        Self { id, name, partitions: 1, config, created_in: 0, starts: BTreeMap::new() }
+    }
+
+    /// Below this offset of a partition all records were deleted.
+    pub(crate) fn start(&self, partition: PartitionId) -> Offset {
+        self.starts.get(&partition).copied().unwrap_or_default()
     }
 
     /// Every partition of the topic.
@@ -96,6 +103,7 @@ impl Image {
                     partitions,
                     config: self.config(config)?,
                     created_in: self.controller_epoch,
+                    starts: BTreeMap::new(),
                 };
                 self.keys.insert(name.collision_key(), name.clone());
                 self.names.insert(*id, name.clone());
@@ -117,6 +125,15 @@ impl Image {
                 let possible = topic.partitions + 1..=MAX_PARTITIONS;
                 let more = u32::try_from(*partitions).ok().filter(|more| possible.contains(more));
                 topic.partitions = more.ok_or("a topic grew, but not to more partitions")?;
+            }
+            MetadataRecord::RecordsDeleted { id, partition, before } => {
+                let topic = self.topic_mut(*id)?;
+                let index = u32::try_from(partition.value()).ok();
+                if index.is_none_or(|index| index >= topic.partitions) {
+                    return Err("records were deleted of no partition".to_owned());
+                }
+                let start = topic.starts.entry(*partition).or_default();
+                *start = (*before).max(*start);
             }
         }
         Ok(())

@@ -11,10 +11,11 @@
 //! | 2 | `TopicDeleted` | topic id |
 //! | 3 | `TopicConfigured` | topic id, list of (setting, value): all that it overrides from now on |
 //! | 4 | `PartitionsAdded` | topic id, partitions that it has from now on `i32` |
+//! | 5 | `RecordsDeleted` | topic id, partition `i32`, first offset that is not deleted `i64` |
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::base::{BrokerId, TopicId};
+use crate::base::{BrokerId, Offset, PartitionId, TopicId};
 
 /// One change of the cluster's metadata.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,6 +46,12 @@ pub(crate) enum MetadataRecord {
     PartitionsAdded {
         id: TopicId,
         partitions: i32,
+    },
+    /// What lies below this offset is no more, and will not come back.
+    RecordsDeleted {
+        id: TopicId,
+        partition: PartitionId,
+        before: Offset,
     },
 }
 
@@ -79,6 +86,12 @@ impl MetadataRecord {
                 out.put_slice(id.as_bytes());
                 out.put_i32(*partitions);
             }
+            Self::RecordsDeleted { id, partition, before } => {
+                put_type(&mut out, 5);
+                out.put_slice(id.as_bytes());
+                out.put_i32(partition.value());
+                out.put_i64(before.value());
+            }
         }
         out.freeze()
     }
@@ -104,6 +117,11 @@ impl MetadataRecord {
             (4, 0) => {
                 Self::PartitionsAdded { id: get_topic(from)?, partitions: from.try_get_i32().ok()? }
             }
+            (5, 0) => Self::RecordsDeleted {
+                id: get_topic(from)?,
+                partition: PartitionId::new(from.try_get_i32().ok()?)?,
+                before: Offset::new(from.try_get_i64().ok()?)?,
+            },
             _ => return None,
         };
         from.is_empty().then_some(record)
@@ -157,7 +175,7 @@ fn get_id(from: &mut &[u8]) -> Option<[u8; 16]> {
 mod tests {
     use super::*;
 
-    fn samples() -> [MetadataRecord; 5] {
+    fn samples() -> [MetadataRecord; 6] {
         let id = TopicId::from_bytes([7; 16]);
         let config = vec![("retention.ms".to_owned(), "-1".to_owned())];
         [
@@ -171,6 +189,11 @@ mod tests {
             MetadataRecord::TopicDeleted { id },
             MetadataRecord::TopicConfigured { id, config },
             MetadataRecord::PartitionsAdded { id, partitions: 7 },
+            MetadataRecord::RecordsDeleted {
+                id,
+                partition: PartitionId::ZERO,
+                before: Offset::from(70_000),
+            },
         ]
     }
 

@@ -20,6 +20,7 @@
 mod accept;
 mod age;
 mod append;
+mod delete;
 mod flush;
 mod follow;
 mod produced;
@@ -51,6 +52,7 @@ use crate::storage::{LogConfig, StorageError};
 
 use age::Began;
 pub(crate) use append::{Appended, Refused};
+pub(super) use delete::below;
 pub(crate) use read::Fetched;
 pub use read::TimestampedOffset;
 pub use scrub::{Damage, ScrubReport};
@@ -67,6 +69,8 @@ pub(crate) struct OpenLog {
     pub(crate) cache: Arc<TailCache>,
     /// Where the log begins, if that is known: later than 0 once its oldest records were deleted.
     pub(crate) start: Option<Offset>,
+    /// Records below were deleted, and stay so.
+    pub(crate) deleted: Offset,
     /// How the store was left, and up to where this log was known to be on disk.
     pub(crate) shutdown: Shutdown,
     /// What producers have to be idle against.
@@ -123,6 +127,9 @@ impl Log {
         let found = recovery::load(&how, &dir)?;
         let (known, transactions) = Known::load(&how, &dir, &found)?;
         let start = found.segments.first().map_or(Offset::ZERO, |segment| segment.base());
+        let start = start.max(how.deleted).min(found.end);
+        let mut epochs = found.epochs;
+        epochs.begin_at(start);
         let log = Self {
             partition: how.partition,
             topic_id: how.topic_id,
@@ -137,7 +144,7 @@ impl Log {
             offline: AtomicBool::new(found.damaged),
             undecided: Undecided::new(transactions),
             writer: Mutex::new(Writer {
-                epochs: found.epochs,
+                epochs,
                 known,
                 unsynced: Vec::new(),
                 unsynced_names: false,
@@ -166,6 +173,11 @@ impl Log {
         load(&self.start)
     }
 
+    /// Where its first segment begins: at the start, or before it.
+    pub(crate) fn first_base(&self) -> Offset {
+        self.segments.load().first().map_or(self.start(), |first| first.base())
+    }
+
     /// The offset that the next record will have.
     pub(crate) fn end(&self) -> Offset {
         load(&self.end)
@@ -179,7 +191,8 @@ impl Log {
     /// Below this offset every transaction is decided, for readers who may read up to `high_watermark`: Kafka's last
     /// stable offset. `high_watermark` has to be read before the call.
     pub(crate) fn last_stable(&self, high_watermark: Offset) -> Offset {
-        self.undecided.last_stable(high_watermark)
+        // Of a transaction that was deleted from the front nobody can read more.
+        self.undecided.last_stable(high_watermark).max(self.start())
     }
 
     /// Takes note that what lies below `high_watermark` will stay, the markers of transactions too.

@@ -48,6 +48,19 @@ impl Log {
         if from < start || from > end {
             return Err(ReadError::OutOfRange { offset: from, start, end });
         }
+        self.read_files(from, max_bytes, upto).map_err(|error| {
+            // Deleted meanwhile, and the files with it.
+            let start = self.start();
+            if from < start { ReadError::OutOfRange { offset: from, start, end } } else { error }
+        })
+    }
+
+    fn read_files(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        upto: Offset,
+    ) -> Result<Fetched, ReadError> {
         if from >= upto {
             return Ok(Fetched::default());
         }

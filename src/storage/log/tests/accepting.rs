@@ -54,7 +54,7 @@ fn append_times_do_not_go_back_when_the_log_is_opened_again() {
 /// What producers dated themselves is no time at which anything was appended.
 #[test]
 fn append_times_begin_with_the_clock_where_records_were_dated_by_producers() {
-    let mut place = Place::in_memory(1 << 20, 4096);
+    let place = Place::in_memory(1 << 20, 4096);
     let log = place.open();
     append_one(&log, 1_000, 1_000).unwrap();
     log.set_config(LogConfig { log_append_time: true, ..place.config });
@@ -77,7 +77,7 @@ fn append_times_roll_segments() {
 fn a_batch_that_is_sent_again_keeps_its_append_time() {
     let mut place = Place::in_memory(1 << 20, 4096);
     let log = appending(&mut place);
-    let mut send = |now| {
+    let send = |now| {
         let batch = sent_by((7, 0), 0, 2, false);
         log.append_at(vec![batch], epoch(1), at(now)).remove(0).unwrap()
     };

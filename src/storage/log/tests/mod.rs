@@ -5,6 +5,7 @@
 
 mod accepting;
 mod damage;
+mod deleting;
 mod digests;
 mod faults;
 mod followers;
@@ -33,6 +34,7 @@ use crate::env::{BufferPool, EntryKind, FileSystem, MemFs, OpenFile, OsFs, read_
 use crate::record::{Batch, BatchBuilder, BatchProducer, CloseOptions, EncodedBatch};
 use crate::record::{Limits, MarkerKind, RecordFields, TransactionMarker};
 use crate::storage::log::{Appended, Fetched, Log, OpenLog};
+use crate::storage::names;
 use crate::storage::recovery::{Recovered, Shutdown};
 use crate::storage::tail::TailCache;
 use crate::storage::{AppendError, AppendOrigin, LogConfig, ReadError, StorageError};
@@ -145,6 +147,7 @@ struct Place {
     root: Arc<Path>,
     config: LogConfig,
     cache_bytes: usize,
+    deleted: Offset,
     /// Removed when the last copy of the place is dropped.
     _dir: Option<Arc<tempfile::TempDir>>,
 }
@@ -158,7 +161,7 @@ impl Place {
         let config = LogConfig { segment_bytes, index_interval_bytes, ..LogConfig::default() };
         let root: Arc<Path> = Path::new("/store").into();
         fs.create_dir(&root).unwrap();
-        Self { fs, root, config, cache_bytes: 0, _dir: None }
+        Self { fs, root, config, cache_bytes: 0, deleted: Offset::ZERO, _dir: None }
     }
 
     fn on_disk(mode: ReadMode, segment_bytes: u32, index_interval_bytes: u32) -> Self {
@@ -166,7 +169,7 @@ impl Place {
         let config = LogConfig { segment_bytes, index_interval_bytes, ..LogConfig::default() };
         let root = dir.path().into();
         let fs = Arc::new(OsFs::new(mode));
-        Self { fs, root, config, cache_bytes: 0, _dir: Some(Arc::new(dir)) }
+        Self { fs, root, config, cache_bytes: 0, deleted: Offset::ZERO, _dir: Some(Arc::new(dir)) }
     }
 
     fn try_open(&self, shutdown: Shutdown) -> Result<(Log, Recovered), StorageError> {
@@ -182,6 +185,7 @@ impl Place {
             config: self.config,
             cache: Arc::new(TailCache::new(self.cache_bytes, Arc::new(BufferPool::new(1 << 20)))),
             start: None,
+            deleted: self.deleted,
             shutdown,
             now: Timestamp::from_millis(now).unwrap(),
             seed: 7,
