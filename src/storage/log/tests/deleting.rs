@@ -5,7 +5,8 @@ use super::*;
 /// A log of ten records in five segments.
 fn log() -> (Place, Log) {
     let mut place = Place::in_memory(1 << 20, 0);
-    place.config.segment_bytes = batch(5, 2, 10).size() as u32;
+    // One batch each.
+    place.config.segment_bytes = 120;
     let log = place.open();
     (0..5).for_each(|_| append(&log, vec![batch(5, 2, 10)]));
     (place, log)
