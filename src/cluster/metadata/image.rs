@@ -69,8 +69,12 @@ impl Image {
                     .ok()
                     .filter(|partitions| (1..=MAX_PARTITIONS).contains(partitions))
                     .ok_or("a topic has an impossible number of partitions")?;
-                if self.deleted.contains(id) || self.topics.values().any(|t| t.id == *id) {
-                    return Err("the id of a topic was used twice".to_owned());
+                let has_id = |topic: &Arc<TopicImage>| topic.id == *id;
+                if self.topics.contains_key(&name)
+                    || self.topics.values().any(has_id)
+                    || self.deleted.contains(id)
+                {
+                    return Err("a topic was created twice".to_owned());
                 }
                 let settings = config.iter().map(|(k, v)| (k.as_str(), v.as_str()));
                 let config = TopicConfig::parse(settings).map_err(|e| e.to_string())?;
@@ -78,9 +82,7 @@ impl Image {
                 let topic =
                     TopicImage { id: *id, name: name.clone(), partitions, config, created_in };
                 self.keys.insert(name.collision_key(), name.clone());
-                if self.topics.insert(name, Arc::new(topic)).is_some() {
-                    return Err("a topic was created twice".to_owned());
-                }
+                self.topics.insert(name, Arc::new(topic));
             }
             MetadataRecord::TopicDeleted { id } => {
                 let name = self.topics.values().find(|t| t.id == *id).map(|t| t.name.clone());
