@@ -10,8 +10,7 @@ fn low(topic: &Topic) -> i64 {
 fn deleted_records_stay_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = Cluster::open(dir.path()).unwrap();
-    let email =
-        cluster.create_topic(NewTopic::new("email").config("segment.bytes", 1_000)).unwrap();
+    let email = cluster.create_topic(NewTopic::new("email").config("segment.bytes", 300)).unwrap();
     send_all(&producer(&cluster), &email, numbers(0..100));
     let partition = email.partition(0).unwrap();
     let before = partition.size_bytes().unwrap();

@@ -69,6 +69,7 @@ fn deleted_stays_deleted_and_names_can_be_used_again() {
             ".kafka_cleanshutdown",
             ".lock",
             "__brooklet_metadata-0",
+            "brooklet.checkpoint",
             "brooklet.store",
             "email-0",
             "log-start-offset-checkpoint",

@@ -23,7 +23,7 @@ fn drop_indexes(place: &Place) {
 fn assert_indexes_equal_rebuilt_ones(place: &Place) {
     let found = place.image();
     drop_indexes(place);
-    let (log, _) = place.recover_undigested(0);
+    let (log, _) = place.recover(0);
     log.close().unwrap();
     for (name, content) in &found {
         if name.ends_with("index") {
@@ -68,7 +68,7 @@ fn garbage_behind_the_last_batch_is_cut() {
             filled(&place).close().unwrap();
             let clean = place.image();
             place.edit(FIRST, |log| log.extend(&garbage));
-            let (log, report) = place.recover_undigested(point);
+            let (log, report) = place.recover(point);
             assert_eq!((log.end(), report.cut_bytes), (offset(36), garbage.len() as u64));
             assert!(report.scanned_bytes > 0);
             log.close().unwrap();
@@ -149,7 +149,7 @@ fn an_empty_active_segment_needs_no_indexes() {
             place.write("00000000000000000036.index", b"");
             place.write("00000000000000000036.timeindex", b"");
         }
-        let log = if unclean { place.recover_undigested(36).0 } else { place.open() };
+        let log = if unclean { place.recover(36).0 } else { place.open() };
         assert_eq!(log.end(), offset(36));
         append(&log, vec![batch(1, 3, 10)]);
         assert_eq!(read_all(&log).len(), 39);
@@ -162,7 +162,7 @@ fn an_empty_active_segment_needs_no_indexes() {
 fn a_log_whose_only_segment_is_empty_begins_at_its_name() {
     let place = Place::in_memory(300, 100);
     place.write("00000000000000000036.log", b"");
-    for log in [place.open(), place.recover_undigested(0).0, place.recover_undigested(36).0] {
+    for log in [place.open(), place.recover(0).0, place.recover(36).0] {
         assert_eq!((log.start(), log.end()), (offset(36), offset(36)));
     }
 }
@@ -190,7 +190,7 @@ fn an_index_that_is_ahead_of_its_log_is_not_used() {
             place.write(&FIRST.replace("log", "index"), &index_of[&FIRST.replace("log", "index")]);
             let times = FIRST.replace("log", "timeindex");
             place.write(&times, &times_of[&times]);
-            let (log, _) = place.recover_undigested(point);
+            let (log, _) = place.recover(point);
             let count = if std::ptr::eq(log_of, &early) { 36 } else { 51 };
             assert_eq!(read_all(&log).len(), count);
             log.close().unwrap();
@@ -214,7 +214,7 @@ fn zero_filled_index_pages_are_not_used() {
             for clean in [true, false] {
                 place.restore(&image);
                 place.edit(&name, |bytes| bytes[from..to].fill(0));
-                let log = if clean { place.open() } else { place.recover_undigested(36).0 };
+                let log = if clean { place.open() } else { place.recover(36).0 };
                 let all = read_all(&log);
                 assert_eq!(all.len(), 36);
                 for record in [0, 10, 35] {
@@ -237,9 +237,9 @@ fn the_report_tells_what_was_scanned() {
     let size = place.read(FIRST).unwrap().len() as u64;
     let (_, report) = place.try_open(Shutdown::Clean).unwrap();
     assert_eq!(report, Recovered::default());
-    let (_, report) = place.recover_undigested(0);
+    let (_, report) = place.recover(0);
     assert_eq!(report, Recovered { scanned_bytes: size, cut_bytes: 0 });
-    let (_, report) = place.recover_undigested(36);
+    let (_, report) = place.recover(36);
     assert!((1..700).contains(&report.scanned_bytes), "{report:?}");
 }
 
@@ -247,7 +247,7 @@ fn the_report_tells_what_was_scanned() {
 fn a_log_that_was_never_written_to_leaves_no_trace() {
     let place = Place::in_memory(1000, 100);
     place.open().close().unwrap();
-    assert_eq!(place.recover_undigested(0).0.end(), Offset::ZERO);
+    assert_eq!(place.recover(0).0.end(), Offset::ZERO);
     assert!(place.fs.list(&place.dir()).is_err());
 }
 
@@ -259,7 +259,7 @@ fn leftovers_are_removed_and_other_files_are_not() {
         place.write(name, b"x");
     }
     place.write("notes", b"y");
-    place.recover_undigested(0);
+    place.recover(0);
     assert_eq!(place.names("tmp").len() + place.names("deleted").len(), 0);
     assert_eq!(place.names("notes").len(), 1);
 }
@@ -282,7 +282,7 @@ fn epochs_are_found_again_without_their_file() {
                 None => place.remove(name),
                 Some(content) => place.write(name, content),
             }
-            let log = if clean { place.open() } else { place.recover_undigested(8).0 };
+            let log = if clean { place.open() } else { place.recover(8).0 };
             log.close().unwrap();
             assert_eq!(place.read(name).unwrap(), file);
         }
