@@ -186,8 +186,12 @@ pub(super) fn save(segments: &[Arc<Segment>], owner: Owner, flushed: Offset, clo
     }
 }
 
-/// What is wrong with the segments of a log, by their lengths and digests.
-pub(super) fn find_damage(segments: &[Arc<Segment>]) -> Result<Option<String>, StorageError> {
+/// What is wrong with the segments of a log that is durable below `durable`, by their lengths and digests. Where a
+/// segment begins behind that, what comes before it may have been lost in a power cut.
+pub(super) fn find_damage(
+    segments: &[Arc<Segment>],
+    durable: Offset,
+) -> Result<Option<String>, StorageError> {
     for (at, segment) in segments.iter().enumerate() {
         let Some(digest) = segment.digest() else { continue };
         let log = segment.path(names::LOG);
@@ -198,7 +202,9 @@ pub(super) fn find_damage(segments: &[Arc<Segment>]) -> Result<Option<String>, S
         }
         match segments.get(at + 1) {
             Some(next)
-                if size == digest.length && !segment.layout().follows(next.base(), digest.next) =>
+                if size == digest.length
+                    && next.base() < durable
+                    && !segment.layout().follows(next.base(), digest.next) =>
             {
                 let reason = format!("the segment at {} is missing", digest.next);
                 return Ok(Some(format!("{}: {reason}", log.display())));

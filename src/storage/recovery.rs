@@ -101,7 +101,7 @@ fn load_segments(
         Shutdown::Clean => Offset::MAX,
         Shutdown::Unclean { recovery_point } => recovery_point.max(digest::durable(&segments)),
     };
-    if let Some(damage) = digest::find_damage(&segments)? {
+    if let Some(damage) = digest::find_damage(&segments, durable)? {
         log::error!("{damage}");
         let found = Found { epochs: epochs.unwrap_or_default(), ..Found::default() };
         return Recovery { how, dir, durable, found }.leave(segments, Offset::ZERO);
