@@ -15,6 +15,7 @@ mod golden;
 mod indexes;
 mod limits;
 mod model;
+mod power_cuts;
 mod producer_model;
 mod producers;
 mod readers;
