@@ -175,6 +175,12 @@ impl Segment {
         &self.transactions
     }
 
+    /// With this transaction index, which is saved.
+    pub(super) fn with_transactions(mut self, transactions: TransactionIndex) -> Self {
+        self.transactions = transactions;
+        self
+    }
+
     /// Makes the transaction index durable.
     pub(super) fn save_transactions(&self) -> Result<(), StorageError> {
         let name = names::segment_file(self.base, names::TXN_INDEX);

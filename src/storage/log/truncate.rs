@@ -106,19 +106,19 @@ impl Log {
             file.sync()
         };
         copy().map_err(StorageError::io("write", &temporary))?;
-        let aborted = old.transactions().below(end);
         // The index first: an entry must never outlive the bytes that it points to (A22).
-        // And so must a digest: it would call the shorter file damaged.
-        for suffix in names::SEGMENT_SUFFIXES.iter().filter(|suffix| **suffix != names::LOG) {
+        let transactions = old.transactions().cut(end);
+        let name = names::segment_file(old.base(), names::TXN_INDEX);
+        transactions.save(&*self.fs, &self.dir, &name)?;
+        // A digest would call the shorter file damaged.
+        for suffix in [names::OFFSET_INDEX, names::TIME_INDEX, names::DIGEST] {
             remove_file(&*self.fs, &old.path(suffix))?;
         }
         self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir))?;
         self.fs.rename(&temporary, &path).map_err(StorageError::io("replace", &path))?;
         let new = Segment::open(&self.fs, &self.dir, old.base(), old.layout())?;
         new.rebuild_index()?;
-        new.transactions().set(aborted, Some(&[]));
-        new.save_transactions()?;
-        Ok(new)
+        Ok(new.with_transactions(transactions))
     }
 }
 
