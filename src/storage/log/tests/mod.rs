@@ -178,7 +178,11 @@ impl Place {
     }
 
     fn try_open_at(&self, shutdown: Shutdown, now: i64) -> Result<(Log, Recovered), StorageError> {
-        Log::open(OpenLog {
+        Log::open(self.how_to_open(shutdown, now))
+    }
+
+    fn how_to_open(&self, shutdown: Shutdown, now: i64) -> OpenLog {
+        OpenLog {
             fs: Arc::clone(&self.fs),
             root: Arc::clone(&self.root),
             partition: TopicPartition::parse_directory_name(PARTITION).unwrap(),
@@ -190,7 +194,7 @@ impl Place {
             shutdown,
             now: Timestamp::from_millis(now).unwrap(),
             seed: 7,
-        })
+        }
     }
 
     fn open(&self) -> Log {

@@ -97,17 +97,8 @@ fn tell(segment_bytes: u32) -> Story {
 }
 
 fn open(place: &Place, shutdown: Shutdown) -> Log {
-    let how = OpenLog {
-        fs: Arc::clone(&place.fs),
-        root: Arc::clone(&place.root),
-        partition: TopicPartition::parse_directory_name(PARTITION).unwrap(),
-        topic_id: TopicId::parse(TOPIC_ID).unwrap(),
-        config: place.config,
-        cache: Arc::new(TailCache::new(0, Arc::new(BufferPool::new(1)))),
-        start: Some(Offset::ZERO),
-        shutdown,
-        now: Timestamp::EPOCH,
-    };
+    // The store knows that none of its records were deleted.
+    let how = OpenLog { start: Some(Offset::ZERO), ..place.how_to_open(shutdown, 0) };
     let log = Log::open(how).unwrap().0;
     assert!(!log.is_offline());
     log
