@@ -59,6 +59,11 @@ impl Log {
         removed: &[Arc<Segment>],
         offset: Offset,
     ) -> Result<(Vec<Arc<Segment>>, Offset, Transactions), StorageError> {
+        // Digests first, durably: one that is left would call the shorter log damaged.
+        for segment in removed {
+            remove_file(&*self.fs, &segment.path(names::DIGEST))?;
+        }
+        self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir))?;
         // From the last one backwards, so that a crash in between leaves no gap.
         for segment in removed.iter().rev() {
             segment.remove()?;
