@@ -214,7 +214,12 @@ impl Partition {
 
     /// Makes everything written to the partition so far durable, whatever the flush policy.
     pub fn sync(&self) -> Result<()> {
-        Ok(self.leader()?.flush()?)
+        let leader = self.leader()?;
+        // The log of a topic that is being deleted fails for no other reason.
+        leader.flush().map_err(|error| match leader.ended() {
+            Some(reason) => reason.into(),
+            None => error.into(),
+        })
     }
 }
 

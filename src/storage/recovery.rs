@@ -12,7 +12,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::{Offset, TopicId};
+use crate::base::{Bug, Offset, TopicId, is_planted};
 use crate::env::read_file;
 use crate::env::{EntryKind, FileSystem};
 use crate::record::{Batch, BatchHeader, Frame, HEADER_LENGTH};
@@ -207,7 +207,7 @@ impl Recovery<'_> {
                 end < durable || dropped.first().is_some_and(|segment| segment.base() < durable)
             }
         };
-        if damaged {
+        if damaged && !is_planted(Bug::DamageIsCut) {
             return self.leave(segments, end);
         }
         for (segment, good) in kept.iter().skip(floor).zip(suspects) {
@@ -302,7 +302,7 @@ impl Recovery<'_> {
             );
             segment.truncate(good.position)?;
         }
-        if good.rewrite_from < good.position {
+        if good.rewrite_from < good.position && !is_planted(Bug::KeptNotRewritten) {
             segment.rewrite(good.rewrite_from)?;
         }
         segment.sync_log()

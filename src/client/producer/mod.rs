@@ -344,7 +344,7 @@ impl Producer {
     fn look_again(&self, route: Arc<Route>, version: u64) -> Arc<Route> {
         match self.inner.core.current(&route.image) {
             Ok(image) if image.partitions > route.image.partitions => {
-                self.inner.put_route(&image, version).unwrap_or(route)
+                self.inner.put_route(&image, version)
             }
             Ok(_) => {
                 route.seen_in.store(version, Ordering::Relaxed);
@@ -363,7 +363,7 @@ impl Producer {
         let version = self.inner.core.metadata_version();
         // Fails if the topic was deleted meanwhile. No partition is opened: others than the record's may be damaged.
         let image = self.inner.core.current(topic.image())?;
-        self.inner.put_route(&image, version)
+        Ok(self.inner.put_route(&image, version))
     }
 
     /// Whether the name that a record goes to no longer has the owner that it had when the route was found.
@@ -447,7 +447,7 @@ impl Route {
 impl Inner {
     /// The route to the topic `image`: the one there is, if it knows of as many partitions. Entered under the topic's
     /// name too, if that is still its own.
-    fn put_route(&self, image: &Arc<TopicImage>, version: u64) -> Result<Arc<Route>> {
+    fn put_route(&self, image: &Arc<TopicImage>, version: u64) -> Arc<Route> {
         let seed = self.core.runtime().random();
         self.by_id.rcu(|routes| {
             let mut routes = HashMap::clone(routes);
@@ -460,14 +460,15 @@ impl Inner {
         });
         let route = self.by_id.load().get(&image.id).cloned();
         let route = route.unwrap_or_else(|| Route::new(Arc::clone(image), &[], version, seed));
-        if self.core.topic(image.name.as_str())?.id == image.id {
+        // If the name has no owner by now, the partition will say so.
+        if self.core.topic(image.name.as_str()).is_ok_and(|topic| topic.id == image.id) {
             self.by_name.rcu(|routes| {
                 let mut routes = HashMap::clone(routes);
                 routes.insert(image.name.clone(), Arc::clone(&route));
                 routes
             });
         }
-        Ok(route)
+        route
     }
 
     /// All accumulators, in an order that does not depend on a hash.

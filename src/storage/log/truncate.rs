@@ -46,8 +46,8 @@ impl Log {
         self.segments.store(Arc::new(kept));
         self.tail.clear();
         self.undecided.set(transactions);
-        self.end.store(end.value(), Ordering::Release);
-        self.flushed.store(end.value().min(self.flushed().value()), Ordering::Release);
+        self.end.set(end);
+        self.flushed.set(end.min(self.flushed()));
         Ok(())
     }
 
