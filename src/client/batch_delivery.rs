@@ -140,6 +140,9 @@ impl Completion for BatchOutcome {
             max_timestamp: timestamp,
         });
         let _first = self.result.set(metadata.map_err(|refused| refused.error.into()));
+    }
+
+    fn tell(&self) {
         // The wakers of futures last: they are not ours.
         self.helpers.notify(usize::MAX);
         self.done.notify(usize::MAX);

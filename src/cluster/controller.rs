@@ -456,6 +456,9 @@ struct Written {
 impl Completion for Written {
     fn complete(self: Arc<Self>, result: Result<Appended, Refusal>) {
         let _first = self.result.set(result.map(drop).map_err(|refused| refused.error));
+    }
+
+    fn tell(&self) {
         self.event.notify(usize::MAX);
     }
 

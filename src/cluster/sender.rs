@@ -2,6 +2,8 @@
 //!
 //! A producer's accumulator asks for it when its first record comes in; unless a caller is faster, the sender then
 //! closes the batch and writes it, at once or after `linger.ms`.
+//!
+//! A second one touches no files: it gives up in time what the first, or the disk, has not got done.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,6 +35,7 @@ type Request = (Option<Moment>, Arc<dyn Drive>);
 
 /// Drives what it is given, in the background. Its thread starts with the first request.
 pub(crate) struct Sender {
+    name: &'static str,
     runtime: Arc<dyn Runtime>,
     requests: crossbeam_channel::Sender<Request>,
     received: Receiver<Request>,
@@ -57,11 +60,12 @@ impl fmt::Debug for Sender {
 }
 
 impl Sender {
-    pub(crate) fn new(runtime: Arc<dyn Runtime>) -> Self {
+    /// One whose thread will have this name.
+    pub(crate) fn new(name: &'static str, runtime: Arc<dyn Runtime>) -> Self {
         // Unbounded, but each accumulator has one request in it at most, and one for each batch in flight.
         let (requests, received) = unbounded();
         let (closed, awake_at) = (AtomicBool::new(false), Arc::default());
-        Self { runtime, requests, received, closed, awake_at, task: OnceLock::new() }
+        Self { name, runtime, requests, received, closed, awake_at, task: OnceLock::new() }
     }
 
     /// Has `what` driven at `due`, or at once.
@@ -99,13 +103,13 @@ impl Sender {
             lingering.drive_due(now);
             // Where there was work there is likely to be more: a few naps spare its bringer the waking.
             let nap = if quiet < QUIET_NAPS { now.after(NAP) } else { None };
-            let next = lingering.next_due().or(nap);
+            let next = [lingering.next_due(), nap].into_iter().flatten().min();
             // Said before the last look at the requests: who sends one after that look sees it.
             awake_at.store(next.map_or(u64::MAX, nanos), Ordering::SeqCst);
             if received.is_empty() { Next::Park(next) } else { Next::Again }
         };
-        let task = self.runtime.spawn("brooklet-sender", Box::new(step));
-        task.inspect_err(|e| log::warn!("no thread for the sender, callers write themselves: {e}"))
+        let task = self.runtime.spawn(self.name, Box::new(step));
+        task.inspect_err(|e| log::warn!("no thread for {}, callers do its work: {e}", self.name))
             .ok()
     }
 
@@ -116,7 +120,7 @@ impl Sender {
         if let Some(task) = self.task.get_or_init(|| None)
             && !task.end(deadline)
         {
-            log::warn!("the sender did not end in time");
+            log::warn!("{} did not end in time", self.name);
         }
         self.drain();
     }
@@ -218,7 +222,7 @@ mod tests {
 
     fn sender() -> (Threads, Sender, Arc<Counted>) {
         let runtime = Threads::new();
-        (runtime, Sender::new(Arc::new(runtime)), Arc::default())
+        (runtime, Sender::new("sender", Arc::new(runtime)), Arc::default())
     }
 
     fn later(runtime: &Threads, duration: Duration) -> Moment {

@@ -74,6 +74,7 @@ pub(crate) struct Store {
     checkpoints: Arc<Checkpoints>,
     syncer: Arc<Syncer>,
     sender: Arc<Sender>,
+    alarms: Arc<Sender>,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn FileLock>>>,
 }
@@ -128,7 +129,8 @@ impl Store {
             opening: Mutex::default(),
             syncer: Arc::new(syncer),
             checkpoints,
-            sender: Arc::new(Sender::new(Arc::clone(&runtime))),
+            sender: Arc::new(Sender::new("brooklet-sender", Arc::clone(&runtime))),
+            alarms: Arc::new(Sender::new("brooklet-alarms", Arc::clone(&runtime))),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
             fs,
@@ -143,6 +145,11 @@ impl Store {
 
     pub(crate) fn sender(&self) -> &Arc<Sender> {
         &self.sender
+    }
+
+    /// For what has to be done in time, and touches no files.
+    pub(crate) fn alarms(&self) -> &Arc<Sender> {
+        &self.alarms
     }
 
     /// What the syncer does about once a second.
@@ -393,6 +400,7 @@ impl Store {
         let deadline = self.runtime.now().after(CLOSE_TIMEOUT);
         let deadline = deadline.unwrap_or(Moment::since_start(Duration::MAX));
         self.sender.close(deadline);
+        self.alarms.close(deadline);
         self.syncer.close(deadline);
     }
 

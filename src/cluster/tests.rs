@@ -516,6 +516,9 @@ fn who_is_answered_by_a_change_of_policy_may_make_another_change() {
     impl Completion for Creates {
         fn complete(self: Arc<Self>, result: Result<Appended, Refusal>) {
             result.unwrap();
+        }
+
+        fn tell(&self) {
             create(&self.0, "sms").unwrap();
             self.1.set(()).unwrap();
         }

@@ -6,6 +6,7 @@ mod error;
 mod queue;
 #[expect(clippy::module_inception, reason = "a file is named after its main type")]
 mod replica;
+mod roles;
 mod watchers;
 
 #[cfg(test)]

@@ -31,10 +31,14 @@ impl From<ProduceError> for Refusal {
     }
 }
 
-/// Told, once, what became of a batch. Called without any lock of the replica held.
+/// Told, once, what became of a batch. Called without any lock or role of the replica held.
 pub(crate) trait Completion: Send + Sync {
-    /// The batch is acknowledged as its `acks` ask, or has failed.
+    /// The batch is acknowledged as its `acks` ask, or has failed. What waited for that may be queued now. Runs no code
+    /// of the application.
     fn complete(self: Arc<Self>, result: Result<Appended, Refusal>);
+
+    /// After that: tells whoever waits. This may do anything, even close the replica.
+    fn tell(&self) {}
 
     /// Wakes one caller who blocks on this batch and is able to do the next sync. `false` if there is none.
     fn hand_over(&self) -> bool;
@@ -55,6 +59,8 @@ pub(super) struct Queue {
     pub(super) pending: Vec<Append>,
     /// Somebody has the writer's role.
     pub(super) writing: bool,
+    /// The replica is being closed: what was accepted is taken, and nothing new.
+    pub(super) closing: bool,
     /// No more batches are taken, for this reason.
     pub(super) ended: Option<ProduceError>,
 }

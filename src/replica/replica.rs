@@ -10,6 +10,11 @@
 //! 4. The high watermark rises; batches below it are acknowledged, and consumers are woken.
 //!
 //! Nobody is answered while a role is held: an answer may wake a future, which may do anything, even close the cluster.
+//! So all answers that are known are noted first, and told then.
+//!
+//! # The end
+//! What was accepted is written before the replica is closed, also what waits in a producer for the answer to an
+//! earlier batch: closing goes on until nothing is unanswered, and only then ends the replica.
 //!
 //! # Invariants
 //! - `high_watermark <= log end`; under [`FlushPolicy::OnAck`] also `high_watermark <= flushed`, but for what became
@@ -19,7 +24,8 @@
 //! # Locks
 //! `queue` and `waiting` are leaves: nothing is called with one of them held.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -32,8 +38,9 @@ use crate::env::{Moment, Published, Role, Runtime};
 use crate::record::Limits;
 use crate::replica::ProduceError;
 use crate::replica::queue::{Append, Completion, Queue, Refusal, Waiting};
+use crate::replica::roles::{Asked, LastStep, SyncerRole, WriterRole, nanos};
 use crate::replica::watchers::Watchers;
-use crate::storage::{AppendError, Appended, Fetched, Log, ReadError, Refused};
+use crate::storage::{Appended, Fetched, Log, ReadError, Refused};
 use crate::storage::{StorageError, TimestampedOffset};
 
 /// A waiting caller does the work of writing and syncing itself unless the last sync took this long: on a slow disk
@@ -64,48 +71,29 @@ pub(crate) struct OpenReplica {
 #[derive(Debug)]
 pub(crate) struct Replica {
     me: Weak<Self>,
-    log: Log,
+    pub(super) log: Log,
     topic_id: TopicId,
     epoch: LeaderEpoch,
     /// As the topic has it now: it may be altered at any time.
     policy: ArcSwap<FlushPolicy>,
     runtime: Arc<dyn Runtime>,
     syncer: Arc<dyn SyncScheduler>,
-    queue: Mutex<Queue>,
+    pub(super) queue: Mutex<Queue>,
+    /// Batches that were queued, and of which it is not noted what became of them.
+    unanswered: AtomicUsize,
     waiting: Mutex<Waiting>,
     high_watermark: Published,
     watchers: Watchers,
-    syncing: Role,
-    /// Notified whenever the syncer's role becomes free; the writer's too once the replica has ended.
-    role_left: Event,
+    pub(super) syncing: Role,
+    /// Notified whenever the syncer's role becomes free; once the replica is being closed or has ended, the writer's too,
+    /// and when nothing is unanswered.
+    pub(super) role_left: Event,
     /// Handed to the store's syncer, which has not begun yet.
     scheduled: AtomicBool,
     /// Moment of the first write that no sync has covered, for [`FlushPolicy::Interval`]. Zero for none.
     unsynced_since: AtomicU64,
     last_write: LastStep,
     last_sync: LastStep,
-}
-
-/// When something was last done and how long it took.
-#[derive(Debug, Default)]
-struct LastStep {
-    ended_nanos: AtomicU64,
-    took_nanos: AtomicU64,
-}
-
-impl LastStep {
-    fn note(&self, began: Moment, ended: Moment) {
-        self.ended_nanos.store(nanos(ended.as_duration()), Ordering::Relaxed);
-        self.took_nanos.store(nanos(ended.since(began)), Ordering::Relaxed);
-    }
-
-    fn took(&self) -> Duration {
-        Duration::from_nanos(self.took_nanos.load(Ordering::Relaxed))
-    }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Who syncs what was written.
@@ -131,6 +119,7 @@ impl Replica {
             runtime: how.runtime,
             syncer: how.syncer,
             queue: Mutex::default(),
+            unanswered: AtomicUsize::new(0),
             waiting: Mutex::default(),
             high_watermark: Published::new(high_watermark),
             watchers: Watchers::default(),
@@ -182,15 +171,38 @@ impl Replica {
     /// Queues a batch behind those queued before. It is written when somebody drives the replica.
     ///
     /// # Errors
-    /// Why the replica is no more; nobody else is told.
+    /// Why the replica takes nothing new; nobody else is told.
     pub(crate) fn enqueue(&self, append: Append) -> Result<(), ProduceError> {
+        self.takes_new()?;
+        self.enqueue_accepted(append)
+    }
+
+    /// As [`Replica::enqueue`], for records that were accepted while the replica took new ones.
+    ///
+    /// # Errors
+    /// Why the replica is no more; nobody else is told.
+    pub(crate) fn enqueue_accepted(&self, append: Append) -> Result<(), ProduceError> {
         let mut queue = self.queue.lock();
         match &queue.ended {
             Some(error) => Err(error.clone()),
             None => {
+                self.unanswered.fetch_add(1, Ordering::SeqCst);
                 queue.pending.push(append);
                 Ok(())
             }
+        }
+    }
+
+    /// Whether records that nobody has accepted yet have a chance.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn takes_new(&self) -> Result<(), ProduceError> {
+        let queue = self.queue.lock();
+        match &queue.ended {
+            Some(error) => Err(error.clone()),
+            None if queue.closing => Err(ProduceError::Closed),
+            None => Ok(()),
         }
     }
 
@@ -237,9 +249,11 @@ impl Replica {
             let answers = self.write(appends);
             self.last_write.note(began, self.runtime.now());
             drop(role);
-            for (completion, result) in answers {
-                completion.complete(result.map_err(|refused| self.blame_refused(refused)));
-            }
+            let blamed =
+                |result: Result<_, _>| result.map_err(|refused| self.blame_refused(refused));
+            self.answer(
+                answers.into_iter().map(|(completion, result)| (completion, blamed(result))),
+            );
             self.written(began, syncing);
         }
     }
@@ -289,7 +303,8 @@ impl Replica {
         self.acknowledge();
     }
 
-    fn schedule(&self) {
+    /// Has bytes that are unsynced synced as the policy asks, if nobody is about to.
+    pub(crate) fn schedule(&self) {
         if self.policy() != FlushPolicy::Os
             && self.log.flushed() < self.log.end()
             && !self.scheduled.swap(true, Ordering::AcqRel)
@@ -392,17 +407,40 @@ impl Replica {
     /// Answers the batches that the high watermark has passed.
     fn acknowledge(&self) {
         let done = self.waiting.lock().take_below(self.high_watermark());
-        for (appended, completion) in done {
-            completion.complete(Ok(appended));
-        }
+        self.answer(done.into_iter().map(|(appended, completion)| (completion, Ok(appended))));
     }
 
-    fn fail_waiting(&self, error: &ProduceError) {
+    pub(super) fn fail_waiting(&self, error: &ProduceError) {
         let failed = self.waiting.lock().take_all();
-        for (_, completion) in failed {
-            completion.complete(Err(error.clone().into()));
-        }
+        let failed = failed.into_iter().map(|(_, completion)| completion);
+        self.answer(failed.map(|completion| (completion, Err(error.clone().into()))));
         self.watchers.notify();
+    }
+
+    /// Notes what became of batches, then tells who waits for them.
+    pub(super) fn answer(
+        &self,
+        answers: impl ExactSizeIterator<Item = (Arc<dyn Completion>, Result<Appended, Refusal>)>,
+    ) {
+        let count = answers.len();
+        if count == 0 {
+            return;
+        }
+        let note = |(completion, result): (Arc<dyn Completion>, _)| {
+            Arc::clone(&completion).complete(result);
+            completion
+        };
+        let noted = answers.map(note).collect::<Vec<_>>();
+        // Not before what they have brought is counted.
+        if self.unanswered.fetch_sub(count, Ordering::SeqCst) == count {
+            self.role_left.notify(usize::MAX);
+        }
+        for completion in noted {
+            // A waker's: the others are to hear of their batches all the same.
+            if catch_unwind(AssertUnwindSafe(|| completion.tell())).is_err() {
+                log::error!("who was told of a batch of {} has panicked", self.partition());
+            }
+        }
     }
 
     /// Up to where readers of this isolation level may read: the high watermark, or the last stable offset.
@@ -461,9 +499,8 @@ impl Replica {
             queue.ended.get_or_insert(ProduceError::Deleted);
             std::mem::take(&mut queue.pending)
         };
-        for append in refused {
-            append.completion.complete(Err(ProduceError::Deleted.into()));
-        }
+        let refused = refused.into_iter().map(|append| append.completion);
+        self.answer(refused.map(|completion| (completion, Err(ProduceError::Deleted.into()))));
         // An append or a sync that begins now finds the log offline; one may be under way.
         self.log.take_offline();
         self.quiesce();
@@ -473,11 +510,26 @@ impl Replica {
     /// Takes no more batches, writes and syncs those that were queued, and leaves the log so that the next open finds
     /// it complete.
     pub(crate) fn close(&self) -> Result<(), StorageError> {
+        self.queue.lock().closing = true;
+        let settled = self.settle();
         self.queue.lock().ended.get_or_insert(ProduceError::Closed);
         self.watchers.notify();
         self.quiesce();
+        settled?;
         self.flush()?;
         self.log.close().map(drop)
+    }
+
+    /// Writes and syncs until everything is answered: each answer may bring what waited for it.
+    fn settle(&self) -> Result<(), StorageError> {
+        loop {
+            let listener = self.role_left.listen();
+            self.flush()?;
+            if self.unanswered.load(Ordering::SeqCst) == 0 {
+                return Ok(());
+            }
+            self.runtime.park(listener, None);
+        }
     }
 
     /// Waits until everything queued is written, and nobody writes or syncs. For a replica that takes no more.
@@ -496,7 +548,7 @@ impl Replica {
         }
     }
 
-    fn offline(&self) -> StorageError {
+    pub(super) fn offline(&self) -> StorageError {
         StorageError::Offline { partition: self.partition().clone() }
     }
 
@@ -515,58 +567,3 @@ impl Replica {
 
 /// A result for whoever asked.
 type Answer = (Arc<dyn Completion>, Result<Appended, Refused>);
-
-/// Those whose batches are being written. If it comes to a panic they are told, and nothing is appended behind what
-/// may have been left half done.
-struct Asked<'a> {
-    replica: &'a Replica,
-    completions: Vec<(Acks, Arc<dyn Completion>)>,
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        if self.completions.is_empty() {
-            return;
-        }
-        self.replica.log.take_offline();
-        for (_, completion) in self.completions.drain(..) {
-            let error = ProduceError::from(AppendError::Unknown(self.replica.offline()));
-            completion.complete(Err(error.into()));
-        }
-    }
-}
-
-/// Given back on every way out, a panic's too: otherwise all later producers would wait for ever.
-struct WriterRole<'a>(&'a Replica);
-
-impl Drop for WriterRole<'_> {
-    fn drop(&mut self) {
-        let mut queue = self.0.queue.lock();
-        queue.writing = false;
-        let has_ended = queue.ended.is_some();
-        drop(queue);
-        if has_ended {
-            self.0.role_left.notify(usize::MAX);
-        }
-    }
-}
-
-/// As [`WriterRole`].
-struct SyncerRole<'a> {
-    replica: &'a Replica,
-    panicked: bool,
-}
-
-impl Drop for SyncerRole<'_> {
-    fn drop(&mut self) {
-        let Self { replica, panicked } = *self;
-        if panicked {
-            replica.log.take_offline();
-        }
-        replica.syncing.leave();
-        replica.role_left.notify(usize::MAX);
-        if panicked {
-            replica.fail_waiting(&ProduceError::Sync(replica.offline()));
-        }
-    }
-}

@@ -163,6 +163,15 @@ impl Place {
         asker
     }
 
+    /// Queues a batch of one record, of which `completion` is told.
+    fn enqueue_for(&self, completion: Arc<dyn Completion>, acks: Acks) {
+        let mut builder = BatchBuilder::new(BytesMut::new());
+        builder.append(&RecordFields::default()).unwrap();
+        let batch = builder.close(&CloseOptions::default()).unwrap();
+        let append = Append { batch, origin: AppendOrigin::Client, acks, completion };
+        self.replica.enqueue(append).unwrap();
+    }
+
     fn change_policy(&self, policy: FlushPolicy) {
         self.replica.set_policy(policy);
         self.replica.policy_changed();
@@ -467,7 +476,9 @@ fn a_panic_answers_all_it_concerns_and_leaves_no_role_taken() {
 fn an_answer_may_close_the_replica() {
     struct Closes(Arc<Replica>, OnceLock<()>);
     impl Completion for Closes {
-        fn complete(self: Arc<Self>, _: Result<Appended, Refusal>) {
+        fn complete(self: Arc<Self>, _: Result<Appended, Refusal>) {}
+
+        fn tell(&self) {
             self.0.close().unwrap();
             self.1.set(()).unwrap();
         }
@@ -483,21 +494,35 @@ fn an_answer_may_close_the_replica() {
     ] {
         let place = Place::with_a_record(policy);
         let closes = Arc::new(Closes(Arc::clone(&place.replica), OnceLock::new()));
-        let mut builder = BatchBuilder::new(BytesMut::new());
-        builder.append(&RecordFields::default()).unwrap();
-        let batch = builder.close(&CloseOptions::default()).unwrap();
-        place
-            .replica
-            .enqueue(Append {
-                batch,
-                origin: AppendOrigin::Client,
-                acks,
-                completion: Arc::clone(&closes) as _,
-            })
-            .unwrap();
+        place.enqueue_for(Arc::clone(&closes) as _, acks);
         place.replica.drive();
         place.scheduled.run();
         assert!(closes.1.get().is_some());
+    }
+}
+
+/// A future's waker is not ours.
+#[test]
+fn one_who_panics_when_told_keeps_no_answer_from_others() {
+    struct Panics;
+    impl Completion for Panics {
+        fn complete(self: Arc<Self>, _: Result<Appended, Refusal>) {}
+
+        fn tell(&self) {
+            panic!("when told, as planned");
+        }
+
+        fn hand_over(&self) -> bool {
+            false
+        }
+    }
+    for policy in [FlushPolicy::Os, FlushPolicy::OnAck] {
+        let place = Place::with_a_record(policy);
+        place.enqueue_for(Arc::new(Panics), Acks::All);
+        let asker = place.enqueue(Acks::All);
+        place.enqueue_for(Arc::new(Panics), Acks::None);
+        asker.wait(&place.replica).unwrap();
+        place.replica.close().unwrap();
     }
 }
 

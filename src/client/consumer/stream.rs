@@ -47,7 +47,7 @@ impl<'a> RecordStream<'a> {
         if patience.is_some() && patience != self.alarm {
             self.alarm = patience;
             let alarm = Alarm(Arc::clone(&self.consumer.arrived));
-            self.consumer.core.store().sender().submit(Arc::new(alarm), patience);
+            self.consumer.core.store().alarms().submit(Arc::new(alarm), patience);
         }
     }
 }

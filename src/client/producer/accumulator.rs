@@ -49,6 +49,8 @@ pub(super) struct Accumulator {
     origin: Arc<Origin>,
     pub(super) replica: Arc<Replica>,
     pub(super) sender: Arc<Sender>,
+    /// Gives up batches in time.
+    pub(super) alarms: Arc<Sender>,
     pool: Arc<BufferPool>,
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) settings: Arc<Settings>,
@@ -149,6 +151,7 @@ impl Accumulator {
             }),
             replica,
             sender: Arc::clone(core.store().sender()),
+            alarms: Arc::clone(core.store().alarms()),
             pool: Arc::clone(core.store().pool()),
             runtime: Arc::clone(core.runtime()),
             settings: Arc::clone(settings),
@@ -237,9 +240,7 @@ impl Accumulator {
     }
 
     fn open_batch(&self, size: usize) -> Result<OpenBatch, NoRoom> {
-        if let Some(error) = self.replica.ended() {
-            return Err(NoRoom::Ended(error.into()));
-        }
+        self.replica.takes_new().map_err(|error| NoRoom::Ended(error.into()))?;
         let memory = &self.origin.memory;
         let reserved = size.max(self.settings.batch_size.min(memory.limit()));
         if !memory.reserve(reserved) {
@@ -351,7 +352,7 @@ impl Accumulator {
             let Some(batch) = open.batch.as_mut().filter(|batch| is_meant(batch)) else {
                 return false;
             };
-            if !self.may_send() {
+            if !self.may_send() && !flight.is_closing {
                 // Whoever ends a batch looks for this, and has it closed.
                 batch.due = Moment::since_start(Duration::ZERO);
                 self.origin.wanted.store(true, Ordering::SeqCst);
@@ -363,6 +364,11 @@ impl Accumulator {
         };
         let failed = batch.and_then(|batch| self.queue(&mut flight, batch));
         drop(flight);
+        if self.muted.load(Ordering::SeqCst)
+            && let Some(me) = self.me.upgrade()
+        {
+            me.see_to_held();
+        }
         if let Some((pending, error)) = failed {
             pending.finish(Err(error));
         }
@@ -455,6 +461,9 @@ impl Drive for Accumulator {
             if !self.replica.is_idle(now) && latest.is_some_and(|latest| latest > now) {
                 return now.after(NAP);
             }
+        }
+        if now == END {
+            self.closing.lock().is_closing = true;
         }
         // First, so that a record that comes in from now on is submitted again.
         self.submitted.store(false, Ordering::Release);

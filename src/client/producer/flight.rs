@@ -8,7 +8,8 @@
 //!    with the numbers that they had: whatever happened, no record is written twice or out of order (KIP-98).
 //! 3. A leader takes any number from a producer that it does not know. So the second batch of all is held until the
 //!    first one is in: it must not get in front of it.
-//! 4. A batch that is given up leaves a hole in the numbers. Those behind it, none of which can be in the log, are
+//! 4. When the cluster closes, all that is held or open is sent once more, whatever else is out.
+//! 5. A batch that is given up leaves a hole in the numbers. Those behind it, none of which can be in the log, are
 //!    numbered anew under the next producer epoch.
 //!
 //! # Invariants
@@ -16,7 +17,7 @@
 //! - A batch that may be in the log is never numbered anew.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use crate::base::{ErrorKind, ProducerEpoch, ProducerId};
@@ -42,7 +43,9 @@ pub(super) struct Flight {
     resume_at: Option<Moment>,
     /// Numbers were given to batches that will never be written.
     has_hole: bool,
-    /// The cluster is closing: nothing is tried again.
+    /// The cluster is closing: what is open is sent, however much is out.
+    pub(super) is_closing: bool,
+    /// And what is held, for the last time.
     is_last: bool,
     /// Batches closed so far.
     closed: u64,
@@ -96,6 +99,8 @@ pub(super) struct Sent {
     /// Place among the batches of the accumulator.
     number: u64,
     retries: AtomicU32,
+    /// What became of it in the end.
+    ended: OnceLock<Result<Appended, Error>>,
 }
 
 impl Completion for Sent {
@@ -103,10 +108,19 @@ impl Completion for Sent {
         match result {
             Ok(appended) => {
                 self.accumulator.is_known.store(true, Ordering::SeqCst);
-                self.pending.succeed(appended);
+                let _first = self.ended.set(Ok(appended));
                 self.accumulator.came_in();
             }
             Err(refusal) => Arc::clone(&self.accumulator).refused(self, refusal),
+        }
+    }
+
+    fn tell(&self) {
+        match self.ended.get() {
+            Some(Ok(appended)) => self.pending.succeed(*appended),
+            Some(Err(error)) => self.pending.finish(Err(error.clone())),
+            // It is tried again.
+            None => {}
         }
     }
 
@@ -119,6 +133,14 @@ impl Flight {
     /// Names the producer `id` in all batches.
     pub(super) fn of(id: Option<ProducerId>) -> Self {
         Self { identity: id.map(Identity::new), ..Self::default() }
+    }
+
+    /// Takes out of what is held what is to be given up by now.
+    fn take_late(&mut self, now: Moment) -> Vec<Arc<Sent>> {
+        let late = self.held.extract_if(.., |held| held.sent.pending.deadline() <= now);
+        let late = late.map(|held| held.sent).collect::<Vec<_>>();
+        self.has_hole |= !late.is_empty();
+        late
     }
 
     /// What the next batch, of `count` records, says of its producer.
@@ -140,12 +162,12 @@ impl Accumulator {
         let number = flight.closed;
         flight.closed += 1;
         let (accumulator, retries) = (Arc::clone(self), AtomicU32::new(0));
-        let sent = Arc::new(Sent { pending, accumulator, number, retries });
+        let sent = Arc::new(Sent { pending, accumulator, number, retries, ended: OnceLock::new() });
         let is_early = self.out.load(Ordering::SeqCst) > 0 && !self.may_overtake(flight);
         if is_early || self.muted.load(Ordering::SeqCst) {
             flight.held.push(Held { sent, batch });
             if is_early {
-                self.mute(flight);
+                self.mute(flight, Moment::since_start(Duration::ZERO));
             }
             return None;
         }
@@ -157,13 +179,19 @@ impl Accumulator {
         flight.identity.is_none() || self.is_known.load(Ordering::SeqCst)
     }
 
-    /// Holds back what is closed from now on. Sent again when none is out, so by the last that comes in.
-    fn mute(self: &Arc<Self>, flight: &mut Flight) {
-        flight.resume_at.get_or_insert(Moment::since_start(Duration::ZERO));
+    /// Holds back what is closed from now on. It is sent at `at` or later, when none is out: by the last that comes in.
+    /// That may have happened: whoever calls this sees to it, by [`see_to_held`](Self::see_to_held).
+    fn mute(&self, flight: &mut Flight, at: Moment) {
+        flight.resume_at.get_or_insert(at);
         self.muted.store(true, Ordering::SeqCst);
-        if self.out.load(Ordering::SeqCst) == 0 {
-            // It came in meanwhile, and has not seen this.
-            self.sender.submit(Arc::new(Resume(Arc::clone(self))), None);
+    }
+
+    /// If batches are held back and none is out, has the sender send them. With no lock held: without a sender, the
+    /// caller does it.
+    pub(super) fn see_to_held(self: &Arc<Self>) {
+        if self.muted.load(Ordering::SeqCst) && self.out.load(Ordering::SeqCst) == 0 {
+            let at = self.closing.lock().resume_at;
+            self.sender.submit(Arc::new(Resume(Arc::clone(self))), at);
         }
     }
 
@@ -171,29 +199,24 @@ impl Accumulator {
         self.out.fetch_add(1, Ordering::SeqCst);
         let (origin, acks) = (AppendOrigin::Client, self.settings.acks);
         let completion = Arc::clone(sent) as _;
-        let refused = self.replica.enqueue(Append { batch, origin, acks, completion }).err()?;
+        let refused =
+            self.replica.enqueue_accepted(Append { batch, origin, acks, completion }).err()?;
         self.out.fetch_sub(1, Ordering::SeqCst);
         Some(refused.into())
     }
 
-    /// Numbers were given to a batch that will never be sent.
-    pub(super) fn leave_hole(self: &Arc<Self>, flight: &mut Flight) {
+    /// Numbers were given to a batch that will never be sent. To be followed by [`see_to_held`](Self::see_to_held).
+    pub(super) fn leave_hole(&self, flight: &mut Flight) {
         if flight.identity.is_some() {
-            let now = self.runtime.now();
             flight.has_hole = true;
-            flight.resume_at.get_or_insert(now);
-            self.muted.store(true, Ordering::SeqCst);
-            // If others are out, the last of them does the same.
-            self.sender.submit(Arc::new(Resume(Arc::clone(self))), Some(now));
+            self.mute(flight, self.runtime.now());
         }
     }
 
     /// One batch fewer is out.
     fn came_in(self: &Arc<Self>) {
-        let was_last = self.out.fetch_sub(1, Ordering::SeqCst) == 1;
-        if was_last && self.muted.load(Ordering::SeqCst) {
-            let at = self.closing.lock().resume_at;
-            self.sender.submit(Arc::new(Resume(Arc::clone(self))), at);
+        if self.out.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.see_to_held();
         }
     }
 
@@ -202,25 +225,18 @@ impl Accumulator {
         let (error, now) = (Error::from(error), self.runtime.now());
         let mut flight = self.closing.lock();
         let again = self.when_again(&flight, &sent, &error, now).zip(batch);
-        let failed = match again {
+        match again {
             Some((at, batch)) => {
                 flight.resume_at = flight.resume_at.max(Some(at));
                 flight.held.push(Held { sent, batch });
-                None
+                self.mute(&mut flight, now);
             }
             None => {
-                flight.has_hole |= flight.identity.is_some();
-                Some(sent)
+                let _first = sent.ended.set(Err(error));
+                self.leave_hole(&mut flight);
             }
-        };
-        if failed.is_none() || flight.has_hole {
-            flight.resume_at.get_or_insert(now);
-            self.muted.store(true, Ordering::SeqCst);
         }
         drop(flight);
-        if let Some(sent) = failed {
-            sent.pending.finish(Err(error));
-        }
         self.came_in();
     }
 
@@ -262,20 +278,35 @@ impl Accumulator {
 
     /// Sends what is held, if its time has come. Returns when it will have.
     fn resume(self: &Arc<Self>, now: Moment) -> Option<Moment> {
-        let mut flight = self.closing.lock();
-        let flight_is_over =
-            self.out.load(Ordering::SeqCst) == 0 && self.muted.load(Ordering::SeqCst);
-        if !flight_is_over {
-            return None;
+        loop {
+            let mut flight = self.closing.lock();
+            let flight_is_over =
+                self.out.load(Ordering::SeqCst) == 0 && self.muted.load(Ordering::SeqCst);
+            if !flight_is_over {
+                return None;
+            }
+            if let Some(at) = flight.resume_at.filter(|at| *at > now) {
+                return Some(at);
+            }
+            flight.is_last |= now == END;
+            let late = if now == END { Vec::new() } else { flight.take_late(now) };
+            let failed = self.send_held(&mut flight);
+            drop(flight);
+            for sent in late {
+                sent.pending.finish(Err(given_up()));
+            }
+            for (sent, error) in failed {
+                sent.pending.finish(Err(error));
+            }
+            self.replica.drive();
+            // If the one that was sent alone was refused at once, nobody comes in: it is the next one's turn.
         }
-        if let Some(at) = flight.resume_at.filter(|at| *at > now) {
-            return Some(at);
-        }
-        flight.is_last |= now == END;
-        let is_late = |held: &Held| now != END && held.sent.pending.deadline() <= now;
-        let (late, mut held): (Vec<_>, Vec<_>) = flight.held.drain(..).partition(is_late);
+    }
+
+    /// Sends what is held, or the first of it alone if the others must not get in front of it. Returns what has failed.
+    fn send_held(self: &Arc<Self>, flight: &mut Flight) -> Vec<(Arc<Sent>, Error)> {
+        let mut held = std::mem::take(&mut flight.held);
         held.sort_by_key(|held| held.sent.number);
-        flight.has_hole |= !late.is_empty();
         if std::mem::take(&mut flight.has_hole)
             && let Some(identity) = &mut flight.identity
         {
@@ -285,25 +316,14 @@ impl Accumulator {
                 held.batch.set_producer(identity.take(held.batch.record_count()));
             }
         }
-        let first_alone = !self.may_overtake(&flight) && held.len() > 1;
-        if first_alone {
+        if !self.may_overtake(flight) && held.len() > 1 {
             flight.held = held.split_off(1);
         } else {
             flight.resume_at = None;
             self.muted.store(false, Ordering::SeqCst);
         }
         let send = |Held { sent, batch }| self.send(&sent, batch).map(|error| (sent, error));
-        let failed = held.into_iter().filter_map(send);
-        let failed = failed.collect::<Vec<_>>();
-        drop(flight);
-        for held in late {
-            held.sent.pending.finish(Err(given_up()));
-        }
-        for (sent, error) in failed {
-            sent.pending.finish(Err(error));
-        }
-        self.replica.drive();
-        None
+        held.into_iter().filter_map(send).collect()
     }
 
     /// Gives up what has taken longer than `delivery.timeout.ms`. Returns when to look again.
@@ -311,17 +331,29 @@ impl Accumulator {
         if now == END {
             return None;
         }
-        // What was held back is given up when it is to be sent again.
-        let is_held = self.muted.load(Ordering::SeqCst);
-        let late_open = self.take_open_if(|pending| pending.deadline() <= now);
-        if let Some(pending) = &late_open {
+        if let Some(pending) = self.take_open_if(|pending| pending.deadline() <= now) {
             pending.finish(Err(given_up()));
         }
-        let unfinished = self.unfinished();
-        let is_late = |pending: &&Arc<Pending>| !is_held && pending.deadline() <= now;
-        for pending in unfinished.iter().filter(is_late) {
+        let (held, out) = {
+            let mut flight = self.closing.lock();
+            let held = flight.take_late(now);
+            let is_held = |pending: &Arc<Pending>| {
+                held.iter().any(|sent| Arc::ptr_eq(&sent.pending, pending))
+            };
+            let mut late = self.unfinished();
+            late.retain(|pending| pending.deadline() <= now && !is_held(pending));
+            (held, late)
+        };
+        for sent in held {
+            sent.pending.finish(Err(given_up()));
+        }
+        for pending in &out {
             let message = "not acknowledged within delivery.timeout.ms; it may still be written";
             pending.finish(Err(Error::timed_out(message)));
+        }
+        if !out.is_empty() {
+            // The next sync may have been left to somebody who waited for one of these.
+            self.replica.schedule();
         }
         // Before the last look: who begins a batch from now on arms the alarm again.
         self.armed.store(false, Ordering::SeqCst);
@@ -335,8 +367,7 @@ impl Accumulator {
     /// Sees to it that batches are given up in time.
     pub(super) fn arm(&self, deadline: Moment) {
         if !self.armed.swap(true, Ordering::SeqCst) {
-            let alarm = Arc::new(Alarm(Weak::clone(&self.me)));
-            self.sender.submit(alarm, Some(deadline));
+            self.alarms.submit(Arc::new(Alarm(Weak::clone(&self.me))), Some(deadline));
         }
     }
 }

@@ -31,6 +31,11 @@ impl Memory {
         self.limit
     }
 
+    #[cfg(test)]
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Acquire)
+    }
+
     /// Takes `bytes`, unless that exceeds the limit.
     pub(super) fn reserve(&self, bytes: usize) -> bool {
         let take = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit);

@@ -10,6 +10,8 @@ mod pending;
 mod ready;
 
 #[cfg(test)]
+mod ending_tests;
+#[cfg(test)]
 mod flight_tests;
 #[cfg(test)]
 mod tests;
