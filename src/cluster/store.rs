@@ -26,7 +26,7 @@ use crate::env::replace_file;
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{BufferPool, EntryKind, FileLock, FileSystem, Moment, Runtime};
 use crate::replica::{OpenReplica, Replica};
-use crate::storage::{Log, OpenLog, Recovered, Shutdown, StorageError, TailCache};
+use crate::storage::{Log, OpenLog, Quarantine, Recovered, Shutdown, StorageError, TailCache};
 
 const LOCK_FILE: &str = ".lock";
 const CLEAN_MARKER: &str = ".kafka_cleanshutdown";
@@ -43,6 +43,9 @@ const TAIL_BYTES: usize = 8 << 20;
 
 /// Bytes of empty buffers kept for the producers.
 const POOL_BYTES: usize = 8 << 20;
+
+/// Bytes of cut logs that a store keeps aside.
+const QUARANTINE_BYTES: u64 = 64 << 20;
 
 /// Settings of a store.
 #[derive(Debug)]
@@ -64,6 +67,7 @@ pub(crate) struct Store {
     runtime: Arc<dyn Runtime>,
     cache: Arc<TailCache>,
     pool: Arc<BufferPool>,
+    quarantine: Arc<Quarantine>,
     was_clean: bool,
     /// There are logs that could not be recovered: the next shutdown is none the cleaner.
     unrecovered: AtomicBool,
@@ -112,6 +116,7 @@ impl Store {
         let root: Arc<Path> = root.into();
         let checkpoints = Arc::new(Checkpoints::load(Arc::clone(&fs), Arc::clone(&root))?);
         let pool = Arc::new(BufferPool::new(POOL_BYTES));
+        let quarantine = Quarantine::new(Arc::clone(&fs), Arc::clone(&root), QUARANTINE_BYTES);
         let intervals = Intervals {
             checkpoint: config.checkpoint_interval,
             expiration: config.expiration_interval,
@@ -121,6 +126,7 @@ impl Store {
             broker: identity.broker,
             cache: Arc::new(TailCache::new(TAIL_BYTES, Arc::clone(&pool))),
             pool,
+            quarantine: Arc::new(quarantine),
             was_clean,
             unrecovered: AtomicBool::new(false),
             replicas: RwLock::default(),
@@ -233,6 +239,7 @@ impl Store {
             topic_id: topic.id,
             config: topic.config.log,
             cache: Arc::clone(&self.cache),
+            quarantine: Arc::clone(&self.quarantine),
             start,
             deleted,
             shutdown,

@@ -2,7 +2,7 @@
 //!
 //! 1. After a clean shutdown the end is found with a look at the last few batch headers.
 //! 2. Otherwise everything from the recovery point on is suspect: batches are read and checked one after another, and
-//!    the log is cut behind the last good one. Up to 4 KiB before the recovery point are looked at again, since that
+//!    the log is cut behind the last good one, when a copy of what is cut is durable. Up to 4 KiB before the recovery point are looked at again, since that
 //!    is where the nearest index entry leads.
 //! 3. What is kept of the suspect part is written once more and synced before it counts as durable: a page that the
 //!    kernel failed to write may be marked clean in its cache (rule R4).
@@ -40,6 +40,8 @@ pub(crate) struct Recovered {
     pub(crate) scanned_bytes: u64,
     /// Bytes cut off behind the last good batch.
     pub(crate) cut_bytes: u64,
+    /// How many of those were kept aside.
+    pub(crate) quarantined_bytes: u64,
 }
 
 /// A log as it was found, or made.
@@ -210,6 +212,7 @@ impl Recovery<'_> {
         if damaged {
             return self.leave(segments, end);
         }
+        self.set_aside(last, dropped)?;
         for (segment, good) in kept.iter().skip(floor).zip(suspects) {
             self.keep(segment, good)?;
         }
@@ -286,6 +289,23 @@ impl Recovery<'_> {
         self.found.report.scanned_bytes += size - first;
         let saved = on_disk.and_then(|on_disk| index.saved_in(&on_disk));
         Ok(Good { position, end, rewrite_from, index, saved })
+    }
+
+    /// Copies what is to be cut: all of it before the first cut, so that a crash leaves nothing half copied.
+    fn set_aside(
+        &mut self,
+        last: Option<(&Arc<Segment>, &Good)>,
+        dropped: &[Arc<Segment>],
+    ) -> Result<(), StorageError> {
+        let torn = last.map(|(segment, good)| (segment, good.position, good.end));
+        let dropped = dropped.iter().map(|segment| (segment, 0, segment.base()));
+        let OpenLog { quarantine, now, .. } = self.how;
+        for (segment, position, offset) in torn.into_iter().chain(dropped) {
+            let cut = position..segment.size();
+            let bytes = quarantine.set_aside(segment, cut, offset, *now)?;
+            self.found.report.quarantined_bytes += bytes;
+        }
+        Ok(())
     }
 
     /// Makes the good part of a segment durable, and the rest go.

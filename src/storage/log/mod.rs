@@ -45,6 +45,7 @@ use crate::env::sync::Mutex;
 use crate::storage::digest::Owner;
 use crate::storage::epochs::LeaderEpochs;
 use crate::storage::producers::{Known, Undecided};
+use crate::storage::quarantine::Quarantine;
 use crate::storage::recovery::{self, Recovered, Shutdown};
 use crate::storage::segment::Segment;
 use crate::storage::tail::{Tail, TailCache};
@@ -67,6 +68,7 @@ pub(crate) struct OpenLog {
     pub(crate) topic_id: TopicId,
     pub(crate) config: LogConfig,
     pub(crate) cache: Arc<TailCache>,
+    pub(crate) quarantine: Arc<Quarantine>,
     /// Where the log begins, if that is known: later than 0 once its oldest records were deleted.
     pub(crate) start: Option<Offset>,
     /// Records below were deleted, and stay so.
