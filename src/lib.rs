@@ -79,4 +79,5 @@ pub use client::{
     RecordPart, Records, RecordsIter, Result, SeekTo, Serializer, Topic, TopicDescription,
     TrySendError, TypedRecord, TypedRecords, TypedTopic, Watermarks,
 };
+pub use cluster::{OpenReport, PartitionReport};
 pub use storage::{Damage, ScrubReport, TimestampedOffset};

@@ -171,6 +171,32 @@ impl ClusterBuilder {
         self
     }
 
+    /// Whether opening refuses to cut what lies behind the last good batch of a partition (`brooklet.strict.open`).
+    /// Default: no, it is cut, and a copy kept in a `.quarantine` file.
+    ///
+    /// Without a second replica a write that a power cut has torn cannot be told from records of the last second that
+    /// have rotted since. Refused with [`TornTail`](ErrorKind::TornTail), the store is as it was: it can be copied or
+    /// looked at (`brooklet dump-log`) before it is opened without this setting.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, ErrorKind};
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let cluster = match Cluster::builder().strict_open(true).open(&path) {
+    ///     Err(error) if error.kind() == ErrorKind::TornTail => {
+    ///         eprintln!("{error}");
+    ///         Cluster::open(&path)?
+    ///     }
+    ///     opened => opened?,
+    /// };
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    pub fn strict_open(mut self, strict: bool) -> Self {
+        self.draft.set("brooklet.strict.open", strict);
+        self
+    }
+
     /// Number of the broker (`node.id`). Default: the one that the store has; 1 for a new one. Opening a store that
     /// has another is an error.
     pub fn node_id(mut self, id: BrokerId) -> Self {

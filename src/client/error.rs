@@ -148,6 +148,7 @@ fn storage_kind(error: &StorageError) -> ErrorKind {
     match error {
         e if e.is_full() => ErrorKind::StorageFull,
         e if e.is_read_only() => ErrorKind::ReadOnly,
+        StorageError::TornTail { .. } => ErrorKind::TornTail,
         _ => ErrorKind::Storage,
     }
 }

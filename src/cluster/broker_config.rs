@@ -23,6 +23,8 @@ pub(crate) struct BrokerConfig {
     pub(crate) log_dir: Option<PathBuf>,
     /// `brooklet.read.mode`.
     pub(crate) read_mode: ReadMode,
+    /// `brooklet.strict.open`.
+    pub(crate) strict_open: bool,
     /// `brooklet.flush.policy`, or what `log.flush.interval.*` select.
     pub(crate) policy: FlushPolicy,
     /// `log.flush.offset.checkpoint.interval.ms`.
@@ -51,6 +53,7 @@ impl BrokerConfig {
             id: settings.optional("node.id")?.and_then(BrokerId::new),
             log_dir: log_dir(&settings)?,
             read_mode: settings.parsed("brooklet.read.mode", ReadMode::parse)?,
+            strict_open: settings.bool("brooklet.strict.open")?,
             policy,
             checkpoint_interval: settings.duration("log.flush.offset.checkpoint.interval.ms")?,
             expiration_interval: settings.duration("producer.id.expiration.check.interval.ms")?,

@@ -268,6 +268,6 @@ impl Drop for Core {
     }
 }
 
-fn metadata_topic() -> Result<TopicImage, ClusterError> {
+pub(super) fn metadata_topic() -> Result<TopicImage, ClusterError> {
     Ok(TopicImage::internal(METADATA_ID, TopicName::new(METADATA_TOPIC)?, TopicConfig::internal()?))
 }

@@ -19,7 +19,9 @@ use crate::base::{BrokerId, FlushPolicy, LeaderEpoch, PartitionId, TopicId, Topi
 use crate::cluster::checkpoints::{Checkpoints, LOG_STARTS};
 use crate::cluster::identity::{self, Identity};
 use crate::cluster::metadata::Image;
+use crate::cluster::open_report::{OpenReport, PartitionReport};
 use crate::cluster::sender::Sender;
+use crate::cluster::strict::refuse_torn_tails;
 use crate::cluster::syncer::{Intervals, Syncer};
 use crate::cluster::{BrokerConfig, ClusterError, TopicImage};
 use crate::env::replace_file;
@@ -71,6 +73,8 @@ pub(crate) struct Store {
     was_clean: bool,
     /// There are logs that could not be recovered: the next shutdown is none the cleaner.
     unrecovered: AtomicBool,
+    /// What was found in the logs that were opened.
+    found: Mutex<BTreeMap<TopicPartition, PartitionReport>>,
     replicas: RwLock<BTreeMap<(TopicId, PartitionId), Arc<Replica>>>,
     /// Topics that were deleted, of which directories may be left.
     opening: Mutex<BTreeSet<TopicId>>,
@@ -97,6 +101,11 @@ impl Store {
         let lock_path = root.join(LOCK_FILE);
         let lock = fs.lock(&lock_path).map_err(StorageError::io("lock", &lock_path))?;
         let Some(lock) = lock else { return Err(ClusterError::AlreadyOpen { path: root }) };
+        let root: Arc<Path> = root.into();
+        let is_new = !is_store(&*fs, &root)?;
+        if config.strict_open && !is_new && !has_clean_marker(&*fs, &root)? {
+            refuse_torn_tails(&fs, &root, &config, &*runtime)?;
+        }
         let identity = match Identity::load(&*fs, &root)? {
             Some(identity) => identity,
             None => {
@@ -110,10 +119,9 @@ impl Store {
         };
         if let Some(expected) = config.id.filter(|id| *id != identity.broker) {
             let (found, expected) = (identity.broker.value(), expected.value());
-            return Err(ClusterError::OtherBroker { path: root, found, expected });
+            return Err(ClusterError::OtherBroker { path: root.to_path_buf(), found, expected });
         }
-        let was_clean = take_clean_marker(&*fs, &root)?;
-        let root: Arc<Path> = root.into();
+        let was_clean = take_clean_marker(&*fs, &root)? || is_new;
         let checkpoints = Arc::new(Checkpoints::load(Arc::clone(&fs), Arc::clone(&root))?);
         let pool = Arc::new(BufferPool::new(POOL_BYTES));
         let quarantine = Quarantine::new(Arc::clone(&fs), Arc::clone(&root), QUARANTINE_BYTES);
@@ -129,6 +137,7 @@ impl Store {
             quarantine: Arc::new(quarantine),
             was_clean,
             unrecovered: AtomicBool::new(false),
+            found: Mutex::default(),
             replicas: RwLock::default(),
             opening: Mutex::default(),
             syncer: Arc::new(syncer),
@@ -188,7 +197,7 @@ impl Store {
                 self.remove_partitions(&[named])?;
             }
         }
-        let replica = self.open_replica(&topic, partition, epoch)?.0;
+        let replica = self.open_replica(&topic, partition, epoch)?;
         self.replicas.write().insert((topic.id, partition), Arc::clone(&replica));
         Ok(replica)
     }
@@ -222,17 +231,45 @@ impl Store {
         topic: &TopicImage,
         partition: PartitionId,
         epoch: LeaderEpoch,
-    ) -> Result<(Arc<Replica>, Recovered), StorageError> {
+    ) -> Result<Arc<Replica>, StorageError> {
         let partition = TopicPartition::new(topic.name.clone(), partition);
+        let opened = Log::open(self.open_log(topic, partition.clone()));
+        let (found, failure) = match &opened {
+            Ok((_, found)) => (found.clone(), None),
+            Err(error) => (Recovered::default(), Some(error.to_string())),
+        };
+        if let Some(report) = PartitionReport::new(partition.clone(), found, failure) {
+            self.found.lock().insert(partition, report);
+        }
+        let replica = Replica::new(OpenReplica {
+            log: opened?.0,
+            topic_id: topic.id,
+            epoch,
+            policy: self.policy(topic),
+            runtime: Arc::clone(&self.runtime),
+            syncer: Arc::clone(&self.syncer) as _,
+        });
+        self.checkpoints.add(&replica);
+        Ok(replica)
+    }
+
+    /// What is known of a log before it is opened.
+    fn open_log(&self, topic: &TopicImage, partition: TopicPartition) -> OpenLog {
         let recovery_point = self.checkpoints.recovery_point(&partition);
-        let shutdown = if self.was_clean {
-            Shutdown::Clean
-        } else {
-            Shutdown::Unclean { recovery_point: recovery_point.unwrap_or_default() }
+        let (shutdown, closed_at) = match self.was_clean {
+            // Two files say where the log ended. One is enough: the other may be the damaged one.
+            true => {
+                let ends = [recovery_point, self.checkpoints.high_watermark(&partition)];
+                (Shutdown::Clean, ends.into_iter().flatten().collect())
+            }
+            false => {
+                let recovery_point = recovery_point.unwrap_or_default();
+                (Shutdown::Unclean { recovery_point }, Vec::new())
+            }
         };
         let deleted = topic.start(partition.partition);
         let start = self.checkpoints.log_start(&partition).map(|start| start.max(deleted));
-        let (log, recovered) = Log::open(OpenLog {
+        OpenLog {
             fs: Arc::clone(&self.fs),
             root: Arc::clone(&self.root),
             partition,
@@ -242,30 +279,21 @@ impl Store {
             quarantine: Arc::clone(&self.quarantine),
             start,
             deleted,
+            closed_at,
+            examine: false,
             shutdown,
             now: self.runtime.wall_clock(),
             seed: self.runtime.random(),
-        })?;
-        // Recovery looks for itself; after a clean shutdown two files say where the log ended. One is enough: the
-        // other may be the damaged one.
-        let ends = [recovery_point, self.checkpoints.high_watermark(log.partition())];
-        let is_known = ends.iter().any(Option::is_some);
-        if self.was_clean && is_known && !ends.contains(&Some(log.end())) {
-            let dir = self.root.join(log.partition().directory_name());
-            let closed_at = ends.into_iter().flatten().max().unwrap_or_default();
-            let reason = format!("it ends at {}, but was closed at {closed_at}", log.end());
-            return Err(StorageError::damaged(&dir, reason));
         }
-        let replica = Replica::new(OpenReplica {
-            log,
-            topic_id: topic.id,
-            epoch,
-            policy: self.policy(topic),
-            runtime: Arc::clone(&self.runtime),
-            syncer: Arc::clone(&self.syncer) as _,
-        });
-        self.checkpoints.add(&replica);
-        Ok((replica, recovered))
+    }
+
+    /// What was found so far: logs that are opened later add to it.
+    pub(crate) fn open_report(&self) -> OpenReport {
+        OpenReport {
+            clean: self.was_clean,
+            partitions: self.found.lock().values().cloned().collect(),
+            quarantine_dropped_bytes: self.quarantine.dropped_bytes(),
+        }
     }
 
     /// Goes through the partition directories: recovers what was not closed, and removes what belongs to deleted
@@ -412,7 +440,7 @@ impl Store {
 
     /// Opens the metadata log, which is always synced.
     pub(crate) fn open_metadata(&self, topic: &TopicImage) -> Result<Arc<Replica>, StorageError> {
-        Ok(self.open_replica(topic, PartitionId::ZERO, LeaderEpoch::ZERO)?.0)
+        self.open_replica(topic, PartitionId::ZERO, LeaderEpoch::ZERO)
     }
 }
 
@@ -453,6 +481,12 @@ fn is_store(fs: &dyn FileSystem, root: &Path) -> Result<bool, ClusterError> {
     }
     let first = entries.iter().find(|entry| !harmless(&entry.name)).map_or("", |entry| &entry.name);
     Err(not_a_store(&format!("it holds {first:?} but no {}", identity::STORE_FILE)))
+}
+
+/// Whether the store was closed cleanly.
+fn has_clean_marker(fs: &dyn FileSystem, root: &Path) -> Result<bool, StorageError> {
+    let entries = fs.list(root).map_err(StorageError::io("list", root))?;
+    Ok(entries.iter().any(|entry| entry.name == CLEAN_MARKER))
 }
 
 /// Whether the store was closed cleanly; from now on it is not.

@@ -116,6 +116,8 @@ impl Place {
             quarantine: Arc::new(Quarantine::new(disk.file_system(), Path::new("/").into(), 0)),
             start: None,
             deleted: Offset::ZERO,
+            closed_at: Vec::new(),
+            examine: false,
             shutdown: Shutdown::Clean,
             now: Timestamp::EPOCH,
             seed: 7,

@@ -24,6 +24,12 @@ pub(crate) enum StorageError {
     /// Bytes that were durable once are not what they should be. Nothing was cut or changed.
     #[error("{} is damaged: {reason}", path.display())]
     Damaged { path: PathBuf, reason: String },
+    /// Recovery would have to cut what is behind the last good batch, and is not allowed to. Nothing was changed.
+    #[error(
+        "{partition} has {bytes} bytes behind its last good batch, at offset {offset}: they may be a torn write or \
+         records that have rotted; brooklet.strict.open=false cuts them, and keeps a copy"
+    )]
+    TornTail { partition: TopicPartition, offset: Offset, bytes: u64 },
     /// An earlier write or sync failed, so that what is on disk is not known.
     #[error(
         "{partition} is offline since a write or sync failed: close the cluster and open it again to recover"

@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod config;
+mod damage;
 mod digest;
 mod epochs;
 mod error;
@@ -23,10 +24,11 @@ pub(crate) use checkpoint::{
 };
 use config::Layout;
 pub(crate) use config::LogConfig;
+pub use damage::Damage;
 pub(crate) use epochs::read_leader_epochs;
 pub(crate) use error::{AppendError, ReadError, StorageError};
 pub(crate) use log::{Appended, Fetched, Log, OpenLog, Refused};
-pub use log::{Damage, ScrubReport, TimestampedOffset};
+pub use log::{ScrubReport, TimestampedOffset};
 pub(crate) use producers::{AbortedTransaction, AppendOrigin, ProducerError, SnapshotEntry};
 pub(crate) use quarantine::Quarantine;
 pub(crate) use recovery::{Recovered, Shutdown, read_topic_id};

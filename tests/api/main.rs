@@ -23,6 +23,8 @@ mod history;
 mod inspect;
 #[path = "interceptors.rs"]
 mod interceptors;
+#[path = "open_report.rs"]
+mod open_report;
 #[path = "persistence.rs"]
 mod persistence;
 #[path = "producer.rs"]

@@ -42,12 +42,13 @@ use arc_swap::ArcSwap;
 use crate::base::{Offset, Timestamp, TopicId, TopicPartition};
 use crate::env::FileSystem;
 use crate::env::sync::Mutex;
+use crate::record::Batch;
 use crate::storage::digest::Owner;
 use crate::storage::epochs::LeaderEpochs;
 use crate::storage::producers::{Known, Undecided};
 use crate::storage::quarantine::Quarantine;
 use crate::storage::recovery::{self, Recovered, Shutdown};
-use crate::storage::segment::Segment;
+use crate::storage::segment::{Segment, length};
 use crate::storage::tail::{Tail, TailCache};
 use crate::storage::{LogConfig, StorageError};
 
@@ -56,7 +57,7 @@ pub(crate) use append::{Appended, Refused};
 pub(super) use delete::below;
 pub(crate) use read::Fetched;
 pub use read::TimestampedOffset;
-pub use scrub::{Damage, ScrubReport};
+pub use scrub::ScrubReport;
 
 /// What a log is opened with.
 #[derive(Debug)]
@@ -73,6 +74,10 @@ pub(crate) struct OpenLog {
     pub(crate) start: Option<Offset>,
     /// Records below were deleted, and stay so.
     pub(crate) deleted: Offset,
+    /// Where it ended when the store was closed, as far as that is known: one of these.
+    pub(crate) closed_at: Vec<Offset>,
+    /// No file is changed, and what would be cut is an error: see [`Log::examine`].
+    pub(crate) examine: bool,
     /// How the store was left, and up to where this log was known to be on disk.
     pub(crate) shutdown: Shutdown,
     /// What producers have to be idle against.
@@ -126,10 +131,11 @@ impl Log {
     /// directory, and gets none before its first append.
     pub(crate) fn open(how: OpenLog) -> Result<(Self, Recovered), StorageError> {
         let dir: Arc<Path> = how.root.join(how.partition.directory_name()).into();
-        let found = recovery::load(&how, &dir)?;
-        let (known, transactions) = Known::load(&how, &dir, &found)?;
+        let mut found = recovery::load(&how, &dir)?;
+        let (known, transactions) = Known::load(&how, &dir, &mut found)?;
         let start = found.segments.first().map_or(Offset::ZERO, |segment| segment.base());
         let start = start.max(how.deleted).min(found.end);
+        let offline = found.is_damaged();
         let mut epochs = found.epochs;
         epochs.begin_at(start);
         let log = Self {
@@ -143,7 +149,7 @@ impl Log {
             end: AtomicI64::new(found.end.value()),
             flushed: AtomicI64::new(found.end.value()),
             segments: ArcSwap::from_pointee(found.segments),
-            offline: AtomicBool::new(found.damaged),
+            offline: AtomicBool::new(offline),
             undecided: Undecided::new(transactions),
             writer: Mutex::new(Writer {
                 epochs,
@@ -159,6 +165,28 @@ impl Log {
             seed: how.seed,
         };
         Ok((log, found.report))
+    }
+
+    /// Looks for what opening the log would find, and changes nothing. Returns its batches: those below the recovery
+    /// point are not checked.
+    ///
+    /// # Errors
+    /// [`StorageError::TornTail`] if opening it would cut something.
+    pub(crate) fn examine(
+        how: OpenLog,
+    ) -> Result<impl Iterator<Item = Result<Batch, StorageError>>, StorageError> {
+        let dir = how.root.join(how.partition.directory_name()).into();
+        let found = recovery::load(&OpenLog { examine: true, ..how }, &dir)?;
+        Ok(found.segments.into_iter().flat_map(|segment| {
+            let mut position = 0;
+            let mut next = move || {
+                let Some(header) = segment.header_at(position)? else { return Ok(None) };
+                let bytes = segment.read(position, header.size())?;
+                position += length(header.size());
+                Ok(Batch::parse(bytes).ok())
+            };
+            std::iter::from_fn(move || next().transpose())
+        }))
     }
 
     /// The topic that the log in `dir` was written for, if its files say so.

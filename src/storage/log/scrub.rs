@@ -5,35 +5,18 @@
 //! but indexes that are wrong: those are made anew.
 
 use std::ops::{AddAssign, Range};
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::{Offset, TopicPartition};
-use crate::record::{Batch, BatchHeader, Frame, HEADER_LENGTH};
+use bytes::Bytes;
+
+use crate::base::Offset;
+use crate::record::BatchHeader;
+use crate::storage::damage::{Damage, Flaw};
 use crate::storage::digest::Digest;
 use crate::storage::epochs::LeaderEpochs;
 use crate::storage::log::Log;
 use crate::storage::segment::{Segment, length};
 use crate::storage::{StorageError, names};
-
-/// Bytes looked at together in search of the next batch.
-const SEARCH_BYTES: u64 = 64 << 10;
-
-/// A part of a partition that is not what was written.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Damage {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The offsets that cannot be read, or not be relied on. Reading can go on at the end.
-    pub offsets: Range<Offset>,
-    /// The file.
-    pub file: PathBuf,
-    /// Where in the file it begins, in bytes.
-    pub position: u64,
-    /// What is wrong.
-    pub reason: String,
-}
 
 /// What reading all of a log, or of several, came to: see [`Cluster::scrub`](crate::Cluster::scrub).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -101,7 +84,8 @@ impl Scrub<'_> {
             let (header, bytes) = match self.batch(position, size, offset)? {
                 Ok(good) => good,
                 Err(reason) => {
-                    let behind = self.next_good(position + 1, size, offset..end)?;
+                    let behind = segment.next_good(position + 1, size, &(offset.next()..end))?;
+                    let behind = behind.map(|(at, header)| (at, header.base_offset()));
                     let (to, resume) = behind.unwrap_or((size, end.max(offset)));
                     self.note(offset..resume, position, reason);
                     (position, offset) = (to, resume);
@@ -152,8 +136,9 @@ impl Scrub<'_> {
     }
 
     fn note(&mut self, offsets: Range<Offset>, position: u64, reason: String) {
-        let (partition, file) = (self.log.partition.clone(), self.segment.path(names::LOG));
-        self.report.damages.push(Damage { partition, offsets, file, position, reason });
+        let Self { log, segment, .. } = self;
+        let damage = Damage::new(&log.partition, segment, offsets, position, reason);
+        self.report.damages.push(damage);
     }
 
     /// The batch at `position`, which is to begin at `expected`: its header, as it is in the file too. Or what is wrong
@@ -163,59 +148,14 @@ impl Scrub<'_> {
         position: u64,
         size: u64,
         expected: Offset,
-    ) -> Result<Result<(BatchHeader, bytes::Bytes), String>, StorageError> {
-        if size - position < length(HEADER_LENGTH) {
-            return Ok(Err("a batch is cut short".to_owned()));
-        }
-        let bytes = self.segment.read(position, HEADER_LENGTH)?;
-        let whole = match Frame::peek(&bytes, size - position) {
-            Frame::Complete(whole) => whole,
-            Frame::Corrupt => return Ok(Err("no batch begins there".to_owned())),
-            Frame::Torn | Frame::End => return Ok(Err("a batch is cut short".to_owned())),
-        };
-        let batch = match Batch::parse(self.segment.read(position, whole)?) {
-            Ok(batch) => batch,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let header = *batch.header();
-        if let Err(error) = batch.verify_crc() {
-            return Ok(Err(error.to_string()));
-        }
-        if !self.segment.layout().follows(header.base_offset(), expected) {
-            let found = header.base_offset();
-            return Ok(Err(format!("it begins at offset {found}, where {expected} comes next")));
-        }
-        let epoch = self.epochs.at(header.base_offset());
-        if header.leader_epoch() != epoch && header.leader_epoch().is_some() {
-            return Ok(Err("it has another leader epoch than its leader".to_owned()));
-        }
-        Ok(Ok((header, bytes)))
-    }
-
-    /// Where the next good batch begins, at `from` or behind, and its first offset: one of those behind the first of
-    /// `offsets`.
-    fn next_good(
-        &self,
-        from: u64,
-        size: u64,
-        offsets: Range<Offset>,
-    ) -> Result<Option<(u64, Offset)>, StorageError> {
-        let mut position = from;
-        while position + length(HEADER_LENGTH) <= size {
-            let window = (size - position).min(SEARCH_BYTES);
-            let bytes = self.segment.read(position, usize::try_from(window).unwrap_or_default())?;
-            for (at, header) in bytes.windows(HEADER_LENGTH).enumerate() {
-                let Ok(header) = BatchHeader::parse(header) else { continue };
-                let (base, place) = (header.base_offset(), position + length(at));
-                let possible = base > offsets.start
-                    && header.next_offset() <= offsets.end
-                    && place + length(header.size()) <= size;
-                if possible && self.batch(place, size, base)?.is_ok() {
-                    return Ok(Some((place, base)));
-                }
+    ) -> Result<Result<(BatchHeader, Bytes), Flaw>, StorageError> {
+        let checked = self.segment.check_batch(position, size, expected)?;
+        Ok(checked.and_then(|(header, bytes)| {
+            let epoch = self.epochs.at(header.base_offset());
+            if header.leader_epoch() != epoch && header.leader_epoch().is_some() {
+                return Err("it has another leader epoch than its leader".to_owned());
             }
-            position += window.saturating_sub(length(HEADER_LENGTH) - 1).max(1);
-        }
-        Ok(None)
+            Ok((header, bytes))
+        }))
     }
 }

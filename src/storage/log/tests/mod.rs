@@ -210,6 +210,8 @@ impl Place {
             )),
             start: None,
             deleted: self.deleted,
+            closed_at: Vec::new(),
+            examine: false,
             shutdown,
             now: Timestamp::from_millis(now).unwrap(),
             seed: 7,
