@@ -75,9 +75,10 @@ pub use client::{
     AlterConfig, AutoOffsetReset, BatchDelivery, BatchMetadata, Cluster, ClusterBuilder, Consumer,
     ConsumerBuilder, ConsumerInterceptor, ConsumerRecord, DecodeError, Delivery, Deserializer,
     Destination, Error, Headers, HeadersIter, NewTopic, Outcome, Partition, PartitionDescription,
-    Plain, Producer, ProducerBuilder, ProducerInterceptor, Record, RecordBuf, RecordMetadata,
-    RecordPart, Records, RecordsIter, Result, SeekTo, Serializer, Topic, TopicDescription,
-    TrySendError, TypedRecord, TypedRecords, TypedTopic, Watermarks,
+    Partitioner, Plain, Producer, ProducerBuilder, ProducerInterceptor, Ready, Record, RecordBuf,
+    RecordMetadata, RecordPart, RecordStream, Records, RecordsIter, Result, SeekTo, Serializer,
+    Topic, TopicDescription, TrySendError, TypedRecord, TypedRecords, TypedTopic, Wakeup,
+    Watermarks,
 };
 pub use cluster::{OpenReport, PartitionReport};
 pub use storage::{Damage, ScrubReport, TimestampedOffset};

@@ -4,6 +4,7 @@ mod config;
 mod error_kind;
 mod id;
 mod offset;
+mod planted;
 mod time;
 mod topic;
 
@@ -13,5 +14,6 @@ pub use config::{IsolationLevel, ReadMode};
 pub use error_kind::ErrorKind;
 pub use id::{BrokerId, LeaderEpoch, PartitionId, ProducerEpoch, ProducerId, TopicId};
 pub use offset::Offset;
+pub(crate) use planted::{Bug, is_planted};
 pub use time::Timestamp;
 pub use topic::{InvalidTopicName, TopicName, TopicPartition};

@@ -20,13 +20,13 @@ pub use batch_delivery::{BatchDelivery, BatchMetadata};
 pub use cluster::Cluster;
 pub use cluster_builder::ClusterBuilder;
 pub use consumer::{
-    AutoOffsetReset, Consumer, ConsumerBuilder, ConsumerRecord, Headers, HeadersIter, Records,
-    RecordsIter, SeekTo,
+    AutoOffsetReset, Consumer, ConsumerBuilder, ConsumerRecord, Headers, HeadersIter, RecordStream,
+    Records, RecordsIter, SeekTo, Wakeup,
 };
 pub use error::{Error, Outcome, Result};
 pub use interceptor::{ConsumerInterceptor, ProducerInterceptor};
 pub use partition::{Partition, PartitionDescription, Watermarks};
-pub use producer::{Delivery, Producer, ProducerBuilder, TrySendError};
+pub use producer::{Delivery, Partitioner, Producer, ProducerBuilder, Ready, TrySendError};
 pub use record::{Destination, Record, RecordMetadata};
 pub use record_buf::RecordBuf;
 pub use topic::{AlterConfig, NewTopic, Topic, TopicDescription};

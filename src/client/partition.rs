@@ -186,6 +186,7 @@ impl Partition {
     ///
     /// # Errors
     /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) if `before` is above the high watermark;
+    /// [`PolicyViolation`](crate::ErrorKind::PolicyViolation) if the topic's `cleanup.policy` is `compact` alone;
     /// [`Storage`](crate::ErrorKind::Storage) if the deletion could not be made durable. Nothing was deleted.
     pub fn delete_records(&self, before: Offset) -> Result<Offset> {
         let topic = self.topic.image();
@@ -214,7 +215,12 @@ impl Partition {
 
     /// Makes everything written to the partition so far durable, whatever the flush policy.
     pub fn sync(&self) -> Result<()> {
-        Ok(self.leader()?.flush()?)
+        let leader = self.leader()?;
+        // The log of a topic that is being deleted fails for no other reason.
+        leader.flush().map_err(|error| match leader.ended() {
+            Some(reason) => reason.into(),
+            None => error.into(),
+        })
     }
 }
 

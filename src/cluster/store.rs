@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::base::{BrokerId, FlushPolicy, LeaderEpoch, PartitionId, TopicId, TopicPartition};
+use crate::base::{Bug, is_planted};
 use crate::cluster::checkpoints::{Checkpoints, LOG_STARTS};
 use crate::cluster::identity::{self, Identity};
 use crate::cluster::metadata::Image;
@@ -362,7 +363,9 @@ impl Store {
     /// Removes partitions of a deleted topic. The recovery points first: those of a topic of the same name would be
     /// taken for damaged.
     fn remove_partitions(&self, partitions: &[TopicPartition]) -> Result<(), StorageError> {
-        self.checkpoints.remove(partitions)?;
+        if !is_planted(Bug::RecoveryPointsStay) {
+            self.checkpoints.remove(partitions)?;
+        }
         let mut renamed = Vec::new();
         for partition in partitions {
             renamed.extend(self.rename_deleted(partition)?);
@@ -429,7 +432,7 @@ impl Store {
     }
 
     fn write_clean_marker(&self) -> Result<(), StorageError> {
-        if self.unrecovered.load(Ordering::Acquire) {
+        if self.unrecovered.load(Ordering::Acquire) && !is_planted(Bug::MarkerAfterFailure) {
             return Ok(());
         }
         let path = self.root.join(CLEAN_MARKER);
@@ -494,7 +497,9 @@ fn take_clean_marker(fs: &dyn FileSystem, root: &Path) -> Result<bool, StorageEr
     let path = root.join(CLEAN_MARKER);
     match fs.remove_file(&path) {
         Ok(()) => {
-            fs.sync_dir(root).map_err(StorageError::io("sync", root))?;
+            if !is_planted(Bug::MarkerRemovalNotSynced) {
+                fs.sync_dir(root).map_err(StorageError::io("sync", root))?;
+            }
             Ok(true)
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::base::{Bug, is_planted};
+
 /// A place to keep files: the operating system's, or memory.
 pub(crate) trait FileSystem: Send + Sync + fmt::Debug {
     /// Whether anything outlives the process.
@@ -129,7 +131,9 @@ pub(crate) fn replace_file(
     let file = fs.open(&temporary, OpenFile::Write)?;
     file.set_len(0)?;
     file.write(0, &[content])?;
-    file.sync()?;
+    if !is_planted(Bug::TemporaryNotSynced) {
+        file.sync()?;
+    }
     drop(file);
     fs.rename(&temporary, &dir.join(name))?;
     fs.sync_dir(dir)

@@ -15,7 +15,9 @@ mod mem_fs;
 #[allow(unsafe_code)]
 mod mmap;
 mod os_fs;
+mod published;
 mod read_buffers;
+mod role;
 mod runtime;
 mod threads;
 
@@ -31,6 +33,8 @@ pub(crate) use fs::{
 };
 pub(crate) use mem_fs::MemFs;
 pub(crate) use os_fs::OsFs;
+pub(crate) use published::Published;
+pub(crate) use role::Role;
 pub(crate) use runtime::{Moment, Next, Runtime, Task};
 pub(crate) use threads::Threads;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Locks and events, in one place so that a simulation can schedule them.
+//! Locks, events and the atomics of cells, in one place so that a simulation can schedule them.
 //!
 //! Locks here do not poison: a panic of a caller's thread must not make a log unusable for the others.
 
@@ -6,12 +6,18 @@ pub(crate) use event_listener::{Event, EventListener, Listener};
 #[cfg(not(any(test, feature = "sim")))]
 pub(crate) use parking_lot::{Mutex, RwLock};
 #[cfg(any(test, feature = "sim"))]
-pub(crate) use scheduled::{Mutex, RwLock};
+pub(crate) use scheduled::{AtomicBool, AtomicI64, Mutex, RwLock};
+#[cfg(not(any(test, feature = "sim")))]
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64};
+pub(crate) use std::sync::atomic::{Ordering, fence};
 
 /// Locks that let other threads of a simulation run while they are taken: whoever holds one may be waiting for its
-/// turn. Outside a simulation they are what they wrap.
+/// turn. Atomics that let them run before they are looked at, and after they have changed. Outside a simulation they are
+/// what they wrap.
 #[cfg(any(test, feature = "sim"))]
 mod scheduled {
+    use std::sync::atomic::{self, Ordering};
+
     use parking_lot::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
     use crate::env::baton;
@@ -56,6 +62,61 @@ mod scheduled {
             self.0.try_write().unwrap_or_else(|| {
                 baton::retry("write lock", || self.0.try_write()).unwrap_or_else(|| self.0.write())
             })
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct AtomicBool(atomic::AtomicBool);
+
+    impl AtomicBool {
+        pub(crate) const fn new(value: bool) -> Self {
+            Self(atomic::AtomicBool::new(value))
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> bool {
+            baton::point("load");
+            self.0.load(order)
+        }
+
+        pub(crate) fn store(&self, value: bool, order: Ordering) {
+            self.0.store(value, order);
+            baton::point("store");
+        }
+
+        pub(crate) fn compare_exchange(
+            &self,
+            current: bool,
+            new: bool,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<bool, bool> {
+            baton::point("exchange");
+            self.0.compare_exchange(current, new, success, failure)
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct AtomicI64(atomic::AtomicI64);
+
+    impl AtomicI64 {
+        pub(crate) const fn new(value: i64) -> Self {
+            Self(atomic::AtomicI64::new(value))
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> i64 {
+            baton::point("load");
+            self.0.load(order)
+        }
+
+        pub(crate) fn store(&self, value: i64, order: Ordering) {
+            self.0.store(value, order);
+            baton::point("store");
+        }
+
+        pub(crate) fn fetch_max(&self, value: i64, order: Ordering) -> i64 {
+            let before = self.0.fetch_max(value, order);
+            baton::point("store");
+            before
         }
     }
 }

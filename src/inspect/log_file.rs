@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use bytes::Bytes;
+
 use crate::base::Offset;
 use crate::client::{Error, Result};
 use crate::inspect::Batch;
@@ -251,6 +253,16 @@ impl Walk<'_> {
         let remaining = self.batches.log.size_bytes().saturating_sub(position);
         let Frame::Complete(size) = Frame::peek(&bytes, remaining) else { return Ok(None) };
         Ok(Some((BatchHeader::parse(&bytes).ok(), length(size))))
+    }
+
+    /// The header of the batch at `position` and its bytes, if it makes sense.
+    pub(super) fn whole_header_at(
+        &mut self,
+        position: u64,
+    ) -> Result<Option<(Bytes, BatchHeader)>> {
+        let found = self.header_at(position)?.and_then(|(header, _)| header);
+        let Some(header) = found else { return Ok(None) };
+        Ok(Some((self.batches.pieces.read(position, HEADER_LENGTH)?, header)))
     }
 
     /// The whole batch at `position`.

@@ -10,6 +10,7 @@
 //! | `.timeindex` | [`TimeIndex`] |
 //! | `.txnindex` | [`TransactionIndex`] |
 //! | `.snapshot` | [`ProducerSnapshot`] |
+//! | brooklet's `.digest` | [`SegmentDigest`] |
 //! | `leader-epoch-checkpoint` | [`read_leader_epochs`] |
 //! | `recovery-point-offset-checkpoint` and its like | [`read_offsets`] |
 //! | `partition.metadata` | [`read_topic_id`] |
@@ -43,6 +44,7 @@ mod entries;
 mod log_file;
 mod offset_index;
 mod producer_snapshot;
+mod segment_digest;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -56,5 +58,6 @@ pub use checkpoints::{read_leader_epochs, read_offsets, read_topic_id};
 pub use log_file::{BadBatch, Batches, LogFile};
 pub use offset_index::{OffsetEntry, OffsetIndex, OffsetMismatch};
 pub use producer_snapshot::{ProducerBatch, ProducerEntry, ProducerSnapshot};
+pub use segment_digest::SegmentDigest;
 pub use time_index::{TimeEntry, TimeIndex, TimeMismatch};
 pub use transaction_index::{AbortedTransaction, TransactionIndex};

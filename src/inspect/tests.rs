@@ -173,6 +173,11 @@ proptest! {
     }
 
     #[test]
+    fn any_text_can_be_looked_at_as_a_digest(bytes in vec(any::<u8>(), 0..300)) {
+        prop_assert!(SegmentDigest::new(source(&bytes)).is_err());
+    }
+
+    #[test]
     fn any_producer_state_is_read_to_its_end(
         transactions in prop_oneof![damaged(TRANSACTIONS), vec(any::<u8>(), 0..500)],
         snapshot in prop_oneof![damaged(SNAPSHOT), vec(any::<u8>(), 0..500)],

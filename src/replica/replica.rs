@@ -19,16 +19,16 @@
 //! # Locks
 //! `queue` and `waiting` are leaves: nothing is called with one of them held.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use crate::base::{Acks, FlushPolicy, IsolationLevel, LeaderEpoch, Offset};
-use crate::base::{Timestamp, TopicId, TopicPartition};
+use crate::base::{Bug, Timestamp, TopicId, TopicPartition, is_planted};
 use crate::env::sync::{Event, Mutex};
-use crate::env::{Moment, Runtime};
+use crate::env::{Moment, Published, Role, Runtime};
 use crate::record::Limits;
 use crate::replica::ProduceError;
 use crate::replica::queue::{Append, Completion, Queue, Refusal, Waiting};
@@ -73,9 +73,9 @@ pub(crate) struct Replica {
     syncer: Arc<dyn SyncScheduler>,
     queue: Mutex<Queue>,
     waiting: Mutex<Waiting>,
-    high_watermark: AtomicI64,
+    high_watermark: Published,
     watchers: Watchers,
-    syncing: AtomicBool,
+    syncing: Role,
     /// Notified whenever the syncer's role becomes free; the writer's too once the replica has ended.
     role_left: Event,
     /// Handed to the store's syncer, which has not begun yet.
@@ -132,9 +132,9 @@ impl Replica {
             syncer: how.syncer,
             queue: Mutex::default(),
             waiting: Mutex::default(),
-            high_watermark: AtomicI64::new(high_watermark.value()),
+            high_watermark: Published::new(high_watermark),
             watchers: Watchers::default(),
-            syncing: AtomicBool::new(false),
+            syncing: Role::new(),
             role_left: Event::new(),
             scheduled: AtomicBool::new(false),
             unsynced_since: AtomicU64::new(0),
@@ -176,7 +176,7 @@ impl Replica {
 
     /// Readers see records below this offset.
     pub(crate) fn high_watermark(&self) -> Offset {
-        Offset::new(self.high_watermark.load(Ordering::Acquire)).unwrap_or_default()
+        self.high_watermark.get()
     }
 
     /// Queues a batch behind those queued before. It is written when somebody drives the replica.
@@ -266,6 +266,9 @@ impl Replica {
         // With its like where the policy is changed.
         fence(Ordering::SeqCst);
         match self.policy() {
+            FlushPolicy::OnAck if is_planted(Bug::AckedBeforeSync) => {
+                self.raise_high_watermark(self.log.end());
+            }
             FlushPolicy::OnAck if syncing == Syncing::Caller => {}
             FlushPolicy::OnAck => self.schedule(),
             FlushPolicy::Interval { .. } => {
@@ -316,10 +319,7 @@ impl Replica {
 
     /// Syncs the log and acknowledges what that makes durable. Returns at once if somebody else is at it.
     pub(crate) fn sync(&self) {
-        // With its like where the role is left: either the role is seen free here, or there the bytes that were
-        // written before this call.
-        fence(Ordering::SeqCst);
-        if self.syncing.swap(true, Ordering::AcqRel) {
+        if !self.syncing.take() {
             return;
         }
         let mut role = SyncerRole { replica: self, panicked: true };
@@ -346,6 +346,9 @@ impl Replica {
     fn hand_over(&self) {
         let policy = self.policy();
         if policy == FlushPolicy::Os || self.log.flushed() >= self.log.end() {
+            return;
+        }
+        if is_planted(Bug::WaitersForgotten) {
             return;
         }
         let completions = match policy {
@@ -380,8 +383,7 @@ impl Replica {
     }
 
     fn raise_high_watermark(&self, to: Offset) {
-        let before = self.high_watermark.fetch_max(to.value(), Ordering::AcqRel);
-        if before < to.value() {
+        if self.high_watermark.raise(to) {
             self.log.note_high_watermark(to);
             self.watchers.notify();
         }
@@ -487,7 +489,7 @@ impl Replica {
                 let queue = self.queue.lock();
                 !queue.writing && queue.pending.is_empty()
             };
-            if is_written && !self.syncing.load(Ordering::Acquire) {
+            if is_written && !self.syncing.is_taken() {
                 return;
             }
             self.runtime.park(listener, None);
@@ -561,8 +563,7 @@ impl Drop for SyncerRole<'_> {
         if panicked {
             replica.log.take_offline();
         }
-        replica.syncing.store(false, Ordering::Release);
-        fence(Ordering::SeqCst);
+        replica.syncing.leave();
         replica.role_left.notify(usize::MAX);
         if panicked {
             replica.fail_waiting(&ProduceError::Sync(replica.offline()));

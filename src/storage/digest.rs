@@ -22,19 +22,19 @@ use crate::storage::{StorageError, names, seal, unseal};
 
 /// Which log a segment is of, so that the digest of another is not taken for its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Owner {
-    pub(super) topic: TopicId,
-    pub(super) partition: PartitionId,
+pub(crate) struct Owner {
+    pub(crate) topic: TopicId,
+    pub(crate) partition: PartitionId,
 }
 
 /// What is known of the first bytes of one segment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Digest {
+pub(crate) struct Digest {
     /// How many bytes.
-    pub(super) length: u64,
+    pub(crate) length: u64,
     /// Offset behind them.
-    pub(super) next: Offset,
-    batches: u64,
+    pub(crate) next: Offset,
+    pub(crate) batches: u64,
     headers: u32,
     first: u32,
     last_position: u64,
@@ -43,12 +43,12 @@ pub(super) struct Digest {
 
 impl Digest {
     /// Of no bytes.
-    pub(super) fn empty(base: Offset) -> Self {
+    pub(crate) fn empty(base: Offset) -> Self {
         Self { length: 0, next: base, batches: 0, headers: 0, first: 0, last_position: 0, last: 0 }
     }
 
     /// Adds the batch behind those that it speaks of.
-    pub(super) fn add(&mut self, bytes: &[u8], header: &BatchHeader) {
+    pub(crate) fn add(&mut self, bytes: &[u8], header: &BatchHeader) {
         let mut headers = crc32fast::Hasher::new_with_initial_len(
             self.headers,
             self.batches.saturating_mul(length(HEADER_LENGTH)),
@@ -104,11 +104,12 @@ impl Digest {
         ))
     }
 
-    fn decode(content: &[u8], owner: Owner, base: Offset) -> Option<Self> {
+    /// What a file says, and of which segment.
+    pub(crate) fn decode(content: &[u8]) -> Option<(Place, Self)> {
         let mut lines = unseal(content)?.lines();
         let mut field = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix('=');
         (field("version")? == "1").then_some(())?;
-        (field("segment")? == Place(owner, base).to_string()).then_some(())?;
+        let place = Place::parse(field("segment")?)?;
         let hex = |text: &str| u32::from_str_radix(text, 16).ok();
         let length = field("length")?.parse().ok()?;
         let next = field("next")?.parse().ok().and_then(Offset::new)?;
@@ -122,11 +123,23 @@ impl Digest {
         let possible = length <= u64::from(MAX_SEGMENT_BYTES)
             && batches <= length / self::length(HEADER_LENGTH)
             && last_position <= length;
-        possible.then_some(digest)
+        possible.then_some((place, digest))
     }
 }
 
-struct Place(Owner, Offset);
+/// A log, and the base offset of one of its segments.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Place(pub(crate) Owner, pub(crate) Offset);
+
+impl Place {
+    fn parse(text: &str) -> Option<Self> {
+        let mut fields = text.split(' ');
+        let topic = TopicId::parse(fields.next()?)?;
+        let partition = fields.next()?.parse().ok().and_then(PartitionId::new)?;
+        let base = fields.next()?.parse().ok().and_then(Offset::new)?;
+        fields.next().is_none().then_some(Self(Owner { topic, partition }, base))
+    }
+}
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,8 +154,9 @@ impl Segment {
         let (fs, path) = (self.file_system(), self.path(names::DIGEST));
         match read_file(fs, &path) {
             Ok(content) => {
-                let decode = |content: &[u8]| Digest::decode(content, owner, self.base());
-                self.set_digest(content.as_deref().and_then(decode));
+                let found = content.as_deref().and_then(Digest::decode);
+                let of_this = found.filter(|(place, _)| *place == Place(owner, self.base()));
+                self.set_digest(of_this.map(|(_, digest)| digest));
             }
             Err(error) => log::warn!("{} was not read: {error}", path.display()),
         }

@@ -25,6 +25,7 @@ pub(crate) use checkpoint::{
 use config::Layout;
 pub(crate) use config::LogConfig;
 pub use damage::Damage;
+pub(crate) use digest::{Digest, Owner, Place};
 pub(crate) use epochs::read_leader_epochs;
 pub(crate) use error::{AppendError, ReadError, StorageError};
 pub(crate) use log::{Appended, Fetched, Log, OpenLog, Refused};

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::{Offset, TopicId};
+use crate::base::{Bug, Offset, TopicId, is_planted};
 use crate::env::read_file;
 use crate::env::{EntryKind, FileSystem};
 use crate::record::{Batch, BatchHeader, Frame, HEADER_LENGTH};
@@ -239,7 +239,7 @@ impl Recovery<'_> {
                 end < durable || dropped.first().is_some_and(|segment| segment.base() < durable)
             }
         };
-        if damaged {
+        if damaged && !is_planted(Bug::DamageIsCut) {
             let damage = self.damage_behind(last, dropped)?;
             return self.leave(segments, damage);
         }
@@ -400,7 +400,7 @@ impl Recovery<'_> {
             );
             segment.truncate(good.position)?;
         }
-        if good.rewrite_from < good.position {
+        if good.rewrite_from < good.position && !is_planted(Bug::KeptNotRewritten) {
             segment.rewrite(good.rewrite_from)?;
         }
         segment.sync_log()

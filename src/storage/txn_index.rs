@@ -19,7 +19,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::base::{Offset, ProducerId};
 use crate::env::sync::{Mutex, RwLock};
-use crate::env::{FileSystem, OpenFile};
+use crate::env::{FileSystem, OpenFile, replace_file};
 use crate::storage::StorageError;
 use crate::storage::producers::AbortedTransaction;
 use crate::storage::segment::{length, remove_file};
@@ -69,9 +69,14 @@ impl TransactionIndex {
         true
     }
 
-    /// The transactions whose marker is below `offset`.
-    pub(super) fn below(&self, offset: Offset) -> Vec<AbortedTransaction> {
-        self.entries.read().iter().take_while(|entry| entry.last < offset).copied().collect()
+    /// The index of what is left of the segment when it is cut at `offset`. Its file is to be saved before the segment's.
+    pub(super) fn cut(&self, offset: Offset) -> Self {
+        let saved = self.saved.lock();
+        let entries = self.entries.read();
+        let left = entries.iter().take_while(|entry| entry.last < offset).copied();
+        let cut = Self::default();
+        cut.set(left.collect(), saved.and_then(|count| entries.get(..count)));
+        cut
     }
 
     /// Takes `entries` as the segment's. `file` is what the file holds: nothing if there is none, `None` if it is of no
@@ -106,21 +111,24 @@ impl TransactionIndex {
         };
         // Until all is done, nobody knows what the file holds.
         *saved = None;
-        if count == 0 {
-            remove_file(fs, path)?;
-        } else {
-            write(fs, path, length(from * ENTRY), bytes)
-                .map_err(StorageError::io("write", path))?;
-        }
-        if from == 0 {
-            fs.sync_dir(dir).map_err(StorageError::io("sync", dir))?;
+        match (from, count) {
+            (_, 0) => {
+                remove_file(fs, path)?;
+                fs.sync_dir(dir).map_err(StorageError::io("sync", dir))?;
+            }
+            // Half of a file that is written anew could not be told from a whole one.
+            (0, _) => {
+                replace_file(fs, dir, name, bytes).map_err(StorageError::io("replace", path))?;
+            }
+            _ => append(fs, path, length(from * ENTRY), bytes)
+                .map_err(StorageError::io("write", path))?,
         }
         *saved = Some(count);
         Ok(())
     }
 }
 
-fn write(fs: &dyn FileSystem, path: &Path, position: u64, bytes: Bytes) -> std::io::Result<()> {
+fn append(fs: &dyn FileSystem, path: &Path, position: u64, bytes: Bytes) -> std::io::Result<()> {
     let file = fs.open(path, OpenFile::Write)?;
     let end = position + length(bytes.len());
     file.write(position, &[bytes])?;

@@ -1,5 +1,7 @@
 use super::*;
 use brooklet::{AutoOffsetReset, ErrorKind, Offset, SeekTo, Timestamp};
+use futures_executor::block_on;
+use futures_util::StreamExt;
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).unwrap()
@@ -210,5 +212,102 @@ fn without_a_reset_there_is_no_position_before_the_first_seek() {
         assert_eq!(consumer.position(&partition).unwrap_err().kind(), ErrorKind::OffsetOutOfRange);
         consumer.seek(&partition, SeekTo::Beginning).unwrap();
         assert_eq!(receive(&mut consumer, 1), ["a"]);
+    }
+}
+
+#[test]
+fn a_wake_up_ends_one_wait() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        let mut consumer = consumer(&cluster, &email);
+        let wakeup = consumer.wakeup();
+        let waiting = std::thread::spawn(move || {
+            let records = consumer.poll(Duration::MAX).unwrap();
+            (consumer, records)
+        });
+        wakeup.wake();
+        let (mut consumer, records) = waiting.join().unwrap();
+        assert!(records.is_empty());
+        // One that comes between two polls ends the next that would wait, and does not hide records.
+        wakeup.wake();
+        send_all(&producer(&cluster), &email, numbers(0..1));
+        assert_eq!(consumer.poll(Duration::MAX).unwrap().len(), 1);
+        assert!(consumer.poll(Duration::MAX).unwrap().is_empty());
+        send_all(&producer(&cluster), &email, numbers(1..2));
+        assert_eq!(receive(&mut consumer, 1), ["1"]);
+    }
+}
+
+#[test]
+fn a_stream_goes_on_where_it_or_a_poll_stopped() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 2);
+        send_all(&producer(&cluster), &email, numbers(0..60));
+        let mut consumer = cluster.consumer().max_poll_records(10).build().unwrap();
+        consumer.assign(email.partitions()).unwrap();
+        let mut seen = receive(&mut consumer, 20);
+        let wakeup = consumer.wakeup();
+        while seen.len() < 50 {
+            // A new stream for each, dropped half-way through what was fetched.
+            let records = block_on(consumer.stream().next()).unwrap().unwrap();
+            seen.extend(texts(&records));
+        }
+        let mut stream = consumer.stream();
+        while seen.len() < 60 {
+            seen.extend(texts(&block_on(stream.next()).unwrap().unwrap()));
+        }
+        wakeup.wake();
+        assert!(block_on(stream.next()).is_none());
+        seen.sort_by_key(|value| value.parse::<u32>().unwrap());
+        assert_eq!(seen, numbers(0..60));
+    }
+}
+
+#[test]
+fn a_stream_is_woken_by_records_and_by_the_end_of_patience() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        let sender = producer(&cluster);
+        let builder = cluster.consumer().fetch_min_bytes(1 << 20);
+        let mut consumer = builder.fetch_max_wait(Duration::from_millis(20)).build().unwrap();
+        consumer.assign(email.partitions()).unwrap();
+        let waiting = std::thread::spawn(move || {
+            let records = block_on(consumer.stream().next()).unwrap().unwrap();
+            (consumer, texts(&records))
+        });
+        std::thread::sleep(Duration::from_millis(5));
+        send_all(&sender, &email, numbers(0..1));
+        let (mut consumer, seen) = waiting.join().unwrap();
+        assert_eq!(seen, ["0"]);
+
+        let waiting = std::thread::spawn(move || {
+            let mut stream = consumer.stream();
+            let closed = block_on(stream.next()).unwrap().unwrap_err();
+            (closed.kind(), block_on(stream.next()).is_none())
+        });
+        cluster.close().unwrap();
+        assert_eq!(waiting.join().unwrap(), (ErrorKind::Closed, true));
+    }
+}
+
+#[test]
+fn offsets_of_partitions_are_found_without_an_assignment() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 2);
+        let producer = producer(&cluster);
+        for n in 0..10 {
+            let record = Record::to(&email).partition(0).value("v").timestamp(at(1_000 + n));
+            producer.send(record).unwrap().wait().unwrap();
+        }
+        email.partition(0).unwrap().delete_records(Offset::new(3).unwrap()).unwrap();
+        let consumer = cluster.consumer().build().unwrap();
+        let begin = consumer.beginning_offsets(email.partitions()).unwrap();
+        assert_eq!(begin.values().map(|offset| offset.value()).collect::<Vec<_>>(), [3, 0]);
+        let end = consumer.end_offsets(email.partitions()).unwrap();
+        assert_eq!(end.values().map(|offset| offset.value()).collect::<Vec<_>>(), [10, 0]);
+        let times = email.partitions().into_iter().map(|partition| (partition, at(1_005)));
+        let found = consumer.offsets_for_times(times).unwrap();
+        let found = found.into_values().map(|found| found.map(|found| found.offset.value()));
+        assert_eq!(found.collect::<Vec<_>>(), [Some(5), None]);
     }
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use brooklet::inspect::{
-    self, LogFile, OffsetIndex, ProducerSnapshot, TimeIndex, TimestampType, TransactionIndex,
+    self, LogFile, OffsetIndex, ProducerSnapshot, SegmentDigest, TimeIndex, TimestampType,
+    TransactionIndex,
 };
 use brooklet::{Cluster, Compression, ErrorKind, NewTopic, Offset, Record, Timestamp};
 
@@ -65,6 +66,13 @@ fn what_was_sent_is_found_in_the_files() {
     let times = TimeIndex::open(segment(&partition, "timeindex")).unwrap();
     assert!(times.entry_count() > 0);
     assert_eq!(times.verify(&offsets, &log).count(), 0);
+
+    let digest = SegmentDigest::open(segment(&partition, "digest")).unwrap();
+    assert_eq!((digest.topic_id(), digest.partition().value()), (id, 0));
+    assert_eq!(digest.base_offset(), Offset::ZERO);
+    assert_eq!(digest.size_bytes(), log.size_bytes());
+    assert_eq!((digest.batch_count(), digest.next_offset()), (50, Offset::from(50)));
+    assert!(digest.verify(&log).unwrap());
 
     let epochs = inspect::read_leader_epochs(partition.join("leader-epoch-checkpoint")).unwrap();
     assert_eq!(epochs.iter().map(|(_, start)| *start).collect::<Vec<_>>(), [Offset::ZERO]);

@@ -38,7 +38,9 @@ mod typed;
 
 use std::time::Duration;
 
-use brooklet::{Cluster, Consumer, FlushPolicy, NewTopic, Producer, ReadMode, Record, Topic};
+use brooklet::{
+    Cluster, Consumer, FlushPolicy, NewTopic, Producer, ReadMode, Record, Records, Topic,
+};
 
 /// Long enough for anything that is going to happen.
 const LONG: Duration = Duration::from_secs(30);
@@ -92,11 +94,13 @@ fn receive(consumer: &mut Consumer, count: usize) -> Vec<String> {
     while values.len() < count {
         let records = consumer.poll(LONG).unwrap();
         assert!(!records.is_empty(), "{} of {count} records came", values.len());
-        values.extend(
-            records.iter().map(|r| String::from_utf8(r.value().unwrap().to_vec()).unwrap()),
-        );
+        values.extend(texts(&records));
     }
     values
+}
+
+fn texts(records: &Records) -> Vec<String> {
+    records.iter().map(|r| String::from_utf8(r.value().unwrap().to_vec()).unwrap()).collect()
 }
 
 fn numbers(range: std::ops::Range<u32>) -> Vec<String> {

@@ -291,3 +291,47 @@ fn the_size_limit_holds_in_an_open_batch_too() {
         producer.flush().unwrap();
     }
 }
+
+/// A record comes back while there is no room, and goes out once there is: no turn is wasted, and none missed.
+#[test]
+fn a_producer_says_when_it_is_ready() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 1);
+        let producer = cluster.producer().buffer_memory(20_000).batch_size(2_000).build().unwrap();
+        block_on(producer.ready());
+        let (mut refused, value) = (0, [b'v'; 500]);
+        for _ in 0..300 {
+            let mut record = Record::to(&email).value(&value);
+            while let Err(full) = producer.try_send(record) {
+                assert_eq!(full.error.kind(), ErrorKind::BufferFull);
+                record = full.record;
+                refused += 1;
+                block_on(producer.ready());
+            }
+        }
+        producer.flush().unwrap();
+        assert_eq!(email.partition(0).unwrap().watermarks().unwrap().high.value(), 300);
+        assert!(refused < 10_000, "{refused}");
+    }
+}
+
+#[test]
+fn a_partitioner_of_the_application_decides_unless_the_record_does() {
+    let cluster = Cluster::in_memory().unwrap();
+    let email = topic(&cluster, 4);
+    let by_length = |_: &brooklet::TopicName, _: Option<&[u8]>, value: Option<&[u8]>, _: u32| {
+        u32::try_from(value.unwrap_or_default().len()).unwrap()
+    };
+    let producer = cluster.producer().partitioner(by_length).build().unwrap();
+    let sent = |record: Record<'_>| {
+        producer.send(record).map(|delivery| delivery.wait().unwrap().partition.value())
+    };
+    assert_eq!(sent(Record::to(&email).key("k").value("abc")).unwrap(), 3);
+    assert_eq!(sent(Record::to(&email)).unwrap(), 0);
+    assert_eq!(sent(Record::to(&email).value("abc").partition(1)).unwrap(), 1);
+    let error = sent(Record::to(&email).value("too long")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownTopicOrPartition);
+    let partitions = producer.partitions_for("email").unwrap();
+    assert_eq!(partitions.iter().map(|p| p.id().value()).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert!(producer.partitions_for("none").is_err());
+}

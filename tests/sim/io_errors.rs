@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::thread;
 
 use brooklet::sim::{Disk, Fault, PowerCut, Simulation};
-use brooklet::{Cluster, FlushPolicy};
+use brooklet::{Cluster, FlushPolicy, Offset};
 
 use crate::report::{Report, full, seeds};
 use crate::scenarios::{SCENARIOS, Scenario};
-use crate::world::{World, use_again};
+use crate::world::{Known, World, use_again};
 
 const ERRORS: [io::ErrorKind; 5] = [
     io::ErrorKind::Other,
@@ -122,12 +122,97 @@ impl Moment {
             let cluster = open(disk, policy);
             report.states += 1;
             report.records_checked += known.check(&cluster);
+            // R4: what recovery kept has been written again, whatever became of it the first time.
+            let after = open(&disk.image(PowerCut::LosesAll), policy);
+            report.records_checked += known.check(&after);
+            assert_eq!(ends(&after), ends(&cluster), "what could be read could be read no more");
+            drop(after);
             report.records_checked += use_again(cluster, || open(disk, policy));
             for (path, _) in disk.files() {
                 assert!(path.extension().is_none_or(|e| e != "tmp"), "{} is left", path.display());
             }
         }
         drop(place);
+    }
+}
+
+/// Goal: an error while a store is being recovered costs nothing either (A5). Method: the power is cut at some moments of
+/// each scenario, and the store opened, where one call fails; what was opened is closed, as far as that goes. Then it is
+/// opened once more, and held against what was known when the power was cut.
+#[test]
+fn an_error_in_recovery_costs_nothing() {
+    let mut total = Report::new("T2");
+    for seed in seeds(1) {
+        total.seeds += 1;
+        for scenario in SCENARIOS {
+            let world = World::new(scenario.policy);
+            world.disk.record();
+            let (run, in_it) = (scenario.run, Arc::clone(&world));
+            Simulation::new(seed).run(move |sim| run(sim, &in_it).unwrap());
+            let mut journal = world.disk.journal();
+            let moments = if full() { 50 } else { 5 };
+            let stride = journal.len() / moments + 1;
+            while journal.step() {
+                if journal.done() % stride == stride / 2 {
+                    let image = journal.image(PowerCut::Mixes(seed + journal.done() as u64));
+                    let known = world.known(journal.done());
+                    let place = format!("{:?} of seed {seed} at {}", scenario.name, journal.done());
+                    fail_recovery(&image, &known, scenario.policy, &place, &mut total);
+                }
+            }
+        }
+    }
+    println!("{total} in_recovery");
+    assert!(total.faults >= 1_000, "{} faults are too few", total.faults);
+}
+
+fn fail_recovery(
+    image: &Disk,
+    known: &Known,
+    policy: FlushPolicy,
+    place: &str,
+    report: &mut Report,
+) {
+    let opened = image.image(PowerCut::KeepsAll);
+    drop(open(&opened, policy));
+    for call in 0..opened.calls() {
+        let error = ERRORS[call as usize % ERRORS.len()];
+        let disk = image.image(PowerCut::KeepsAll);
+        disk.fail(Fault::new(error).after(call));
+        if let Ok(cluster) = Cluster::builder().flush_policy(policy).open_on(&disk) {
+            let _closed = cluster.close();
+        }
+        disk.heal();
+        report.faults += 1;
+        let cluster = Cluster::builder().flush_policy(policy).open_on(&disk);
+        let cluster = cluster.unwrap_or_else(|e| panic!("{place}, call {call} {error:?}: {e:?}"));
+        let _place = InRecovery { place, call, error };
+        report.states += 1;
+        report.records_checked += known.check(&cluster);
+        report.records_checked += use_again(cluster, || open(&disk, policy));
+    }
+}
+
+/// Up to where each partition can be read.
+fn ends(cluster: &Cluster) -> Vec<(String, Offset)> {
+    let topics = cluster.topics().unwrap();
+    let topics = topics.iter().map(|name| cluster.topic(name.as_str()).unwrap());
+    let partitions = topics.flat_map(|topic| topic.partitions());
+    partitions.map(|p| (p.to_string(), p.watermarks().unwrap().high)).collect()
+}
+
+struct InRecovery<'a> {
+    place: &'a str,
+    call: u64,
+    error: io::ErrorKind,
+}
+
+impl Drop for InRecovery<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let Self { place, call, error } = self;
+            println!("in {place}: call {call} of the recovery fails with {error:?}");
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod crash_states;
 mod full_disk;
 mod histories;
 mod io_errors;
+mod races;
 
 mod report;
 mod scenarios;

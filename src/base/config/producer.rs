@@ -81,7 +81,7 @@ pub(super) const TABLE: &[Definition] = &[
         "Until a partition that takes nothing is left out; 0 is never.",
     )
     .not_yet(),
-    text("partitioner.class", "", "Say the partition with each record.").refused(NO_CLASSES),
+    text("partitioner.class", "", "Use `ProducerBuilder::partitioner`.").refused(NO_CLASSES),
     bool(
         "partitioner.ignore.keys",
         "false",

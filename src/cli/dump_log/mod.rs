@@ -17,7 +17,7 @@ use report::Report;
 /// Print what is in files of a log, and check it
 ///
 /// Reads files of Kafka and of brooklet, also those in use: .log, .index, .timeindex, .txnindex, .snapshot, .checkpoint
-/// (Kafka's metadata snapshots), leader-epoch-checkpoint, *-offset-checkpoint and partition.metadata. The name of a
+/// (Kafka's metadata snapshots), .digest, leader-epoch-checkpoint, *-offset-checkpoint and partition.metadata. The name of a
 /// file tells what is in it. What does not fit is reported at the end, on the standard error.
 ///
 /// Exits with 1 if a file cannot be read, or something in it is damaged. Gaps between offsets, as compaction leaves
@@ -97,6 +97,7 @@ impl Dump<'_> {
             Some((_, "timeindex")) => index::dump_times(self),
             Some((_, "txnindex")) => state::dump_transactions(self),
             Some((_, "snapshot")) => state::dump_producers(self),
+            Some((_, "digest")) => state::dump_digest(self),
             _ if self.name == "leader-epoch-checkpoint" => state::dump_leader_epochs(self),
             _ if self.name.ends_with("-offset-checkpoint") => state::dump_offsets(self),
             _ if self.name == "partition.metadata" => state::dump_topic_id(self),

@@ -1,7 +1,9 @@
 //! What a log knows of transactions and producers, and the small text files.
 
 use brooklet::Timestamp;
-use brooklet::inspect::{self, ProducerEntry, ProducerSnapshot, TransactionIndex};
+use brooklet::inspect::{
+    self, LogFile, ProducerEntry, ProducerSnapshot, SegmentDigest, TransactionIndex,
+};
 
 use super::super::output::{Failure, with_causes};
 use super::{Dump, or_minus_one};
@@ -53,6 +55,25 @@ fn producer_line(entry: &ProducerEntry) -> String {
         );
     }
     line
+}
+
+pub(super) fn dump_digest(dump: &mut Dump<'_>) -> Result<(), Failure> {
+    let digest = SegmentDigest::open(dump.path)?;
+    if !dump.options.verify_index_only {
+        dump.line(format_args!(
+            "topicId: {} partition: {} baseOffset: {} size: {} batches: {} nextOffset: {}",
+            digest.topic_id(),
+            digest.partition(),
+            digest.base_offset(),
+            digest.size_bytes(),
+            digest.batch_count(),
+            digest.next_offset(),
+        ))?;
+    }
+    if !digest.verify(&LogFile::open(dump.sibling("log"))?)? {
+        dump.damaged(format_args!("{} does not fit its log", dump.path.display()))?;
+    }
+    Ok(())
 }
 
 pub(super) fn dump_leader_epochs(dump: &mut Dump<'_>) -> Result<(), Failure> {

@@ -5,6 +5,8 @@ mod builder;
 mod fetcher;
 mod iso8601;
 mod records;
+mod stream;
+mod wakeup;
 
 #[cfg(test)]
 mod isolation_tests;
@@ -21,12 +23,16 @@ use crate::client::{Error, Partition, Result};
 use crate::cluster::Core;
 use crate::env::Moment;
 use crate::env::sync::Event;
+use crate::replica::Replica;
+use crate::storage::TimestampedOffset;
 
 use builder::Settings;
 use fetcher::{Collected, Fetcher};
 
 pub use builder::{AutoOffsetReset, ConsumerBuilder};
 pub use records::{ConsumerRecord, Headers, HeadersIter, Records, RecordsIter};
+pub use stream::RecordStream;
+pub use wakeup::Wakeup;
 
 /// Where to go on reading, for [`Consumer::seek`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -78,6 +84,7 @@ pub struct Consumer {
     fetchers: BTreeMap<TopicPartition, Fetcher>,
     /// Notified when there is more to read in any of the partitions.
     arrived: Arc<Event>,
+    wakeup: Wakeup,
     /// Which partition comes first in the next poll.
     turn: usize,
     /// Since when there has been less to fetch than `fetch.min.bytes`.
@@ -90,12 +97,14 @@ impl Consumer {
         settings: Settings,
         interceptors: Interceptors<dyn ConsumerInterceptor>,
     ) -> Self {
+        let arrived = Arc::new(Event::new());
         Self {
             core,
             settings,
             interceptors,
             fetchers: BTreeMap::new(),
-            arrived: Arc::new(Event::new()),
+            wakeup: Wakeup::new(&arrived),
+            arrived,
             turn: 0,
             short_since: None,
         }
@@ -151,18 +160,46 @@ impl Consumer {
     /// [`InvalidState`](ErrorKind::InvalidState) if nothing is assigned. No record is lost by an error: positions
     /// are as they were.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records> {
-        let mut records = self.wait_for_records(timeout)?;
+        let records = self.wait_for_records(timeout)?;
+        Ok(self.intercept(records))
+    }
+
+    /// What [`poll`](Self::poll) returns, without end and without blocking.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, NewTopic, Record};
+    /// use futures_util::TryStreamExt;
+    ///
+    /// let cluster = Cluster::in_memory()?;
+    /// let email = cluster.create_topic(NewTopic::new("email"))?;
+    /// let mut consumer = cluster.consumer().build()?;
+    /// consumer.assign(email.partitions())?;
+    /// cluster.producer().build()?.send(Record::to(&email).value("welcome"))?.wait()?;
+    ///
+    /// futures_executor::block_on(async {
+    ///     let mut stream = consumer.stream();
+    ///     while let Some(records) = stream.try_next().await? {
+    ///         for record in &records {
+    ///             println!("{}: {:?}", record.offset(), record.value());
+    ///         }
+    ///         # stream.consumer().wakeup().wake();
+    ///     }
+    ///     Ok::<(), brooklet::Error>(())
+    /// })?;
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    pub fn stream(&mut self) -> RecordStream<'_> {
+        RecordStream::new(self)
+    }
+
+    fn intercept(&self, mut records: Records) -> Records {
         if !self.interceptors.is_empty() && !records.is_empty() {
             self.interceptors.on_consume(&mut records);
         }
-        Ok(records)
+        records
     }
 
     fn wait_for_records(&mut self, timeout: Duration) -> Result<Records> {
-        if self.fetchers.is_empty() {
-            let message = "no partitions to read: call Consumer::assign first";
-            return Err(Error::new(ErrorKind::InvalidState, message));
-        }
         let mut records = self.collect()?;
         if !records.is_empty() || timeout.is_zero() {
             return Ok(records);
@@ -172,18 +209,27 @@ impl Consumer {
         loop {
             let listener = self.arrived.listen();
             records = self.collect()?;
-            if !records.is_empty() || deadline.is_some_and(|deadline| deadline <= runtime.now()) {
+            let is_over = deadline.is_some_and(|deadline| deadline <= runtime.now());
+            if !records.is_empty() || is_over || self.wakeup.take() {
                 return Ok(records);
             }
-            let patience = self.short_since.and_then(|at| at.after(self.settings.fetch_max_wait));
-            runtime.park(listener, patience.into_iter().chain(deadline).min());
+            runtime.park(listener, self.patience().into_iter().chain(deadline).min());
         }
+    }
+
+    /// Until when there may be less than `fetch.min.bytes` asks for, if there is less.
+    fn patience(&self) -> Option<Moment> {
+        self.short_since.and_then(|since| since.after(self.settings.fetch_max_wait))
     }
 
     /// Takes what is there, from each partition in turn.
     fn collect(&mut self) -> Result<Records> {
         if self.core.is_closed() {
             return Err(Error::closed());
+        }
+        if self.fetchers.is_empty() {
+            let message = "no partitions to read: call Consumer::assign first";
+            return Err(Error::new(ErrorKind::InvalidState, message));
         }
         let mut collected = Collected {
             records: Records::default(),
@@ -295,6 +341,51 @@ impl Consumer {
         })
     }
 
+    /// Ends a [`poll`](Self::poll) that waits, from another thread.
+    pub fn wakeup(&self) -> Wakeup {
+        self.wakeup.clone()
+    }
+
+    /// The first offset that can be read in each of these partitions, which need not be assigned.
+    ///
+    /// # Errors
+    /// [`TopicDeleted`](ErrorKind::TopicDeleted), or [`Storage`](ErrorKind::Storage) if a partition cannot be opened.
+    pub fn beginning_offsets(
+        &self,
+        partitions: impl IntoIterator<Item = Partition>,
+    ) -> Result<BTreeMap<TopicPartition, Offset>> {
+        of_each(partitions, |leader| leader.log().start())
+    }
+
+    /// The offset behind the last record of each of these partitions, which need not be assigned: the high watermark,
+    /// or the last stable offset, as `isolation.level` says.
+    ///
+    /// # Errors
+    /// As [`beginning_offsets`](Self::beginning_offsets).
+    pub fn end_offsets(
+        &self,
+        partitions: impl IntoIterator<Item = Partition>,
+    ) -> Result<BTreeMap<TopicPartition, Offset>> {
+        of_each(partitions, |leader| leader.readable_end(self.settings.isolation))
+    }
+
+    /// For each partition, which need not be assigned, the first record with at least the timestamp beside it; `None`
+    /// where there is none.
+    ///
+    /// # Errors
+    /// As [`beginning_offsets`](Self::beginning_offsets), and [`CorruptMessage`](ErrorKind::CorruptMessage).
+    pub fn offsets_for_times(
+        &self,
+        timestamps: impl IntoIterator<Item = (Partition, Timestamp)>,
+    ) -> Result<BTreeMap<TopicPartition, Option<TimestampedOffset>>> {
+        let Settings { isolation, limits, .. } = &self.settings;
+        let find = |(partition, timestamp): (Partition, Timestamp)| {
+            let found = partition.leader()?.find_timestamp(timestamp, *isolation, limits)?;
+            Ok((partition.topic_partition().clone(), found))
+        };
+        timestamps.into_iter().map(find).collect()
+    }
+
     /// The partitions that are paused, in order.
     pub fn paused(&self) -> Vec<TopicPartition> {
         let paused = self.fetchers.iter().filter(|(_, fetcher)| fetcher.is_paused());
@@ -304,6 +395,17 @@ impl Consumer {
     fn fetcher(&mut self, partition: &TopicPartition) -> Result<&mut Fetcher> {
         self.fetchers.get_mut(partition).ok_or_else(|| not_assigned(partition))
     }
+}
+
+fn of_each(
+    partitions: impl IntoIterator<Item = Partition>,
+    look: impl Fn(&Replica) -> Offset,
+) -> Result<BTreeMap<TopicPartition, Offset>> {
+    let entry = |partition: Partition| {
+        let offset = look(&*partition.leader()?);
+        Ok((partition.topic_partition().clone(), offset))
+    };
+    partitions.into_iter().map(entry).collect()
 }
 
 fn not_assigned(partition: &TopicPartition) -> Error {

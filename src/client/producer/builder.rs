@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::base::{Acks, Compression, Config, ConfigError, Draft, ReadConfig, Scope};
 use crate::client::interceptor::{Interceptors, ProducerInterceptor};
 use crate::client::producer::Producer;
+use crate::client::producer::partitioner::{Custom, Partitioner};
 use crate::client::{Error, Result, properties};
 use crate::cluster::Core;
 use crate::record::check_codec;
@@ -32,6 +33,7 @@ pub struct ProducerBuilder {
     core: Arc<Core>,
     pub(super) draft: Draft,
     interceptors: Interceptors<dyn ProducerInterceptor>,
+    partitioner: Custom,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -117,7 +119,7 @@ fn delivery_timeout(config: &Config) -> Result<Duration, ConfigError> {
 impl ProducerBuilder {
     pub(in crate::client) fn new(core: Arc<Core>) -> Self {
         let draft = Draft::new(Scope::Producer);
-        Self { core, draft, interceptors: Interceptors::default() }
+        Self { core, draft, interceptors: Interceptors::default(), partitioner: Custom::default() }
     }
 
     /// Sets a setting by Kafka's name and in Kafka's units: `config("linger.ms", 5)`. All settings:
@@ -255,6 +257,12 @@ impl ProducerBuilder {
         self
     }
 
+    /// Chooses partitions in place of Kafka's default (`partitioner.class`), for records that name none.
+    pub fn partitioner(mut self, partitioner: impl Partitioner + 'static) -> Self {
+        self.partitioner = Custom(Some(Arc::new(partitioner)));
+        self
+    }
+
     /// Adds an interceptor, which is called after those added before.
     pub fn interceptor(mut self, interceptor: impl ProducerInterceptor + 'static) -> Self {
         self.interceptors.push(Arc::new(interceptor));
@@ -268,7 +276,7 @@ impl ProducerBuilder {
     /// [`UnsupportedCompressionType`](crate::ErrorKind::UnsupportedCompressionType) if the codec was left out of this build;
     /// [`Closed`](crate::ErrorKind::Closed).
     pub fn build(self) -> Result<Producer> {
-        let Self { core, draft, interceptors } = self;
+        let Self { core, draft, interceptors, partitioner } = self;
         if core.is_closed() {
             return Err(Error::closed());
         }
@@ -277,6 +285,6 @@ impl ProducerBuilder {
         }
         let settings = Settings::read(&draft.finish()?)?;
         check_codec(settings.compression, settings.level)?;
-        Ok(Producer::new(core, settings, interceptors))
+        Ok(Producer::new(core, settings, interceptors, partitioner))
     }
 }

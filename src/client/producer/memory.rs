@@ -1,6 +1,6 @@
 //! What a producer's records may take up (`buffer.memory`), and the failures that nobody has asked about.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::client::Error;
 use crate::env::sync::{Event, EventListener, Mutex};
@@ -10,13 +10,21 @@ use crate::env::sync::{Event, EventListener, Mutex};
 pub(super) struct Memory {
     limit: usize,
     used: AtomicUsize,
+    /// A record found no room, and there was none since.
+    full: AtomicBool,
     freed: Event,
     failure: Mutex<Option<Error>>,
 }
 
 impl Memory {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0), freed: Event::new(), failure: Mutex::new(None) }
+        Self {
+            limit,
+            used: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
+            freed: Event::new(),
+            failure: Mutex::new(None),
+        }
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -32,7 +40,24 @@ impl Memory {
     /// Gives `bytes` back.
     pub(super) fn release(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
+        self.note_room();
+    }
+
+    /// Who waits for room may try again.
+    pub(super) fn note_room(&self) {
+        self.full.store(false, Ordering::SeqCst);
         self.freed.notify(usize::MAX);
+    }
+
+    /// A record has found no room. To be said before it tries once more: what comes to its end in between is seen
+    /// by either.
+    pub(super) fn note_full(&self) {
+        self.full.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether nothing has come to its end since a record was refused.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::SeqCst)
     }
 
     /// Notified when bytes are given back.

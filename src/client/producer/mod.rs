@@ -7,6 +7,7 @@ mod flight;
 mod memory;
 mod partitioner;
 mod pending;
+mod ready;
 
 #[cfg(test)]
 mod flight_tests;
@@ -23,16 +24,18 @@ use crate::base::{ErrorKind, ProducerId, TopicId, TopicName};
 use crate::client::interceptor::{Interceptors, ProducerInterceptor};
 use crate::client::record::Destination;
 use crate::client::topic::partition_id;
-use crate::client::{Error, Record, RecordBuf, Result, Topic};
+use crate::client::{Error, Partition, Record, RecordBuf, Result, Topic};
 use crate::cluster::{Core, TopicImage};
 
 use accumulator::{Accumulator, NoRoom, Patience};
 use builder::Settings;
 use memory::Memory;
-use partitioner::Sticky;
+use partitioner::{Custom, Sticky};
 
 pub use builder::ProducerBuilder;
 pub use delivery::Delivery;
+pub use partitioner::Partitioner;
+pub use ready::Ready;
 
 /// Sends records to topics. A handle, cheap to clone; clones share their batches, so use one from many threads.
 ///
@@ -62,6 +65,7 @@ struct Inner {
     core: Arc<Core>,
     settings: Arc<Settings>,
     interceptors: Arc<Interceptors<dyn ProducerInterceptor>>,
+    partitioner: Custom,
     memory: Arc<Memory>,
     /// Names the producer in its batches, if it is idempotent.
     id: Option<ProducerId>,
@@ -97,6 +101,7 @@ impl Producer {
         core: Arc<Core>,
         settings: Settings,
         interceptors: Interceptors<dyn ProducerInterceptor>,
+        partitioner: Custom,
     ) -> Self {
         let memory = Arc::new(Memory::new(settings.buffer_memory));
         let inner = Inner {
@@ -104,6 +109,7 @@ impl Producer {
             core,
             settings: Arc::new(settings),
             interceptors: Arc::new(interceptors),
+            partitioner,
             memory,
             by_id: ArcSwap::default(),
             by_name: ArcSwap::default(),
@@ -146,6 +152,43 @@ impl Producer {
         sent.map_err(|error| TrySendError { record, error })
     }
 
+    /// Resolves when a record that [`try_send`](Self::try_send) had no room for may be tried again: at once if none
+    /// was refused, else when one that was sent before comes to its end.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, ErrorKind, NewTopic, Producer, Record};
+    ///
+    /// async fn send(producer: &Producer, mut record: Record<'_>) -> Result<(), brooklet::Error> {
+    ///     loop {
+    ///         match producer.try_send(record) {
+    ///             Ok(delivery) => return delivery.await.map(drop),
+    ///             Err(full) if full.error.kind() == ErrorKind::BufferFull => record = full.record,
+    ///             Err(failed) => return Err(failed.error),
+    ///         }
+    ///         producer.ready().await;
+    ///     }
+    /// }
+    ///
+    /// let cluster = Cluster::in_memory()?;
+    /// let email = cluster.create_topic(NewTopic::new("email"))?;
+    /// let producer = cluster.producer().build()?;
+    /// futures_executor::block_on(send(&producer, Record::to(&email).value("welcome")))?;
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    pub fn ready(&self) -> Ready {
+        Ready::new(&self.inner.memory)
+    }
+
+    /// The partitions that records to a topic can go to, in order (Kafka's `partitionsFor`).
+    ///
+    /// # Errors
+    /// [`UnknownTopicOrPartition`](ErrorKind::UnknownTopicOrPartition) if there is no topic of this name;
+    /// [`Closed`](ErrorKind::Closed).
+    pub fn partitions_for(&self, topic: &str) -> Result<Vec<Partition>> {
+        let image = self.inner.core.topic(topic)?;
+        Ok(Topic::new(Arc::clone(&self.inner.core), image).partitions())
+    }
+
     /// Sends a record as the interceptors leave it.
     fn intercept(
         &self,
@@ -174,7 +217,19 @@ impl Producer {
 
     #[inline]
     fn try_send_record(&self, record: &Record<'_>) -> Result<Delivery> {
-        self.append(record, Patience::NoBlocking).map_err(|refused| match refused {
+        let first = self.append(record, Patience::NoBlocking);
+        let sent = first.or_else(|refused| match refused {
+            Refused::NoRoom => {
+                self.inner.memory.note_full();
+                let again = self.append(record, Patience::NoBlocking);
+                if !matches!(again, Err(Refused::NoRoom)) {
+                    self.inner.memory.note_room();
+                }
+                again
+            }
+            refused => Err(refused),
+        });
+        sent.map_err(|refused| match refused {
             Refused::Failed(error) => error,
             Refused::NoRoom => {
                 let message = "the send buffer is full (buffer.memory): wait for earlier records, then try again";
@@ -289,7 +344,7 @@ impl Producer {
     fn look_again(&self, route: Arc<Route>, version: u64) -> Arc<Route> {
         match self.inner.core.current(&route.image) {
             Ok(image) if image.partitions > route.image.partitions => {
-                self.inner.put_route(&image, version).unwrap_or(route)
+                self.inner.put_route(&image, version)
             }
             Ok(_) => {
                 route.seen_in.store(version, Ordering::Relaxed);
@@ -308,7 +363,7 @@ impl Producer {
         let version = self.inner.core.metadata_version();
         // Fails if the topic was deleted meanwhile. No partition is opened: others than the record's may be damaged.
         let image = self.inner.core.current(topic.image())?;
-        self.inner.put_route(&image, version)
+        Ok(self.inner.put_route(&image, version))
     }
 
     /// Whether the name that a record goes to no longer has the owner that it had when the route was found.
@@ -336,10 +391,14 @@ impl Producer {
         route: &'r Route,
         record: &Record<'_>,
     ) -> Result<&'r Arc<Accumulator>> {
-        let index = match (record.partition, self.key_of(record)) {
-            (Some(partition), _) => partition,
-            (None, Some(key)) => partitioner::of_key(key, route.image.partitions),
-            (None, None) => route.sticky.current(),
+        let partitions = route.image.partitions;
+        let index = match (record.partition, &self.inner.partitioner.0, self.key_of(record)) {
+            (Some(partition), ..) => partition,
+            (None, Some(custom), _) => {
+                custom.partition(&route.image.name, record.key, record.value, partitions)
+            }
+            (None, None, Some(key)) => partitioner::of_key(key, partitions),
+            (None, None, None) => route.sticky.current(),
         };
         let slot = usize::try_from(index).ok().and_then(|index| route.accumulators.get(index));
         match slot.map(|slot| (slot.get(), slot)) {
@@ -388,7 +447,7 @@ impl Route {
 impl Inner {
     /// The route to the topic `image`: the one there is, if it knows of as many partitions. Entered under the topic's
     /// name too, if that is still its own.
-    fn put_route(&self, image: &Arc<TopicImage>, version: u64) -> Result<Arc<Route>> {
+    fn put_route(&self, image: &Arc<TopicImage>, version: u64) -> Arc<Route> {
         let seed = self.core.runtime().random();
         self.by_id.rcu(|routes| {
             let mut routes = HashMap::clone(routes);
@@ -401,14 +460,15 @@ impl Inner {
         });
         let route = self.by_id.load().get(&image.id).cloned();
         let route = route.unwrap_or_else(|| Route::new(Arc::clone(image), &[], version, seed));
-        if self.core.topic(image.name.as_str())?.id == image.id {
+        // If the name has no owner by now, the partition will say so.
+        if self.core.topic(image.name.as_str()).is_ok_and(|topic| topic.id == image.id) {
             self.by_name.rcu(|routes| {
                 let mut routes = HashMap::clone(routes);
                 routes.insert(image.name.clone(), Arc::clone(&route));
                 routes
             });
         }
-        Ok(route)
+        route
     }
 
     /// All accumulators, in an order that does not depend on a hash.

@@ -1,8 +1,70 @@
 //! Which partition a record goes to, if the caller does not say.
 
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use crate::base::TopicName;
 use crate::record::{murmur2, to_positive};
+
+/// Chooses partitions in place of Kafka's default (`partitioner.class`): a function, or a type of its own. Set by
+/// [`ProducerBuilder::partitioner`](crate::ProducerBuilder::partitioner).
+///
+/// ```
+/// use brooklet::{Cluster, NewTopic, Partitioner, Record, TopicName};
+///
+/// /// What is urgent has a partition to itself.
+/// struct UrgentFirst;
+///
+/// impl Partitioner for UrgentFirst {
+///     fn partition(&self, _: &TopicName, key: Option<&[u8]>, _: Option<&[u8]>, partitions: u32) -> u32 {
+///         if key == Some(b"urgent") { 0 } else { partitions - 1 }
+///     }
+/// }
+///
+/// let cluster = Cluster::in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email").partitions(3))?;
+/// let producer = cluster.producer().partitioner(UrgentFirst).build()?;
+/// let metadata = producer.send(Record::to(&email).key("later").value("newsletter"))?.wait()?;
+/// assert_eq!(metadata.partition.value(), 2);
+/// # Ok::<(), brooklet::Error>(())
+/// ```
+pub trait Partitioner: Send + Sync {
+    /// The partition, below `partitions`, for a record that names none. Called by the sending thread; a partition
+    /// that does not exist is an error of the send.
+    fn partition(
+        &self,
+        topic: &TopicName,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        partitions: u32,
+    ) -> u32;
+}
+
+impl<F> Partitioner for F
+where
+    F: Fn(&TopicName, Option<&[u8]>, Option<&[u8]>, u32) -> u32 + Send + Sync,
+{
+    fn partition(
+        &self,
+        topic: &TopicName,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        partitions: u32,
+    ) -> u32 {
+        self(topic, key, value, partitions)
+    }
+}
+
+/// The application's partitioner, if it has one.
+#[derive(Clone, Default)]
+pub(super) struct Custom(pub(super) Option<Arc<dyn Partitioner>>);
+
+impl fmt::Debug for Custom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "custom" } else { "default" })
+    }
+}
 
 /// The partition of a key: Kafka's default partitioner, so that keys stay where they are in a move to Kafka.
 #[inline]

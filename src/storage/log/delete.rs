@@ -5,7 +5,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::base::Offset;
 use crate::storage::StorageError;
@@ -18,7 +17,7 @@ impl Log {
     /// be told.
     pub(crate) fn raise_start(&self, before: Offset) {
         let mut writer = self.writer.lock();
-        self.start.fetch_max(before.min(self.end()).value(), Ordering::AcqRel);
+        self.start.raise(before.min(self.end()));
         writer.epochs.begin_at(self.start());
     }
 

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use crate::base::Offset;
+use crate::base::{Bug, Offset, is_planted};
 use crate::storage::StorageError;
 use crate::storage::digest;
 use crate::storage::log::{Log, Writer};
@@ -65,15 +64,21 @@ impl Log {
             }
             (writer.take_unsynced(), end)
         };
-        if let Err(error) = self.sync_files(&unsynced) {
+        let mut synced = self.sync_files(&unsynced);
+        if synced.is_err() && is_planted(Bug::SyncRetried) {
+            synced = self.sync_files(&unsynced);
+        }
+        if let Err(error) = synced {
             log::error!("{} is offline: {error}", self.partition);
-            self.take_offline();
+            if !is_planted(Bug::OfflineIgnored) {
+                self.take_offline();
+            }
             return Err(error);
         }
         if unsynced.snapshot.is_some() {
             self.writer.lock().known.snapshots.synced();
         }
-        self.flushed.fetch_max(end.value(), Ordering::AcqRel);
+        self.flushed.raise(end);
         Ok(self.flushed())
     }
 
@@ -88,7 +93,7 @@ impl Log {
         if let Some(snapshot) = &unsynced.snapshot {
             snapshot.sync()?;
         }
-        if unsynced.names {
+        if unsynced.names && !is_planted(Bug::NamesNotSynced) {
             sync_dir(self, &self.dir)?;
             sync_dir(self, &self.root)?;
         }
@@ -99,7 +104,8 @@ impl Log {
     /// durable.
     pub(crate) fn checkpoint(&self) -> Result<Offset, StorageError> {
         let _flushing = self.flushing.lock();
-        let flushed = self.flushed();
+        let ahead = is_planted(Bug::RecoveryPointAhead);
+        let flushed = if ahead { self.end() } else { self.flushed() };
         if let Some(active) = self.segments.load().last() {
             if active.is_index_behind(CHECKPOINT_BYTES) {
                 save_index(active)?;

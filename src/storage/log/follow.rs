@@ -1,7 +1,5 @@
 //! Appending as a follower: batches keep the offsets and leader epochs that their leader gave them.
 
-use std::sync::atomic::Ordering;
-
 use crate::base::{Offset, Timestamp};
 use crate::record::Batch;
 use crate::storage::AppendError;
@@ -46,7 +44,7 @@ impl Log {
         self.write_run(&mut writer, &mut run, &mut [])?;
         // A log begins where its first segment does: where the leader's did when the first batch was copied.
         if let Some(first) = self.segments.load().first() {
-            self.start.fetch_max(first.base().value(), Ordering::AcqRel);
+            self.start.raise(first.base());
         }
         Ok(())
     }

@@ -35,13 +35,13 @@ pub(super) mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
 use crate::base::{Offset, Timestamp, TopicId, TopicPartition};
-use crate::env::FileSystem;
 use crate::env::sync::Mutex;
+use crate::env::{FileSystem, Published};
 use crate::record::Batch;
 use crate::storage::digest::Owner;
 use crate::storage::epochs::LeaderEpochs;
@@ -98,9 +98,9 @@ pub(crate) struct Log {
     config: ArcSwap<LogConfig>,
     /// In the order of their offsets, the active one last. Empty before the first append.
     segments: ArcSwap<Vec<Arc<Segment>>>,
-    start: AtomicI64,
-    end: AtomicI64,
-    flushed: AtomicI64,
+    start: Published,
+    end: Published,
+    flushed: Published,
     offline: AtomicBool,
     undecided: Undecided,
     writer: Mutex<Writer>,
@@ -145,9 +145,9 @@ impl Log {
             root: how.root,
             dir,
             config: ArcSwap::from_pointee(how.config),
-            start: AtomicI64::new(start.value()),
-            end: AtomicI64::new(found.end.value()),
-            flushed: AtomicI64::new(found.end.value()),
+            start: Published::new(start),
+            end: Published::new(found.end),
+            flushed: Published::new(found.end),
             segments: ArcSwap::from_pointee(found.segments),
             offline: AtomicBool::new(offline),
             undecided: Undecided::new(transactions),
@@ -200,7 +200,7 @@ impl Log {
 
     /// The first offset that can be read.
     pub(crate) fn start(&self) -> Offset {
-        load(&self.start)
+        self.start.get()
     }
 
     /// Where its first segment begins: at the start, or before it.
@@ -210,12 +210,12 @@ impl Log {
 
     /// The offset that the next record will have.
     pub(crate) fn end(&self) -> Offset {
-        load(&self.end)
+        self.end.get()
     }
 
     /// Everything below is known to be on disk.
     pub(crate) fn flushed(&self) -> Offset {
-        load(&self.flushed)
+        self.flushed.get()
     }
 
     /// Below this offset every transaction is decided, for readers who may read up to `high_watermark`: Kafka's last
@@ -273,9 +273,4 @@ impl Log {
     fn offline_error(&self) -> StorageError {
         StorageError::Offline { partition: self.partition.clone() }
     }
-}
-
-/// An offset in an atomic is never negative.
-fn load(offset: &AtomicI64) -> Offset {
-    Offset::new(offset.load(Ordering::Acquire)).unwrap_or(Offset::ZERO)
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use crate::base::{LeaderEpoch, Offset, Timestamp};
+use crate::base::{Bug, LeaderEpoch, Offset, Timestamp, is_planted};
 use crate::record::{Batch, BatchHeader, EncodedBatch};
 use crate::storage::AppendError;
 use crate::storage::index::SegmentIndex;
@@ -109,6 +109,10 @@ impl Log {
         let base = first.header().base_offset();
         let written =
             self.active(writer, base).map_err(AppendError::NotWritten).and_then(|segment| {
+                if is_planted(Bug::EndBeforeBytes) {
+                    let end = run.batches.last().map_or(base, |last| last.header().next_offset());
+                    self.end.set(end);
+                }
                 let parts = run.batches.iter().map(|b| b.bytes().clone()).collect::<Vec<Bytes>>();
                 self.write(&segment, &parts)?;
                 Ok(segment)
@@ -176,7 +180,7 @@ impl Log {
             end = header.next_offset();
             self.cache.push(&self.tail, batch);
         }
-        self.end.store(end.value(), Ordering::Release);
+        self.end.set(end);
     }
 }
 

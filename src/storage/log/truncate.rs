@@ -46,8 +46,8 @@ impl Log {
         self.segments.store(Arc::new(kept));
         self.tail.clear();
         self.undecided.set(transactions);
-        self.end.store(end.value(), Ordering::Release);
-        self.flushed.store(end.value().min(self.flushed().value()), Ordering::Release);
+        self.end.set(end);
+        self.flushed.set(end.min(self.flushed()));
         Ok(())
     }
 
@@ -59,6 +59,11 @@ impl Log {
         removed: &[Arc<Segment>],
         offset: Offset,
     ) -> Result<(Vec<Arc<Segment>>, Offset, Transactions), StorageError> {
+        // Digests first, durably: one that is left would call the shorter log damaged.
+        for segment in removed {
+            remove_file(&*self.fs, &segment.path(names::DIGEST))?;
+        }
+        self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir))?;
         // From the last one backwards, so that a crash in between leaves no gap.
         for segment in removed.iter().rev() {
             segment.remove()?;
@@ -106,19 +111,19 @@ impl Log {
             file.sync()
         };
         copy().map_err(StorageError::io("write", &temporary))?;
-        let aborted = old.transactions().below(end);
         // The index first: an entry must never outlive the bytes that it points to (A22).
-        // And so must a digest: it would call the shorter file damaged.
-        for suffix in names::SEGMENT_SUFFIXES.iter().filter(|suffix| **suffix != names::LOG) {
+        let transactions = old.transactions().cut(end);
+        let name = names::segment_file(old.base(), names::TXN_INDEX);
+        transactions.save(&*self.fs, &self.dir, &name)?;
+        // A digest would call the shorter file damaged.
+        for suffix in [names::OFFSET_INDEX, names::TIME_INDEX, names::DIGEST] {
             remove_file(&*self.fs, &old.path(suffix))?;
         }
         self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir))?;
         self.fs.rename(&temporary, &path).map_err(StorageError::io("replace", &path))?;
         let new = Segment::open(&self.fs, &self.dir, old.base(), old.layout())?;
         new.rebuild_index()?;
-        new.transactions().set(aborted, Some(&[]));
-        new.save_transactions()?;
-        Ok(new)
+        Ok(new.with_transactions(transactions))
     }
 }
 

@@ -46,7 +46,7 @@ impl Known {
         let mut known = Self { producers: Producers::default(), snapshots };
         let mut indexes = saved_indexes(how, &entries, found)?;
         let from = indexes.iter().map(|index| index.from).min().unwrap_or(found.end);
-        let from = known.begin_at(from.min(found.end));
+        let from = known.begin_at(&found.segments, from.min(found.end));
         known.producers.expire(how.now, how.config.producer_id_expiration);
         let note_aborted = |at: usize, aborted: AbortedTransaction| {
             if let Some(index) = indexes.get_mut(at)
@@ -74,14 +74,15 @@ impl Known {
         segments: &[Arc<Segment>],
         end: Offset,
     ) -> Result<Transactions, StorageError> {
-        let from = self.begin_at(end);
+        let from = self.begin_at(segments, end);
         // What was aborted, the indexes know.
         self.go_through(segments, from..end, |_, _| {})
     }
 
     /// Knows what the newest snapshot at or below `upto` does. Returns its offset.
-    fn begin_at(&mut self, upto: Offset) -> Offset {
-        let (from, producers) = self.snapshots.load(upto).unwrap_or_default();
+    fn begin_at(&mut self, segments: &[Arc<Segment>], upto: Offset) -> Offset {
+        let start = segments.first().map_or(Offset::ZERO, |first| first.base());
+        let (from, producers) = self.snapshots.load(start, upto).unwrap_or_default();
         self.producers = producers;
         from
     }

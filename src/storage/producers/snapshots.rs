@@ -79,10 +79,12 @@ impl Snapshots {
         self.dir.join(names::segment_file(offset, names::SNAPSHOT))
     }
 
-    /// The newest readable one at or below `upto`, and its offset. Bytes are counted from there on.
-    pub(super) fn load(&mut self, upto: Offset) -> Option<(Offset, Producers)> {
+    /// The newest readable one at or below `upto`, and its offset. Bytes are counted from there on. None from before
+    /// `start`, where the log begins: between the two, batches are missing.
+    pub(super) fn load(&mut self, start: Offset, upto: Offset) -> Option<(Offset, Producers)> {
         self.behind = 0;
-        while let Some(offset) = self.offsets.range(..=upto).next_back().copied() {
+        let usable = start.min(upto)..=upto;
+        while let Some(offset) = self.offsets.range(usable.clone()).next_back().copied() {
             match self.read(offset) {
                 Ok(producers) => {
                     self.newest = Some(offset);

@@ -195,3 +195,31 @@ fn a_checkpoint_bounds_what_recovery_reads() {
     assert_eq!(read_all(&log), expected);
     assert_live_indexes_equal_rebuilt_ones(&log, &place);
 }
+
+/// A22: of an entry in the middle, nobody has looked at the batch when the file was read.
+#[test]
+fn an_entry_that_points_to_another_batch_is_not_believed() {
+    let place = Place::in_memory(1 << 20, 60);
+    let log = place.open();
+    for i in 0..10 {
+        append(&log, vec![batch(1000 + i, 3, 30)]);
+    }
+    let written = read_all(&log);
+    log.close().unwrap();
+    let image = place.image();
+    let name = "00000000000000000000.index";
+    let entries = image[name].len() / 8;
+    assert!(entries > 3);
+    // All but the last one, which is looked at.
+    for entry in 0..entries - 1 {
+        place.restore(&image);
+        // Its batch ends one record earlier, it says.
+        place.edit(name, |index| index[entry * 8 + 3] -= 1);
+        let log = place.open();
+        for from in 0..30 {
+            let read = read_from(&log, offset(from), 1).unwrap();
+            let from = usize::try_from(from).unwrap();
+            assert_eq!(read, written[from / 3 * 3..], "entry {entry}, from {from}");
+        }
+    }
+}

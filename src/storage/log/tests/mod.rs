@@ -15,6 +15,7 @@ mod golden;
 mod indexes;
 mod limits;
 mod model;
+mod power_cuts;
 mod producer_model;
 mod producers;
 mod quarantine;
@@ -196,7 +197,11 @@ impl Place {
     }
 
     fn try_open_at(&self, shutdown: Shutdown, now: i64) -> Result<(Log, Recovered), StorageError> {
-        Log::open(OpenLog {
+        Log::open(self.how_to_open(shutdown, now))
+    }
+
+    fn how_to_open(&self, shutdown: Shutdown, now: i64) -> OpenLog {
+        OpenLog {
             fs: Arc::clone(&self.fs),
             root: Arc::clone(&self.root),
             partition: TopicPartition::parse_directory_name(PARTITION).unwrap(),
@@ -215,7 +220,7 @@ impl Place {
             shutdown,
             now: Timestamp::from_millis(now).unwrap(),
             seed: 7,
-        })
+        }
     }
 
     fn open(&self) -> Log {

@@ -1,0 +1,56 @@
+//! Known bugs, to be planted one at a time: a test-suite is worth what it notices.
+//!
+//! Built with `--cfg planted`, the crate has the bug that the environment variable `PLANTED` names. Without, nothing of
+//! this is left. `tests/planted/run` plants one after another, and says which suite noticed.
+
+/// A bug that was made somewhere, by somebody.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bug {
+    /// A batch is acknowledged when it is written.
+    AckedBeforeSync,
+    /// No checksum is ever wrong.
+    ChecksumsFit,
+    /// A log is cut at its first bad batch, wherever that is.
+    DamageIsCut,
+    /// The end of a log is moved before the bytes are there.
+    EndBeforeBytes,
+    /// An index entry is believed without a look at the batch that it points to.
+    IndexBelieved,
+    /// What recovery finds in the page cache counts as durable.
+    KeptNotRewritten,
+    /// The clean marker is written though a log could not be recovered.
+    MarkerAfterFailure,
+    /// The clean marker may be back after a power cut.
+    MarkerRemovalNotSynced,
+    /// A new file's name is not synced.
+    NamesNotSynced,
+    /// After a failed sync a log goes on.
+    OfflineIgnored,
+    /// Offsets too far from their segment's base wrap around.
+    OffsetsWrap,
+    /// The recovery point is where the log ends, not up to where it was synced.
+    RecoveryPointAhead,
+    /// The recovery points of a deleted topic stay.
+    RecoveryPointsStay,
+    /// A sync that failed is tried again.
+    SyncRetried,
+    /// A file is renamed over another before it was synced.
+    TemporaryNotSynced,
+    /// Who leaves the syncer's role does not look at what was written meanwhile.
+    WaitersForgotten,
+}
+
+/// Whether the crate has this bug.
+#[cfg(planted)]
+pub(crate) fn is_planted(bug: Bug) -> bool {
+    static PLANTED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    let planted = PLANTED.get_or_init(|| std::env::var("PLANTED").ok());
+    planted.as_ref().is_some_and(|planted| *planted == format!("{bug:?}"))
+}
+
+/// Whether the crate has this bug.
+#[cfg(not(planted))]
+#[inline(always)]
+pub(crate) const fn is_planted(_bug: Bug) -> bool {
+    false
+}

@@ -1,0 +1,95 @@
+//! Records without blocking.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use crate::base::ErrorKind;
+use crate::client::Result;
+use crate::client::consumer::{Consumer, Records};
+use crate::cluster::Drive;
+use crate::env::Moment;
+use crate::env::sync::{Event, EventListener};
+
+/// The records of a [`Consumer`], as they come in: see [`Consumer::stream`].
+///
+/// - Each item is what a poll would have returned: records, never none, or an error. After an error it goes on, except
+///   after [`Closed`](ErrorKind::Closed).
+/// - It ends when the consumer is woken by [`Wakeup::wake`](crate::Wakeup::wake); another stream goes on.
+/// - It can be dropped at any moment: what it has not returned comes first in the next stream or poll.
+/// - Asked for an item, it reads up to `fetch.max.bytes` from files, mostly from the page cache; it never writes or
+///   syncs. On a disk that is slow to read, poll in a thread of its own.
+#[derive(Debug)]
+#[must_use = "a stream does nothing until it is polled"]
+pub struct RecordStream<'a> {
+    consumer: &'a mut Consumer,
+    listener: Option<EventListener>,
+    /// When it has asked to be woken, since there is less than `fetch.min.bytes`.
+    alarm: Option<Moment>,
+    closed: bool,
+}
+
+impl<'a> RecordStream<'a> {
+    pub(super) fn new(consumer: &'a mut Consumer) -> Self {
+        Self { consumer, listener: None, alarm: None, closed: false }
+    }
+
+    /// The consumer, to seek or pause between two items.
+    pub fn consumer(&mut self) -> &mut Consumer {
+        self.consumer
+    }
+
+    /// Has the task woken when there has been less than `fetch.min.bytes` for too long.
+    fn set_alarm(&mut self) {
+        let patience = self.consumer.patience();
+        if patience.is_some() && patience != self.alarm {
+            self.alarm = patience;
+            let alarm = Alarm(Arc::clone(&self.consumer.arrived));
+            self.consumer.core.store().sender().submit(Arc::new(alarm), patience);
+        }
+    }
+}
+
+impl Stream for RecordStream<'_> {
+    type Item = Result<Records>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.closed {
+            return Poll::Ready(None);
+        }
+        loop {
+            // Before the look at what is there: what comes in after it is heard.
+            let arrived = &this.consumer.arrived;
+            let mut listener = this.listener.take().unwrap_or_else(|| arrived.listen());
+            match this.consumer.collect() {
+                Ok(records) if records.is_empty() => {}
+                Ok(records) => return Poll::Ready(Some(Ok(this.consumer.intercept(records)))),
+                Err(error) => {
+                    this.closed = error.kind() == ErrorKind::Closed;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+            if this.consumer.wakeup.take() {
+                return Poll::Ready(None);
+            }
+            this.set_alarm();
+            if Pin::new(&mut listener).poll(cx).is_pending() {
+                this.listener = Some(listener);
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// Wakes a consumer's task.
+struct Alarm(Arc<Event>);
+
+impl Drive for Alarm {
+    fn drive(&self, _now: Moment) -> Option<Moment> {
+        self.0.notify(usize::MAX);
+        None
+    }
+}
