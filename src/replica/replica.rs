@@ -19,6 +19,7 @@
 //! # Locks
 //! `queue` and `waiting` are leaves: nothing is called with one of them held.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -33,8 +34,8 @@ use crate::record::Limits;
 use crate::replica::ProduceError;
 use crate::replica::queue::{Append, Completion, Queue, Refusal, Waiting};
 use crate::replica::watchers::Watchers;
-use crate::storage::{AppendError, Appended, Fetched, Log, ReadError, Refused};
-use crate::storage::{StorageError, TimestampedOffset};
+use crate::storage::{AppendError, Appended, Damage, Fetched, Log, LossError};
+use crate::storage::{ReadError, Refused, StorageError, TimestampedOffset};
 
 /// A waiting caller does the work of writing and syncing itself unless the last sync took this long: on a slow disk
 /// it is to wait like everybody else, so that `wait` can be interrupted by nothing but its own batch.
@@ -370,7 +371,7 @@ impl Replica {
                 return Ok(());
             }
             if self.log.is_offline() {
-                let error = self.offline();
+                let error = self.log.offline_error();
                 // One that was written while others were failed.
                 self.fail_waiting(&self.blame(ProduceError::Sync(error.clone())));
                 return Err(error);
@@ -380,6 +381,16 @@ impl Replica {
                 self.runtime.park(listener, None);
             }
         }
+    }
+
+    /// Gives up what is damaged in `range`, see [`Log::accept_loss`].
+    pub(crate) fn accept_loss(&self, range: &Range<Offset>) -> Result<Vec<Damage>, LossError> {
+        let lost = self.log.accept_loss(range, self.runtime.wall_clock())?;
+        // The log has looked at its files anew: all in them is synced.
+        self.log.note_high_watermark(self.high_watermark());
+        self.raise_high_watermark(self.log.flushed());
+        self.acknowledge();
+        Ok(lost)
     }
 
     fn raise_high_watermark(&self, to: Offset) {
@@ -496,10 +507,6 @@ impl Replica {
         }
     }
 
-    fn offline(&self) -> StorageError {
-        StorageError::Offline { partition: self.partition().clone() }
-    }
-
     fn blame_refused(&self, refused: Refused) -> Refusal {
         Refusal { error: self.blame(refused.error.into()), batch: refused.batch }
     }
@@ -530,7 +537,7 @@ impl Drop for Asked<'_> {
         }
         self.replica.log.take_offline();
         for (_, completion) in self.completions.drain(..) {
-            let error = ProduceError::from(AppendError::Unknown(self.replica.offline()));
+            let error = ProduceError::from(AppendError::Unknown(self.replica.log.offline_error()));
             completion.complete(Err(error.into()));
         }
     }
@@ -566,7 +573,7 @@ impl Drop for SyncerRole<'_> {
         replica.syncing.leave();
         replica.role_left.notify(usize::MAX);
         if panicked {
-            replica.fail_waiting(&ProduceError::Sync(replica.offline()));
+            replica.fail_waiting(&ProduceError::Sync(replica.log.offline_error()));
         }
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::base::{Offset, TopicPartition};
 use crate::record::{Batch, BatchHeader, Frame, HEADER_LENGTH};
+use crate::storage::epochs::LeaderEpochs;
 use crate::storage::segment::{Segment, length};
 use crate::storage::{StorageError, names};
 
@@ -55,6 +56,104 @@ impl fmt::Display for Damage {
 
 /// Why no batch can be read at a place.
 pub(super) type Flaw = String;
+
+/// A part of a segment.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// A batch: where it begins, its header, and that as it is in the file.
+    Good(u64, BatchHeader, Bytes),
+    /// Bytes that are none, and the offsets that should be there.
+    Bad(Range<u64>, Range<Offset>, Flaw),
+}
+
+/// Goes through a segment from batch to batch, and past what is none.
+pub(super) struct Pieces<'a> {
+    segment: &'a Segment,
+    /// Which leader wrote what, if that is to be looked at.
+    epochs: Option<&'a LeaderEpochs>,
+    /// Bytes that are looked at.
+    pub(super) size: u64,
+    /// Offset behind the segment.
+    pub(super) end: Offset,
+    /// Where the next piece begins, and the offset that it should have.
+    pub(super) position: u64,
+    pub(super) offset: Offset,
+}
+
+impl<'a> Pieces<'a> {
+    /// Of the bytes that there are now, and whose offsets are to be below `end`.
+    pub(super) fn new(segment: &'a Segment, end: Offset, epochs: Option<&'a LeaderEpochs>) -> Self {
+        let (size, offset) = (segment.size(), segment.base());
+        Self { segment, epochs, size, end, position: 0, offset }
+    }
+
+    /// Begins at or before the batch that holds `offset`, as far as the index knows.
+    pub(super) fn from(mut self, offset: Offset) -> Result<Self, StorageError> {
+        let position = self.segment.position_before(offset)?;
+        if let Some(header) = self.segment.header_at(position)?.filter(|_| position > 0) {
+            (self.position, self.offset) = (position, header.base_offset());
+        }
+        Ok(self)
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Piece>, StorageError> {
+        let (position, offset) = (self.position, self.offset);
+        if position >= self.size {
+            return Ok(None);
+        }
+        let reason = match self.check(position, offset)? {
+            Ok((header, bytes)) => {
+                (self.position, self.offset) =
+                    (position + length(header.size()), header.next_offset());
+                return Ok(Some(Piece::Good(position, header, bytes)));
+            }
+            Err(reason) => reason,
+        };
+        (self.position, self.offset) = match self.behind(position, offset)? {
+            Some((position, header)) => (position, header.base_offset()),
+            None => (self.size, self.end.max(offset)),
+        };
+        Ok(Some(Piece::Bad(position..self.position, offset..self.offset, reason)))
+    }
+
+    /// The next good batch behind a bad one: where that says that it ends, or wherever there is one.
+    fn behind(
+        &self,
+        position: u64,
+        offset: Offset,
+    ) -> Result<Option<(u64, BatchHeader)>, StorageError> {
+        let offsets = offset.next()..self.end;
+        if let Some(bad) = self.segment.header_at(position)? {
+            let at = position + length(bad.size());
+            if let Some(next) = self.segment.header_at(at)?
+                && offsets.contains(&next.base_offset())
+                && next.next_offset() <= self.end
+                && self.check(at, next.base_offset())?.is_ok()
+            {
+                return Ok(Some((at, next)));
+            }
+        }
+        self.segment.next_good(position + 1, self.size, &offsets)
+    }
+
+    /// The batch at `position`, which is to begin at `expected`, or what is wrong with it.
+    fn check(
+        &self,
+        position: u64,
+        expected: Offset,
+    ) -> Result<Result<(BatchHeader, Bytes), Flaw>, StorageError> {
+        let checked = self.segment.check_batch(position, self.size, expected)?;
+        Ok(checked.and_then(|(header, bytes)| {
+            let epoch = header.leader_epoch();
+            match self.epochs {
+                Some(epochs) if epoch.is_some() && epoch != epochs.at(header.base_offset()) => {
+                    Err("it has another leader epoch than its leader".to_owned())
+                }
+                _ => Ok((header, bytes)),
+            }
+        }))
+    }
+}
 
 impl Segment {
     /// The batch at `position` of the first `size` bytes, which is to begin at `expected`: its header, as it is in the

@@ -162,6 +162,12 @@ impl Segment {
         }
     }
 
+    /// Writes the digest of a segment that was made anew.
+    pub(super) fn renew_digest(&self, owner: Owner, upto: Offset) {
+        self.set_digest(Some(Digest::empty(self.base())));
+        self.save_digest(owner, upto, true);
+    }
+
     /// Brings the digest file up to date, as far as bytes below `upto` go, which are durable. The active segment's is
     /// written when it can speak of twice as much as before, or on `closing`. A failure costs a digest, nothing else.
     fn save_digest(&self, owner: Owner, upto: Offset, whole: bool) {

@@ -209,7 +209,8 @@ fn copy(segment: &Segment, range: Range<u64>, text: Bytes, to: &Path) -> Result<
     file.sync().map_err(StorageError::io("sync", to))
 }
 
-fn for_each_chunk(
+/// Reads the bytes in `range` piece by piece.
+pub(super) fn for_each_chunk(
     segment: &Segment,
     range: Range<u64>,
     mut look: impl FnMut(u64, Bytes) -> Result<(), StorageError>,

@@ -58,6 +58,8 @@ pub(super) struct Found {
     pub(super) segments: Vec<Arc<Segment>>,
     pub(super) epochs: LeaderEpochs,
     pub(super) end: Offset,
+    /// What lies below was on disk when the log was left, whether or not it is damaged by now.
+    pub(super) durable: Offset,
     pub(super) report: Recovered,
 }
 
@@ -333,7 +335,8 @@ impl Recovery<'_> {
         log::error!("{damage}: it can be read, but not be written");
         let end = segments.last().map_or(Ok(Offset::ZERO), |last| readable_end(last))?;
         // What was durable and is not there is an error to its readers, not the log's end.
-        self.found.end = end.max(damage.offsets.start).max(self.known_durable());
+        self.found.end = end.max(damage.offsets.end).max(self.known_durable());
+        self.found.durable = self.durable.min(self.found.end);
         self.found.segments = segments;
         self.found.report.damage = Some(damage);
         Ok(self.found)

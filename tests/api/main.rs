@@ -7,6 +7,8 @@
     reason = "a test fails by panicking, and looks at real files and clocks"
 )]
 
+#[path = "accept_loss.rs"]
+mod accept_loss;
 #[path = "batches.rs"]
 mod batches;
 #[path = "config.rs"]

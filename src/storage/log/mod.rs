@@ -18,6 +18,7 @@
 //! What is found at open is `recovery`'s; who may read how far is decided above (`replica`).
 
 mod accept;
+mod accept_loss;
 mod age;
 mod append;
 mod delete;
@@ -43,11 +44,12 @@ use crate::base::{Offset, Timestamp, TopicId, TopicPartition};
 use crate::env::sync::Mutex;
 use crate::env::{FileSystem, Published};
 use crate::record::Batch;
+use crate::storage::damage::Damage;
 use crate::storage::digest::Owner;
 use crate::storage::epochs::LeaderEpochs;
 use crate::storage::producers::{Known, Undecided};
 use crate::storage::quarantine::Quarantine;
-use crate::storage::recovery::{self, Recovered, Shutdown};
+use crate::storage::recovery::{self, Found, Recovered, Shutdown};
 use crate::storage::segment::{Segment, length};
 use crate::storage::tail::{Tail, TailCache};
 use crate::storage::{LogConfig, StorageError};
@@ -102,13 +104,24 @@ pub(crate) struct Log {
     end: Published,
     flushed: Published,
     offline: AtomicBool,
+    /// Why it has been offline since it was opened.
+    damaged: Mutex<Option<Damaged>>,
     undecided: Undecided,
     writer: Mutex<Writer>,
     /// Held by whoever makes things durable: a sync that ends speaks for all that was written before it began.
     flushing: Mutex<()>,
     tail: Arc<Tail>,
     cache: Arc<TailCache>,
+    quarantine: Arc<Quarantine>,
     seed: u64,
+}
+
+/// A log that was damaged when it was opened.
+#[derive(Debug)]
+struct Damaged {
+    damage: Arc<Damage>,
+    /// What lies below was on disk when the log was left.
+    durable: Offset,
 }
 
 /// What only the holder of the writer's lock may touch.
@@ -126,6 +139,27 @@ struct Writer {
     append_time: Option<Timestamp>,
 }
 
+impl Writer {
+    /// Of a log of which everything is synced.
+    fn new(epochs: LeaderEpochs, known: Known) -> Self {
+        Self {
+            epochs,
+            known,
+            unsynced: Vec::new(),
+            unsynced_names: false,
+            began: None,
+            append_time: None,
+        }
+    }
+}
+
+impl Damaged {
+    fn of(found: &Found) -> Option<Self> {
+        let damage = Arc::new(found.report.damage.clone()?);
+        Some(Self { damage, durable: found.durable })
+    }
+}
+
 impl Log {
     /// Opens the log, recovering it if the store was not closed cleanly. A log that was never written to has no
     /// directory, and gets none before its first append.
@@ -135,7 +169,7 @@ impl Log {
         let (known, transactions) = Known::load(&how, &dir, &mut found)?;
         let start = found.segments.first().map_or(Offset::ZERO, |segment| segment.base());
         let start = start.max(how.deleted).min(found.end);
-        let offline = found.is_damaged();
+        let damaged = Damaged::of(&found);
         let mut epochs = found.epochs;
         epochs.begin_at(start);
         let log = Self {
@@ -149,19 +183,14 @@ impl Log {
             end: Published::new(found.end),
             flushed: Published::new(found.end),
             segments: ArcSwap::from_pointee(found.segments),
-            offline: AtomicBool::new(offline),
+            offline: AtomicBool::new(damaged.is_some()),
+            damaged: Mutex::new(damaged),
             undecided: Undecided::new(transactions),
-            writer: Mutex::new(Writer {
-                epochs,
-                known,
-                unsynced: Vec::new(),
-                unsynced_names: false,
-                began: None,
-                append_time: None,
-            }),
+            writer: Mutex::new(Writer::new(epochs, known)),
             flushing: Mutex::default(),
             tail: Arc::default(),
             cache: how.cache,
+            quarantine: how.quarantine,
             seed: how.seed,
         };
         Ok((log, found.report))
@@ -270,7 +299,11 @@ impl Log {
         Owner { topic: self.topic_id, partition: self.partition.partition }
     }
 
-    fn offline_error(&self) -> StorageError {
-        StorageError::Offline { partition: self.partition.clone() }
+    /// Why it takes no appends.
+    pub(crate) fn offline_error(&self) -> StorageError {
+        match &*self.damaged.lock() {
+            Some(damaged) => StorageError::DamagedLog(Arc::clone(&damaged.damage)),
+            None => StorageError::Offline { partition: self.partition.clone() },
+        }
     }
 }

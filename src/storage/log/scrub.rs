@@ -7,15 +7,12 @@
 use std::ops::{AddAssign, Range};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::base::Offset;
-use crate::record::BatchHeader;
-use crate::storage::damage::{Damage, Flaw};
+use crate::storage::damage::{Damage, Piece, Pieces};
 use crate::storage::digest::Digest;
 use crate::storage::epochs::LeaderEpochs;
 use crate::storage::log::Log;
-use crate::storage::segment::{Segment, length};
+use crate::storage::segment::Segment;
 use crate::storage::{StorageError, names};
 
 /// What reading all of a log, or of several, came to: see [`Cluster::scrub`](crate::Cluster::scrub).
@@ -46,11 +43,14 @@ impl Log {
     pub(crate) fn scrub(&self) -> Result<ScrubReport, StorageError> {
         let segments = self.segments.load_full();
         let ends = segments.iter().skip(1).map(|next| Some(next.base())).chain([None]);
-        let epochs = self.writer.lock().epochs.clone();
+        // Of a log that was damaged when it was opened not all of them are known.
+        let is_whole = self.damaged.lock().is_none();
+        let epochs = is_whole.then(|| self.writer.lock().epochs.clone());
         let durable = self.flushed();
         let mut report = ScrubReport::default();
         for (segment, next) in segments.iter().zip(ends) {
-            let mut scrub = Scrub { log: self, segment, epochs: &epochs, report: &mut report };
+            let mut scrub =
+                Scrub { log: self, segment, epochs: epochs.as_ref(), report: &mut report };
             scrub.run(next, durable)?;
         }
         Ok(report)
@@ -61,7 +61,7 @@ impl Log {
 struct Scrub<'a> {
     log: &'a Log,
     segment: &'a Arc<Segment>,
-    epochs: &'a LeaderEpochs,
+    epochs: Option<&'a LeaderEpochs>,
     report: &'a mut ScrubReport,
 }
 
@@ -72,23 +72,18 @@ impl Scrub<'_> {
         // The index before the size: it has no entry beyond.
         let mut index = segment.with_index(|index| index.entries())?;
         let saved = segment.saved_index()?.map(|saved| saved.entries());
-        let size = segment.size();
         let end = next.unwrap_or_else(|| self.log.end());
+        let mut pieces = Pieces::new(segment, end, self.epochs);
         let digest = segment.digest();
         let mut unmet = digest.filter(|digest| digest.length > 0);
         let (before, mut headers) = (self.report.damages.len(), Digest::empty(segment.base()));
-        let (mut position, mut offset) = (0, segment.base());
         let mut wrong = saved.is_some_and(|saved| !index.starts_with(&saved));
         index.reverse();
-        while position < size {
-            let (header, bytes) = match self.batch(position, size, offset)? {
-                Ok(good) => good,
-                Err(reason) => {
-                    let behind = segment.next_good(position + 1, size, &(offset.next()..end))?;
-                    let behind = behind.map(|(at, header)| (at, header.base_offset()));
-                    let (to, resume) = behind.unwrap_or((size, end.max(offset)));
-                    self.note(offset..resume, position, reason);
-                    (position, offset) = (to, resume);
+        while let Some(piece) = pieces.next()? {
+            let (position, header, bytes) = match piece {
+                Piece::Good(position, header, bytes) => (position, header, bytes),
+                Piece::Bad(bytes, offsets, reason) => {
+                    self.note(offsets, bytes.start, reason);
                     continue;
                 }
             };
@@ -104,24 +99,25 @@ impl Scrub<'_> {
                 wrong |= index.pop() != Some((header.last_offset(), position));
             }
             self.report.batches += 1;
-            position += length(header.size());
-            offset = header.next_offset();
         }
+        let Pieces { size, offset, .. } = pieces;
         self.report.bytes += size;
-        if self.report.damages.len() > before {
-            return Ok(());
-        }
+        let is_good = self.report.damages.len() == before;
         let expected = digest.map_or(segment.base(), |digest| digest.next);
         let is_whole = match next {
             Some(next) => segment.layout().follows(next, offset),
             None => offset >= durable,
         };
-        if unmet.is_some() && offset >= expected {
+        if is_good && unmet.is_some() && offset >= expected {
             self.note_other(&headers);
         } else if !is_whole || offset < expected {
             let behind = next.unwrap_or(durable).max(expected);
-            self.note(offset..behind, size, "what comes next is missing".to_owned());
-        } else if wrong || !index.is_empty() {
+            let (offsets, reason) = match behind < offset {
+                true => (behind..offset, "it overlaps the next segment"),
+                false => (offset..behind, "what comes next is missing"),
+            };
+            self.note(offsets, size, reason.to_owned());
+        } else if is_good && (wrong || !index.is_empty()) {
             log::warn!("making the indexes of {} anew", segment.path(names::LOG).display());
             segment.rebuild_index()?;
             self.report.indexes_rebuilt += 1;
@@ -139,23 +135,5 @@ impl Scrub<'_> {
         let Self { log, segment, .. } = self;
         let damage = Damage::new(&log.partition, segment, offsets, position, reason);
         self.report.damages.push(damage);
-    }
-
-    /// The batch at `position`, which is to begin at `expected`: its header, as it is in the file too. Or what is wrong
-    /// with it.
-    fn batch(
-        &self,
-        position: u64,
-        size: u64,
-        expected: Offset,
-    ) -> Result<Result<(BatchHeader, Bytes), Flaw>, StorageError> {
-        let checked = self.segment.check_batch(position, size, expected)?;
-        Ok(checked.and_then(|(header, bytes)| {
-            let epoch = self.epochs.at(header.base_offset());
-            if header.leader_epoch() != epoch && header.leader_epoch().is_some() {
-                return Err("it has another leader epoch than its leader".to_owned());
-            }
-            Ok((header, bytes))
-        }))
     }
 }

@@ -3,6 +3,7 @@
 // Small numbers, all of them made up here.
 #![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
+mod accept_loss;
 mod accepting;
 mod damage;
 mod deleting;

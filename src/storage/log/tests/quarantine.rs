@@ -180,7 +180,7 @@ fn at_every_moment_of_a_recovery_the_bytes_are_in_the_log_or_beside_it() {
 }
 
 /// The same files, all of them durable.
-fn settled(disk: &Disk) -> Disk {
+pub(super) fn settled(disk: &Disk) -> Disk {
     let fs = disk.file_system();
     for (path, _) in disk.files() {
         fs.open(&path, OpenFile::Read).unwrap().sync().unwrap();
