@@ -1,5 +1,7 @@
 //! Losses that are accepted: what is damaged goes, what is good stays, and the log takes appends again.
 
+#![allow(clippy::single_range_in_vec_init, reason = "a list of what was lost, be it one")]
+
 use std::ops::Range;
 
 use super::damage::{assert_read_only, filled};
