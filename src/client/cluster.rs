@@ -180,6 +180,12 @@ impl Cluster {
         self.core.store().open_report()
     }
 
+    /// What the scrub in the background ([`ClusterBuilder::scrub_bytes_per_second`]) found when it last read each
+    /// partition. Damage is logged when it is found, too.
+    pub fn background_scrub(&self) -> ScrubReport {
+        self.core.store().background_scrub()
+    }
+
     /// Makes everything written so far durable, whatever the flush policy.
     pub fn sync(&self) -> Result<()> {
         Ok(self.core.sync()?)

@@ -171,6 +171,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// How many bytes a second are read and checked in the background (`brooklet.scrub.bytes.per.second`): all
+    /// partitions, one after the other, over and over. Default: 0, nothing is. See [`Cluster::background_scrub`].
+    pub fn scrub_bytes_per_second(mut self, bytes: u64) -> Self {
+        self.draft.set("brooklet.scrub.bytes.per.second", bytes);
+        self
+    }
+
     /// Whether opening refuses to cut what lies behind the last good batch of a partition (`brooklet.strict.open`).
     /// Default: no, it is cut, and a copy kept in a `.quarantine` file.
     ///

@@ -75,7 +75,7 @@ pub(crate) struct Controller {
     queue: Mutex<Queue>,
     /// Notified whenever the role becomes free once no more changes are made.
     role_left: Event,
-    published: RwLock<Image>,
+    published: Arc<RwLock<Image>>,
     /// Counts what was published.
     version: AtomicU64,
     /// For the one who has the role.
@@ -113,7 +113,7 @@ impl Controller {
             runtime,
             queue: Mutex::default(),
             role_left: Event::new(),
-            published: RwLock::new(image.clone()),
+            published: Arc::new(RwLock::new(image.clone())),
             version: AtomicU64::new(0),
             next: Mutex::new(image),
             broker,
@@ -129,6 +129,11 @@ impl Controller {
     /// Ids for producers, for as long as this controller is in office.
     pub(crate) fn producer_ids(&self) -> &Arc<ProducerIds> {
         &self.producer_ids
+    }
+
+    /// The metadata, for who outlives the controller.
+    pub(crate) fn published(&self) -> Arc<RwLock<Image>> {
+        Arc::clone(&self.published)
     }
 
     /// Looks at the metadata.

@@ -12,6 +12,7 @@ mod identity;
 mod metadata;
 mod open_report;
 mod producer_ids;
+mod scrubber;
 mod sender;
 mod store;
 mod strict;

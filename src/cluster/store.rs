@@ -10,6 +10,7 @@
 //! lock of a replica, a log or the checkpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,7 @@ use crate::cluster::checkpoints::{Checkpoints, LOG_STARTS};
 use crate::cluster::identity::{self, Identity};
 use crate::cluster::metadata::Image;
 use crate::cluster::open_report::{OpenReport, PartitionReport};
+use crate::cluster::scrubber::Scrubbing;
 use crate::cluster::sender::Sender;
 use crate::cluster::strict::refuse_torn_tails;
 use crate::cluster::syncer::{Intervals, Syncer};
@@ -29,7 +31,8 @@ use crate::env::replace_file;
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{BufferPool, EntryKind, FileLock, FileSystem, Moment, Runtime};
 use crate::replica::{OpenReplica, Replica};
-use crate::storage::{Log, OpenLog, Quarantine, Recovered, Shutdown, StorageError, TailCache};
+use crate::storage::{Log, OpenLog, Quarantine, Recovered, ScrubReport};
+use crate::storage::{Shutdown, StorageError, TailCache};
 
 const LOCK_FILE: &str = ".lock";
 const CLEAN_MARKER: &str = ".kafka_cleanshutdown";
@@ -82,6 +85,7 @@ pub(crate) struct Store {
     checkpoints: Arc<Checkpoints>,
     syncer: Arc<Syncer>,
     sender: Arc<Sender>,
+    scrubbing: Scrubbing,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn FileLock>>>,
 }
@@ -144,6 +148,7 @@ impl Store {
             syncer: Arc::new(syncer),
             checkpoints,
             sender: Arc::new(Sender::new(Arc::clone(&runtime))),
+            scrubbing: Scrubbing::default(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
             fs,
@@ -297,6 +302,27 @@ impl Store {
         }
     }
 
+    /// Reads all partitions in the background, so many bytes a second.
+    pub(crate) fn scrub_in_background(
+        self: &Arc<Self>,
+        rate: NonZeroU64,
+        image: Arc<RwLock<Image>>,
+    ) {
+        self.scrubbing.start(self, image, &self.runtime, rate);
+    }
+
+    /// What the background has found when it last read each partition.
+    pub(crate) fn background_scrub(&self) -> ScrubReport {
+        self.scrubbing.report()
+    }
+
+    /// Partitions that have a directory, by their names.
+    pub(super) fn partitions_on_disk(&self) -> Result<Vec<TopicPartition>, StorageError> {
+        let entries = self.fs.list(&self.root).map_err(StorageError::io("list", &self.root))?;
+        let dirs = entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
+        Ok(dirs.filter_map(|dir| TopicPartition::parse_directory_name(&dir.name)).collect())
+    }
+
     /// Goes through the partition directories: recovers what was not closed, and removes what belongs to deleted
     /// topics. Directories of neither kind are left alone.
     ///
@@ -428,6 +454,7 @@ impl Store {
         let deadline = self.runtime.now().after(CLOSE_TIMEOUT);
         let deadline = deadline.unwrap_or(Moment::since_start(Duration::MAX));
         self.sender.close(deadline);
+        self.scrubbing.close(deadline);
         self.syncer.close(deadline);
     }
 

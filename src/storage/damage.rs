@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -67,10 +68,11 @@ pub(super) enum Piece {
 }
 
 /// Goes through a segment from batch to batch, and past what is none.
-pub(super) struct Pieces<'a> {
-    segment: &'a Segment,
+#[derive(Debug)]
+pub(super) struct Pieces {
+    segment: Arc<Segment>,
     /// Which leader wrote what, if that is to be looked at.
-    epochs: Option<&'a LeaderEpochs>,
+    epochs: Option<LeaderEpochs>,
     /// Bytes that are looked at.
     pub(super) size: u64,
     /// Offset behind the segment.
@@ -80,9 +82,9 @@ pub(super) struct Pieces<'a> {
     pub(super) offset: Offset,
 }
 
-impl<'a> Pieces<'a> {
+impl Pieces {
     /// Of the bytes that there are now, and whose offsets are to be below `end`.
-    pub(super) fn new(segment: &'a Segment, end: Offset, epochs: Option<&'a LeaderEpochs>) -> Self {
+    pub(super) fn new(segment: Arc<Segment>, end: Offset, epochs: Option<LeaderEpochs>) -> Self {
         let (size, offset) = (segment.size(), segment.base());
         Self { segment, epochs, size, end, position: 0, offset }
     }
@@ -144,9 +146,10 @@ impl<'a> Pieces<'a> {
     ) -> Result<Result<(BatchHeader, Bytes), Flaw>, StorageError> {
         let checked = self.segment.check_batch(position, self.size, expected)?;
         Ok(checked.and_then(|(header, bytes)| {
-            let epoch = header.leader_epoch();
-            match self.epochs {
-                Some(epochs) if epoch.is_some() && epoch != epochs.at(header.base_offset()) => {
+            // Of what was deleted from the front it is not known.
+            let known = self.epochs.as_ref().and_then(|epochs| epochs.at(header.base_offset()));
+            match header.leader_epoch().zip(known) {
+                Some((epoch, known)) if epoch != known => {
                     Err("it has another leader epoch than its leader".to_owned())
                 }
                 _ => Ok((header, bytes)),

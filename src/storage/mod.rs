@@ -28,7 +28,7 @@ pub use damage::Damage;
 pub(crate) use digest::{Digest, Owner, Place};
 pub(crate) use epochs::read_leader_epochs;
 pub(crate) use error::{AppendError, LossError, ReadError, StorageError};
-pub(crate) use log::{Appended, Fetched, Log, OpenLog, Refused};
+pub(crate) use log::{Appended, Fetched, Log, LogScrub, OpenLog, Refused};
 pub use log::{ScrubReport, TimestampedOffset};
 pub(crate) use producers::{AbortedTransaction, AppendOrigin, ProducerError, SnapshotEntry};
 pub(crate) use quarantine::Quarantine;

@@ -29,6 +29,12 @@ pub(super) const TABLE: &[Definition] = &[
         &["auto", "map", "pread"],
         "How files are read: by memory maps, by positioned reads, or as suits the platform. brooklet's own.",
     ),
+    long(
+        "brooklet.scrub.bytes.per.second",
+        "0",
+        0,
+        "How fast all partitions are read and checked in the background, over and over. 0 for not at all. brooklet's own.",
+    ),
     bool(
         "brooklet.strict.open",
         "false",

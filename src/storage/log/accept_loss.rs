@@ -120,11 +120,11 @@ impl Log {
     ) -> Result<Vec<Repair>, StorageError> {
         let segments = self.segments.load_full();
         let ends = segments.iter().skip(1).map(|next| next.base()).chain([self.end()]);
-        let epochs = (!is_damaged).then_some(&writer.epochs);
+        let epochs = (!is_damaged).then(|| writer.epochs.clone());
         let mut repairs = Vec::new();
         for (segment, end) in segments.iter().zip(ends) {
             let mut repair = Repair { segment: Arc::clone(segment), parts: Vec::new() };
-            let mut pieces = Pieces::new(segment, end, epochs);
+            let mut pieces = Pieces::new(Arc::clone(segment), end, epochs.clone());
             while let Some(piece) = pieces.next()? {
                 let (bytes, offsets) = match piece {
                     Piece::Good(position, header, _) => (

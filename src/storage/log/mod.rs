@@ -59,6 +59,7 @@ pub(crate) use append::{Appended, Refused};
 pub(super) use delete::below;
 pub(crate) use read::Fetched;
 pub use read::TimestampedOffset;
+pub(crate) use scrub::LogScrub;
 pub use scrub::ScrubReport;
 
 /// What a log is opened with.

@@ -7,10 +7,9 @@
 use std::ops::{AddAssign, Range};
 use std::sync::Arc;
 
-use crate::base::Offset;
+use crate::base::{Offset, TopicPartition};
 use crate::storage::damage::{Damage, Piece, Pieces};
 use crate::storage::digest::Digest;
-use crate::storage::epochs::LeaderEpochs;
 use crate::storage::log::Log;
 use crate::storage::segment::Segment;
 use crate::storage::{StorageError, names};
@@ -41,45 +40,106 @@ impl AddAssign for ScrubReport {
 impl Log {
     /// Reads all of the log and reports what is damaged.
     pub(crate) fn scrub(&self) -> Result<ScrubReport, StorageError> {
-        let segments = self.segments.load_full();
-        let ends = segments.iter().skip(1).map(|next| Some(next.base())).chain([None]);
-        // Of a log that was damaged when it was opened not all of them are known.
-        let is_whole = self.damaged.lock().is_none();
-        let epochs = is_whole.then(|| self.writer.lock().epochs.clone());
-        let durable = self.flushed();
-        let mut report = ScrubReport::default();
-        for (segment, next) in segments.iter().zip(ends) {
-            let mut scrub =
-                Scrub { log: self, segment, epochs: epochs.as_ref(), report: &mut report };
-            scrub.run(next, durable)?;
+        let mut scrub = LogScrub::default();
+        while scrub.step(self, u64::MAX)? > 0 {}
+        Ok(scrub.report)
+    }
+}
+
+/// A log that is being read, a little at a time.
+#[derive(Debug, Default)]
+pub(crate) struct LogScrub {
+    /// What was found in the segments that were read.
+    pub(crate) report: ScrubReport,
+    /// Base of the last segment that was begun.
+    last: Option<Offset>,
+    current: Option<Scrub>,
+}
+
+impl LogScrub {
+    /// Reads about `bytes` more, a batch at least. Returns how many they were: none at the end of the log.
+    pub(crate) fn step(&mut self, log: &Log, bytes: u64) -> Result<u64, StorageError> {
+        loop {
+            let Some(mut scrub) = self.current.take() else {
+                let segments = log.segments.load_full();
+                let at = segments.partition_point(|segment| Some(segment.base()) <= self.last);
+                let Some(segment) = segments.get(at) else { return Ok(0) };
+                self.last = Some(segment.base());
+                let next = segments.get(at + 1).map(|next| next.base());
+                self.current = Some(Scrub::begin(log, segment, next)?);
+                continue;
+            };
+            let read = scrub.go_on(bytes)?;
+            if read > 0 {
+                self.current = Some(scrub);
+                return Ok(read);
+            }
+            let report = scrub.end()?;
+            // Deleted or written anew meanwhile: what was read is not the log any more.
+            if log.segments.load().iter().any(|segment| Arc::ptr_eq(segment, &report.0)) {
+                self.report += report.1;
+            }
         }
-        Ok(report)
     }
 }
 
 /// One segment being read.
-struct Scrub<'a> {
-    log: &'a Log,
-    segment: &'a Arc<Segment>,
-    epochs: Option<&'a LeaderEpochs>,
-    report: &'a mut ScrubReport,
+#[derive(Debug)]
+struct Scrub {
+    partition: TopicPartition,
+    segment: Arc<Segment>,
+    /// Where the one behind it begins; if there is none, all below `durable` is to be there.
+    next: Option<Offset>,
+    durable: Offset,
+    /// Entries that were not met yet, the next one last.
+    index: Vec<(Offset, u64)>,
+    is_index_wrong: bool,
+    digest: Option<Digest>,
+    /// The digest, before all that it speaks of was read.
+    unmet: Option<Digest>,
+    headers: Digest,
+    pieces: Pieces,
+    report: ScrubReport,
 }
 
-impl Scrub<'_> {
-    /// Reads the segment. The one behind it begins at `next`; if there is none, all below `durable` is to be there.
-    fn run(&mut self, next: Option<Offset>, durable: Offset) -> Result<(), StorageError> {
-        let segment = self.segment;
+impl Scrub {
+    fn begin(
+        log: &Log,
+        segment: &Arc<Segment>,
+        next: Option<Offset>,
+    ) -> Result<Self, StorageError> {
+        // Of a log that was damaged when it was opened not all of them are known.
+        let is_whole = log.damaged.lock().is_none();
+        let epochs = is_whole.then(|| log.writer.lock().epochs.clone());
+        let durable = log.flushed();
         // The index before the size: it has no entry beyond.
         let mut index = segment.with_index(|index| index.entries())?;
         let saved = segment.saved_index()?.map(|saved| saved.entries());
-        let end = next.unwrap_or_else(|| self.log.end());
-        let mut pieces = Pieces::new(segment, end, self.epochs);
-        let digest = segment.digest();
-        let mut unmet = digest.filter(|digest| digest.length > 0);
-        let (before, mut headers) = (self.report.damages.len(), Digest::empty(segment.base()));
-        let mut wrong = saved.is_some_and(|saved| !index.starts_with(&saved));
+        let is_index_wrong = saved.is_some_and(|saved| !index.starts_with(&saved));
         index.reverse();
-        while let Some(piece) = pieces.next()? {
+        let digest = segment.digest();
+        let end = next.unwrap_or_else(|| log.end());
+        Ok(Self {
+            partition: log.partition.clone(),
+            segment: Arc::clone(segment),
+            next,
+            durable,
+            index,
+            is_index_wrong,
+            digest,
+            unmet: digest.filter(|digest| digest.length > 0),
+            headers: Digest::empty(segment.base()),
+            pieces: Pieces::new(Arc::clone(segment), end, epochs),
+            report: ScrubReport::default(),
+        })
+    }
+
+    /// Reads about `bytes` more. Returns how many they were.
+    fn go_on(&mut self, bytes: u64) -> Result<u64, StorageError> {
+        let from = self.pieces.position;
+        while self.pieces.position - from < bytes
+            && let Some(piece) = self.pieces.next()?
+        {
             let (position, header, bytes) = match piece {
                 Piece::Good(position, header, bytes) => (position, header, bytes),
                 Piece::Bad(bytes, offsets, reason) => {
@@ -87,53 +147,59 @@ impl Scrub<'_> {
                     continue;
                 }
             };
-            if self.report.damages.len() == before {
-                headers.add(&bytes, &header);
-                if let Some(digest) = unmet.take_if(|digest| digest.length <= headers.length)
-                    && digest != headers
+            if self.report.damages.is_empty() {
+                self.headers.add(&bytes, &header);
+                let length = self.headers.length;
+                if let Some(digest) = self.unmet.take_if(|digest| digest.length <= length)
+                    && digest != self.headers
                 {
-                    self.note_other(&headers);
+                    self.note_other();
                 }
             }
-            if index.last().is_some_and(|entry| entry.1 <= position) {
-                wrong |= index.pop() != Some((header.last_offset(), position));
+            if self.index.last().is_some_and(|entry| entry.1 <= position) {
+                let is_met = self.index.pop() == Some((header.last_offset(), position));
+                self.is_index_wrong |= !is_met;
             }
             self.report.batches += 1;
         }
-        let Pieces { size, offset, .. } = pieces;
+        Ok(self.pieces.position - from)
+    }
+
+    /// What was found, and in what.
+    fn end(mut self) -> Result<(Arc<Segment>, ScrubReport), StorageError> {
+        let (size, offset, durable) = (self.pieces.size, self.pieces.offset, self.durable);
         self.report.bytes += size;
-        let is_good = self.report.damages.len() == before;
-        let expected = digest.map_or(segment.base(), |digest| digest.next);
-        let is_whole = match next {
-            Some(next) => segment.layout().follows(next, offset),
+        let is_good = self.report.damages.is_empty();
+        let expected = self.digest.map_or(self.segment.base(), |digest| digest.next);
+        let is_whole = match self.next {
+            Some(next) => self.segment.layout().follows(next, offset),
             None => offset >= durable,
         };
-        if is_good && unmet.is_some() && offset >= expected {
-            self.note_other(&headers);
+        if is_good && self.unmet.is_some() && offset >= expected {
+            self.note_other();
         } else if !is_whole || offset < expected {
-            let behind = next.unwrap_or(durable).max(expected);
+            let behind = self.next.unwrap_or(durable).max(expected);
             let (offsets, reason) = match behind < offset {
                 true => (behind..offset, "it overlaps the next segment"),
                 false => (offset..behind, "what comes next is missing"),
             };
             self.note(offsets, size, reason.to_owned());
-        } else if is_good && (wrong || !index.is_empty()) {
-            log::warn!("making the indexes of {} anew", segment.path(names::LOG).display());
-            segment.rebuild_index()?;
+        } else if is_good && (self.is_index_wrong || !self.index.is_empty()) {
+            log::warn!("making the indexes of {} anew", self.segment.path(names::LOG).display());
+            self.segment.rebuild_index()?;
             self.report.indexes_rebuilt += 1;
         }
-        Ok(())
+        Ok((self.segment, self.report))
     }
 
     /// Takes note that the headers are not those of the digest.
-    fn note_other(&mut self, headers: &Digest) {
+    fn note_other(&mut self) {
         let reason = "its batch headers are not those of its digest".to_owned();
-        self.note(self.segment.base()..headers.next, 0, reason);
+        self.note(self.segment.base()..self.headers.next, 0, reason);
     }
 
     fn note(&mut self, offsets: Range<Offset>, position: u64, reason: String) {
-        let Self { log, segment, .. } = self;
-        let damage = Damage::new(&log.partition, segment, offsets, position, reason);
+        let damage = Damage::new(&self.partition, &self.segment, offsets, position, reason);
         self.report.damages.push(damage);
     }
 }
