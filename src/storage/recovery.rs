@@ -141,7 +141,7 @@ fn load_segments(
                 found.epochs.truncate(end);
                 return Ok(Found { segments, end, ..found });
             } else {
-                let damage = closed_elsewhere(how, active, position, end);
+                let damage = closed_elsewhere(how, active, readable_end(active)?);
                 return Recovery { how, dir, durable, found }.leave(segments, damage);
             }
         }
@@ -149,12 +149,12 @@ fn load_segments(
     Recovery { how, dir, durable, found }.run(segments, from)
 }
 
-/// A log that ends at `end`, and was closed when it ended elsewhere.
-fn closed_elsewhere(how: &OpenLog, last: &Segment, position: u64, end: Offset) -> Damage {
+/// A log whose good batches end at `end`, and that was closed when it ended elsewhere.
+fn closed_elsewhere(how: &OpenLog, last: &Segment, end: Offset) -> Damage {
     let closed_at = how.closed_at.first().copied().unwrap_or_default();
     let offsets = end.min(closed_at)..end.max(closed_at);
     let reason = format!("it ends at offset {end}, but was closed at {closed_at}");
-    Damage::new(&how.partition, last, offsets, position, reason)
+    Damage::new(&how.partition, last, offsets, last.size(), reason)
 }
 
 fn is_written(how: &OpenLog) -> bool {
@@ -301,8 +301,7 @@ impl Recovery<'_> {
         let durable = self.known_durable();
         let until = next.map_or(durable, |next| next.base()).max(end);
         if position < segment.size() {
-            let behind =
-                segment.next_good(position + 1, segment.size(), &(end.next()..Offset::MAX))?;
+            let behind = segment.next_good(position + 1, segment.size(), &(end.next()..until))?;
             let to = behind.map_or(until, |(_, header)| header.base_offset());
             let reason = match segment.check_batch(position, segment.size(), end)? {
                 Err(reason) => reason,

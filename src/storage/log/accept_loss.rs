@@ -89,16 +89,16 @@ impl Log {
         let durable = damaged.as_ref().map_or(self.flushed(), |damaged| damaged.durable);
         let repairs = self.plan(&writer, damaged.is_some(), lost)?;
         self.prepare(&repairs, now)?;
-        let still = left.filter(|_| damaged.is_some());
-        let done = self.replace(&repairs).and_then(|()| self.reload(&mut writer, durable, now));
-        *damaged = match done {
-            Ok(found) => found.or(still.map(|left| Damaged { damage: Arc::new(left), durable })),
-            Err(error) => {
-                log::error!("{} is offline: {error}", self.partition);
-                self.offline.store(true, Ordering::Release);
-                return Err(error);
-            }
-        };
+        let left = left.filter(|_| damaged.is_some());
+        // A recovery cuts at what is bad above this point: not before that is accepted too.
+        let point = if left.is_some() { self.end() } else { durable };
+        let done = self.replace(&repairs).and_then(|()| self.reload(&mut writer, point, now));
+        let found = done.inspect_err(|error| {
+            log::error!("{} is offline: {error}", self.partition);
+            *damaged = None;
+            self.offline.store(true, Ordering::Release);
+        })?;
+        *damaged = found.or(left).map(|damage| Damaged { damage: Arc::new(damage), durable });
         self.offline.store(damaged.is_some(), Ordering::Release);
         for damage in lost {
             log::warn!("accepted as lost: {damage}");
@@ -185,13 +185,13 @@ impl Log {
         sync_dir()
     }
 
-    /// Opens the files anew. Returns what is damaged all the same.
+    /// Opens the files anew. What lies below `point` is not cut. Returns what is damaged all the same.
     fn reload(
         &self,
         writer: &mut Writer,
-        durable: Offset,
+        point: Offset,
         now: Timestamp,
-    ) -> Result<Option<Damaged>, StorageError> {
+    ) -> Result<Option<Damage>, StorageError> {
         let how = OpenLog {
             fs: Arc::clone(&self.fs),
             root: Arc::clone(&self.root),
@@ -204,13 +204,12 @@ impl Log {
             deleted: self.start(),
             closed_at: Vec::new(),
             examine: false,
-            shutdown: Shutdown::Unclean { recovery_point: durable },
+            shutdown: Shutdown::Unclean { recovery_point: point },
             now,
             seed: self.seed,
         };
         let mut found = recovery::load(&how, &self.dir)?;
         let (known, transactions) = Known::load(&how, &self.dir, &mut found)?;
-        let damaged = Damaged::of(&found);
         let mut epochs = found.epochs;
         epochs.begin_at(self.start());
         *writer = Writer::new(epochs, known);
@@ -219,7 +218,7 @@ impl Log {
         self.undecided.set(transactions);
         self.end.set(found.end);
         self.flushed.set(found.end);
-        Ok(damaged)
+        Ok(found.report.damage)
     }
 }
 

@@ -207,6 +207,23 @@ fn nothing_is_given_up_that_was_not_named() {
     assert_usable(&place, log, &[12..15, 24..27]);
 }
 
+/// What was not accepted stays as it is, above the recovery point too, where a recovery would cut it.
+#[test]
+fn nothing_is_cut_while_damage_is_left() {
+    let place = Place::in_memory(1 << 20, 100);
+    let size = filled(&place) / 12;
+    [4, 8].iter().for_each(|at| place.edit(FIRST, |log| log[at * size + 70] ^= 1));
+    place.remove("leader-epoch-checkpoint");
+    let log = place.recover_undigested(20).0;
+    assert_read_only(&log);
+    assert_eq!(accept(&log, 12..15).unwrap(), [offsets(12..15)]);
+    assert_read_only(&log);
+    assert_eq!(log.end(), offset(36));
+    assert_eq!(read_from(&log, offset(27), 4096).unwrap().len(), 9);
+    assert_eq!(accept(&log, 24..27).unwrap(), [offsets(24..27)]);
+    assert_usable(&place, log, &[12..15, 24..27]);
+}
+
 /// After a clean shutdown nobody looks at the middle of a log: damage is found while it is in use.
 #[test]
 fn a_log_in_use_goes_on_while_a_loss_is_accepted() {
