@@ -80,4 +80,5 @@ pub use client::{
     Topic, TopicDescription, TrySendError, TypedRecord, TypedRecords, TypedTopic, Wakeup,
     Watermarks,
 };
+pub use cluster::{OpenReport, PartitionReport};
 pub use storage::{Damage, ScrubReport, TimestampedOffset};

@@ -62,6 +62,9 @@ pub enum ErrorKind {
     TopicDeletionDisabled,
     /// The topic behind this handle was deleted.
     TopicDeleted,
+    /// Bytes behind the last good batch of a partition, which an open with `brooklet.strict.open` does not cut. Nothing
+    /// was changed.
+    TornTail,
     /// A transaction's marker of a coordinator that another has replaced.
     TransactionCoordinatorFenced,
     /// No such topic, or the topic has no such partition.
@@ -103,7 +106,8 @@ impl ErrorKind {
             | Self::Closed
             | Self::InvalidState
             | Self::NotAStore
-            | Self::Serialization => return None,
+            | Self::Serialization
+            | Self::TornTail => return None,
         })
     }
 

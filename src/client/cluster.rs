@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::{ConfigEntry, TopicName};
 use crate::client::{ClusterBuilder, ConsumerBuilder, NewTopic, ProducerBuilder, Result, Topic};
-use crate::cluster::{ClusterError, Core};
+use crate::cluster::{ClusterError, Core, OpenReport};
 use crate::storage::ScrubReport;
 
 /// A cluster in this process: one broker and its topics.
@@ -182,6 +182,18 @@ impl Cluster {
             }
         }
         Ok(report)
+    }
+
+    /// What was found when the cluster was opened: whether it had been closed, and what was read, cut, kept aside, made
+    /// anew or is damaged. After a clean shutdown partitions are opened when they are first used, and tell from then on.
+    pub fn open_report(&self) -> OpenReport {
+        self.core.store().open_report()
+    }
+
+    /// What the scrub in the background ([`ClusterBuilder::scrub_bytes_per_second`]) found when it last read each
+    /// partition. Damage is logged when it is found, too.
+    pub fn background_scrub(&self) -> ScrubReport {
+        self.core.store().background_scrub()
     }
 
     /// Makes everything written so far durable, whatever the flush policy.

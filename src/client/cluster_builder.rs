@@ -84,7 +84,8 @@ impl ClusterBuilder {
     /// JVM, such as `KAFKA_HEAP_OPTS`, are left out; a name that is no setting is an error.
     ///
     /// `KAFKA_CREATE_TOPICS`, as in `slack:1:1,email:3:1:compact`, names topics as
-    /// [`create_topic`](Self::create_topic) does: name, partitions, replication factor, and maybe `cleanup.policy`.
+    /// [`create_topic_if_missing`](Self::create_topic_if_missing) does: name, partitions, replication factor, and maybe
+    /// `cleanup.policy`.
     ///
     /// ```
     /// use brooklet::Cluster;
@@ -168,6 +169,39 @@ impl ClusterBuilder {
     /// How files are read (`brooklet.read.mode`). Default: [`ReadMode::Auto`].
     pub fn read_mode(mut self, mode: ReadMode) -> Self {
         self.draft.set("brooklet.read.mode", mode.to_string().as_str());
+        self
+    }
+
+    /// How many bytes a second are read and checked in the background (`brooklet.scrub.bytes.per.second`): all
+    /// partitions, one after the other, over and over. Default: 0, nothing is. See [`Cluster::background_scrub`].
+    pub fn scrub_bytes_per_second(mut self, bytes: u64) -> Self {
+        self.draft.set("brooklet.scrub.bytes.per.second", bytes);
+        self
+    }
+
+    /// Whether opening refuses to cut what lies behind the last good batch of a partition (`brooklet.strict.open`).
+    /// Default: no, it is cut, and a copy kept in a `.quarantine` file.
+    ///
+    /// Without a second replica a write that a power cut has torn cannot be told from records of the last second that
+    /// have rotted since. Refused with [`TornTail`](ErrorKind::TornTail), the store is as it was: it can be copied or
+    /// looked at (`brooklet dump-log`) before it is opened without this setting.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, ErrorKind};
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let cluster = match Cluster::builder().strict_open(true).open(&path) {
+    ///     Err(error) if error.kind() == ErrorKind::TornTail => {
+    ///         eprintln!("{error}");
+    ///         Cluster::open(&path)?
+    ///     }
+    ///     opened => opened?,
+    /// };
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    pub fn strict_open(mut self, strict: bool) -> Self {
+        self.draft.set("brooklet.strict.open", strict);
         self
     }
 

@@ -1,13 +1,14 @@
 //! The one error of the public API.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::base::{ConfigError, ErrorKind, InvalidTopicName};
+use crate::base::{ConfigError, ErrorKind, InvalidTopicName, Offset};
 use crate::cluster::ClusterError;
 use crate::record::BatchError;
-use crate::replica::ProduceError;
-use crate::storage::{AppendError, ProducerError, ReadError, StorageError};
+use crate::replica::{ProduceError, Replica};
+use crate::storage::{AppendError, LossError, ProducerError, ReadError, StorageError};
 
 /// The result of a call that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -31,6 +32,7 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     kind: ErrorKind,
     outcome: Outcome,
+    unreadable: Option<Range<Offset>>,
     cause: Box<dyn std::error::Error + Send + Sync>,
 }
 
@@ -53,7 +55,7 @@ impl Error {
         outcome: Outcome,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self(Arc::new(Inner { kind, outcome, cause: cause.into() }))
+        Self(Arc::new(Inner { kind, outcome, unreadable: None, cause: cause.into() }))
     }
 
     /// `message` ends with that of `cause`.
@@ -63,6 +65,18 @@ impl Error {
         cause: Box<dyn std::error::Error + Send + Sync>,
     ) -> Self {
         Self::with_outcome(kind, Outcome::NotWritten, Caused { message, cause })
+    }
+
+    /// Of a read in the log of `leader`.
+    pub(crate) fn of_read(leader: &Replica, error: ReadError) -> Self {
+        let ReadError::Corrupt { offset, source } = &error else { return error.into() };
+        let offsets = leader.log().unreadable(*offset);
+        let (partition, from, to) = (leader.partition(), offsets.start, offsets.end);
+        let message = format!(
+            "the records of {partition} at offsets {from} to {to} are corrupt: {source}; seek to {to} to go on"
+        );
+        let (kind, outcome) = (read_kind(&error), Outcome::NotWritten);
+        Self(Arc::new(Inner { kind, outcome, unreadable: Some(offsets), cause: message.into() }))
     }
 
     pub(crate) fn timed_out(message: &str) -> Self {
@@ -95,6 +109,11 @@ impl Error {
     /// Whether another has taken the caller's place: a later incarnation of a producer or a coordinator.
     pub fn is_fenced(&self) -> bool {
         self.0.kind.is_fenced()
+    }
+
+    /// For a read that met what is damaged: the offsets that cannot be read. Reading can go on at their end.
+    pub fn unreadable_offsets(&self) -> Option<Range<Offset>> {
+        self.0.unreadable.clone()
     }
 
     /// Kafka's error code, if Kafka has this error.
@@ -152,6 +171,7 @@ fn storage_kind(error: &StorageError) -> ErrorKind {
     match error {
         e if e.is_full() => ErrorKind::StorageFull,
         e if e.is_read_only() => ErrorKind::ReadOnly,
+        StorageError::TornTail { .. } => ErrorKind::TornTail,
         _ => ErrorKind::Storage,
     }
 }
@@ -285,6 +305,16 @@ fn produce_outcome(error: &ProduceError) -> Outcome {
         | ProduceError::Encode(_)
         | ProduceError::Deleted
         | ProduceError::Closed => Outcome::NotWritten,
+    }
+}
+
+impl From<LossError> for Error {
+    fn from(error: LossError) -> Self {
+        let kind = match &error {
+            LossError::NotDamaged { .. } | LossError::Beyond(_) => ErrorKind::InvalidState,
+            LossError::Storage(error) => storage_kind(error),
+        };
+        Self::with_outcome(kind, Outcome::NotWritten, error)
     }
 }
 

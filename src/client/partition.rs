@@ -1,15 +1,16 @@
 //! One partition of a topic, seen from close by.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::base::{Acks, BrokerId, IsolationLevel, Offset, PartitionId, Timestamp, TopicPartition};
 use crate::client::batch_delivery::BatchOutcome;
 use crate::client::consumer::Records;
-use crate::client::{BatchDelivery, Result, Topic};
+use crate::client::{BatchDelivery, Error, Result, Topic};
 use crate::record::Limits;
 use crate::replica::{Append, ProduceError, Replica};
-use crate::storage::{AppendOrigin, ScrubReport, TimestampedOffset};
+use crate::storage::{AppendOrigin, Damage, ScrubReport, TimestampedOffset};
 
 /// One partition of a topic. A handle, cheap to clone.
 ///
@@ -125,16 +126,29 @@ impl Partition {
         Ok(self.leader()?.log().size().1)
     }
 
-    /// Reads records from `from` on, whatever transaction they are of, of whole batches of at most `max_bytes` together, or one batch if the
-    /// first alone is larger. Empty means that `from` is the high watermark. Does not wait: see
-    /// [`Consumer`](crate::Consumer).
+    /// Reads records from `from` on, whatever transaction they are of, of whole batches of at most `max_bytes` together,
+    /// or one batch if the first alone is larger. Empty means that there are none below the high watermark. Does not
+    /// wait: see [`Consumer`](crate::Consumer).
     ///
     /// # Errors
     /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) if `from` is below the log start or above the end;
-    /// [`CorruptMessage`](crate::ErrorKind::CorruptMessage) if a batch does not match its checksum.
+    /// [`CorruptMessage`](crate::ErrorKind::CorruptMessage) if a batch is not what was written:
+    /// [`Error::unreadable_offsets`](crate::Error::unreadable_offsets) tells where to go on.
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Records> {
-        let fetched = self.leader()?.fetch(from, max_bytes, IsolationLevel::ReadUncommitted)?;
-        Records::decode(self.place.clone(), &fetched, from)
+        let leader = self.leader()?;
+        let read = |from| {
+            let fetched = leader.fetch(from, max_bytes, IsolationLevel::ReadUncommitted)?;
+            let next = fetched.batches.last().map(|last| last.header().next_offset());
+            Ok((Records::decode(self.place.clone(), &fetched, from)?, next))
+        };
+        let mut next = from;
+        loop {
+            match read(next).map_err(|error| Error::of_read(&leader, error))? {
+                // Batches that hold no records for applications.
+                (records, Some(behind)) if records.is_empty() => next = behind,
+                (records, _) => return Ok(records),
+            }
+        }
     }
 
     /// Appends a batch as it is: the bytes of one record batch of Kafka's format v2, as its producers encode it, with base
@@ -202,7 +216,9 @@ impl Partition {
     /// The first committed record with a timestamp of at least `timestamp`, `None` if there is none.
     pub fn offset_for_timestamp(&self, timestamp: Timestamp) -> Result<Option<TimestampedOffset>> {
         let isolation = IsolationLevel::ReadUncommitted;
-        Ok(self.leader()?.find_timestamp(timestamp, isolation, &Limits::default())?)
+        let leader = self.leader()?;
+        let found = leader.find_timestamp(timestamp, isolation, &Limits::default());
+        found.map_err(|error| Error::of_read(&leader, error))
     }
 
     /// Reads all of the partition, and reports what is not what was written. What else happens meanwhile goes on.
@@ -211,6 +227,35 @@ impl Partition {
     /// [`Storage`](crate::ErrorKind::Storage) if a file cannot be read at all.
     pub fn scrub(&self) -> Result<ScrubReport> {
         Ok(self.leader()?.log().scrub()?)
+    }
+
+    /// Gives up the records that are damaged in `range`, so that the partition can be written again. Returns what it was.
+    /// Good records stay, in `range` too, and all that stay keep their offsets: those that are lost are missing from then
+    /// on, as in a compacted topic. The bytes are copied to `.quarantine` files first. All is durable when it returns.
+    ///
+    /// A partition that is damaged elsewhere too stays read-only, until that loss is accepted as well. Reads all of the
+    /// partition; producers wait while the segments concerned are written anew.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, NewTopic, Offset};
+    ///
+    /// # let cluster = Cluster::in_memory()?;
+    /// # let email = cluster.create_topic(NewTopic::new("email"))?;
+    /// let partition = email.partition(0)?;
+    /// for damage in partition.scrub()?.damages {
+    ///     println!("{damage}");
+    ///     partition.accept_loss(damage.offsets)?;
+    /// }
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`InvalidState`](crate::ErrorKind::InvalidState) if nothing is damaged in `range`, or if something is damaged there
+    /// and beyond it too: more would be lost than was agreed to. [`Storage`](crate::ErrorKind::Storage),
+    /// [`StorageFull`](crate::ErrorKind::StorageFull) if a file could not be written: the partition is as it was, or
+    /// offline until the cluster is opened again.
+    pub fn accept_loss(&self, range: Range<Offset>) -> Result<Vec<Damage>> {
+        Ok(self.leader()?.accept_loss(&range)?)
     }
 
     /// Makes everything written to the partition so far durable, whatever the flush policy.

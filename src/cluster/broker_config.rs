@@ -1,5 +1,6 @@
 //! A broker's settings, as they apply.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +24,10 @@ pub(crate) struct BrokerConfig {
     pub(crate) log_dir: Option<PathBuf>,
     /// `brooklet.read.mode`.
     pub(crate) read_mode: ReadMode,
+    /// `brooklet.scrub.bytes.per.second`, if anything is to be read.
+    pub(crate) scrub_rate: Option<NonZeroU64>,
+    /// `brooklet.strict.open`.
+    pub(crate) strict_open: bool,
     /// `brooklet.flush.policy`, or what `log.flush.interval.*` select.
     pub(crate) policy: FlushPolicy,
     /// `log.flush.offset.checkpoint.interval.ms`.
@@ -51,6 +56,8 @@ impl BrokerConfig {
             id: settings.optional("node.id")?.and_then(BrokerId::new),
             log_dir: log_dir(&settings)?,
             read_mode: settings.parsed("brooklet.read.mode", ReadMode::parse)?,
+            scrub_rate: NonZeroU64::new(settings.number("brooklet.scrub.bytes.per.second")?),
+            strict_open: settings.bool("brooklet.strict.open")?,
             policy,
             checkpoint_interval: settings.duration("log.flush.offset.checkpoint.interval.ms")?,
             expiration_interval: settings.duration("producer.id.expiration.check.interval.ms")?,

@@ -22,7 +22,8 @@ use crate::cluster::topic_config::{ConfigChange, TopicConfig};
 use crate::cluster::{BrokerConfig, ClusterError, ProducerIds};
 use crate::env::Runtime;
 use crate::env::sync::{Event, Mutex, RwLock};
-use crate::record::{BatchBuilder, BatchError, CloseOptions, EncodedBatch, Limits, RecordFields};
+use crate::record::{Batch, BatchBuilder, BatchError, CloseOptions};
+use crate::record::{EncodedBatch, Limits, RecordFields};
 use crate::replica::{Append, Completion, ProduceError, Refusal, Replica};
 use crate::storage::{AppendOrigin, Appended, ReadError, StorageError};
 
@@ -74,7 +75,7 @@ pub(crate) struct Controller {
     queue: Mutex<Queue>,
     /// Notified whenever the role becomes free once no more changes are made.
     role_left: Event,
-    published: RwLock<Image>,
+    published: Arc<RwLock<Image>>,
     /// Counts what was published.
     version: AtomicU64,
     /// For the one who has the role.
@@ -112,7 +113,7 @@ impl Controller {
             runtime,
             queue: Mutex::default(),
             role_left: Event::new(),
-            published: RwLock::new(image.clone()),
+            published: Arc::new(RwLock::new(image.clone())),
             version: AtomicU64::new(0),
             next: Mutex::new(image),
             broker,
@@ -128,6 +129,11 @@ impl Controller {
     /// Ids for producers, for as long as this controller is in office.
     pub(crate) fn producer_ids(&self) -> &Arc<ProducerIds> {
         &self.producer_ids
+    }
+
+    /// The metadata, for who outlives the controller.
+    pub(crate) fn published(&self) -> Arc<RwLock<Image>> {
+        Arc::clone(&self.published)
     }
 
     /// Looks at the metadata.
@@ -402,16 +408,22 @@ fn replay(log: &Replica, broker: &Arc<BrokerConfig>) -> Result<Image, ClusterErr
         let Some(last) = fetched.batches.last() else { return Ok(image) };
         next = last.header().next_offset();
         for batch in &fetched.batches {
-            let checked = batch.verify_crc().and_then(|()| batch.decode(&Limits::default()));
-            for record in checked.map_err(|e| damaged(log, &e.to_string()))?.iter() {
-                let decoded = record.value.and_then(MetadataRecord::decode);
-                let applied = decoded.ok_or("it is no metadata record".to_owned());
-                applied.and_then(|r| image.apply(&r)).map_err(|reason| {
-                    damaged(log, &format!("the record at {}: {reason}", record.offset))
-                })?;
-            }
+            apply_batch(&mut image, batch).map_err(|reason| damaged(log, &reason))?;
         }
     }
+}
+
+/// Applies the records of a batch of the metadata log.
+pub(super) fn apply_batch(image: &mut Image, batch: &Batch) -> Result<(), String> {
+    let checked = batch.verify_crc().and_then(|()| batch.decode(&Limits::default()));
+    for record in checked.map_err(|e| e.to_string())?.iter() {
+        let decoded = record.value.and_then(MetadataRecord::decode);
+        let applied = decoded.ok_or("it is no metadata record".to_owned());
+        applied
+            .and_then(|record| image.apply(&record))
+            .map_err(|reason| format!("the record at {}: {reason}", record.offset))?;
+    }
+    Ok(())
 }
 
 fn damaged(log: &Replica, reason: &str) -> StorageError {

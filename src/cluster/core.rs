@@ -59,6 +59,9 @@ impl Core {
             Arc::clone(&runtime),
         )?;
         controller.with_image(|image| store.load(image))?;
+        if let Some(rate) = config.scrub_rate {
+            store.scrub_in_background(rate, controller.published());
+        }
         Ok(Arc::new(Self { runtime, store, controller, config, closed: AtomicBool::new(false) }))
     }
 
@@ -285,6 +288,6 @@ impl Drop for Core {
     }
 }
 
-fn metadata_topic() -> Result<TopicImage, ClusterError> {
+pub(super) fn metadata_topic() -> Result<TopicImage, ClusterError> {
     Ok(TopicImage::internal(METADATA_ID, TopicName::new(METADATA_TOPIC)?, TopicConfig::internal()?))
 }

@@ -10,6 +10,7 @@
 //! lock of a replica, a log or the checkpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,14 +21,18 @@ use crate::base::{Bug, is_planted};
 use crate::cluster::checkpoints::{Checkpoints, LOG_STARTS};
 use crate::cluster::identity::{self, Identity};
 use crate::cluster::metadata::Image;
+use crate::cluster::open_report::{OpenReport, PartitionReport};
+use crate::cluster::scrubber::Scrubbing;
 use crate::cluster::sender::Sender;
+use crate::cluster::strict::refuse_torn_tails;
 use crate::cluster::syncer::{Intervals, Syncer};
 use crate::cluster::{BrokerConfig, ClusterError, TopicImage};
 use crate::env::replace_file;
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{BufferPool, EntryKind, FileLock, FileSystem, Moment, Runtime};
 use crate::replica::{OpenReplica, Replica};
-use crate::storage::{Log, OpenLog, Recovered, Shutdown, StorageError, TailCache};
+use crate::storage::{Log, OpenLog, Quarantine, Recovered, ScrubReport};
+use crate::storage::{Shutdown, StorageError, TailCache};
 
 const LOCK_FILE: &str = ".lock";
 const CLEAN_MARKER: &str = ".kafka_cleanshutdown";
@@ -44,6 +49,9 @@ const TAIL_BYTES: usize = 8 << 20;
 
 /// Bytes of empty buffers kept for the producers.
 const POOL_BYTES: usize = 8 << 20;
+
+/// Bytes of cut logs that a store keeps aside.
+const QUARANTINE_BYTES: u64 = 64 << 20;
 
 /// Settings of a store.
 #[derive(Debug)]
@@ -65,9 +73,12 @@ pub(crate) struct Store {
     runtime: Arc<dyn Runtime>,
     cache: Arc<TailCache>,
     pool: Arc<BufferPool>,
+    quarantine: Arc<Quarantine>,
     was_clean: bool,
     /// There are logs that could not be recovered: the next shutdown is none the cleaner.
     unrecovered: AtomicBool,
+    /// What was found in the logs that were opened.
+    found: Mutex<BTreeMap<TopicPartition, PartitionReport>>,
     replicas: RwLock<BTreeMap<(TopicId, PartitionId), Arc<Replica>>>,
     /// Topics that were deleted, of which directories may be left.
     opening: Mutex<BTreeSet<TopicId>>,
@@ -75,6 +86,7 @@ pub(crate) struct Store {
     syncer: Arc<Syncer>,
     sender: Arc<Sender>,
     alarms: Arc<Sender>,
+    scrubbing: Scrubbing,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn FileLock>>>,
 }
@@ -95,6 +107,11 @@ impl Store {
         let lock_path = root.join(LOCK_FILE);
         let lock = fs.lock(&lock_path).map_err(StorageError::io("lock", &lock_path))?;
         let Some(lock) = lock else { return Err(ClusterError::AlreadyOpen { path: root }) };
+        let root: Arc<Path> = root.into();
+        let is_new = !is_store(&*fs, &root)?;
+        if config.strict_open && !is_new && !has_clean_marker(&*fs, &root)? {
+            refuse_torn_tails(&fs, &root, &config, &*runtime)?;
+        }
         let identity = match Identity::load(&*fs, &root)? {
             Some(identity) => identity,
             None => {
@@ -108,12 +125,12 @@ impl Store {
         };
         if let Some(expected) = config.id.filter(|id| *id != identity.broker) {
             let (found, expected) = (identity.broker.value(), expected.value());
-            return Err(ClusterError::OtherBroker { path: root, found, expected });
+            return Err(ClusterError::OtherBroker { path: root.to_path_buf(), found, expected });
         }
-        let was_clean = take_clean_marker(&*fs, &root)?;
-        let root: Arc<Path> = root.into();
+        let was_clean = take_clean_marker(&*fs, &root)? || is_new;
         let checkpoints = Arc::new(Checkpoints::load(Arc::clone(&fs), Arc::clone(&root))?);
         let pool = Arc::new(BufferPool::new(POOL_BYTES));
+        let quarantine = Quarantine::new(Arc::clone(&fs), Arc::clone(&root), QUARANTINE_BYTES);
         let intervals = Intervals {
             checkpoint: config.checkpoint_interval,
             expiration: config.expiration_interval,
@@ -123,14 +140,17 @@ impl Store {
             broker: identity.broker,
             cache: Arc::new(TailCache::new(TAIL_BYTES, Arc::clone(&pool))),
             pool,
+            quarantine: Arc::new(quarantine),
             was_clean,
             unrecovered: AtomicBool::new(false),
+            found: Mutex::default(),
             replicas: RwLock::default(),
             opening: Mutex::default(),
             syncer: Arc::new(syncer),
             checkpoints,
             sender: Arc::new(Sender::new("brooklet-sender", Arc::clone(&runtime))),
             alarms: Arc::new(Sender::new("brooklet-alarms", Arc::clone(&runtime))),
+            scrubbing: Scrubbing::default(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
             fs,
@@ -190,7 +210,7 @@ impl Store {
                 self.remove_partitions(&[named])?;
             }
         }
-        let replica = self.open_replica(&topic, partition, epoch)?.0;
+        let replica = self.open_replica(&topic, partition, epoch)?;
         self.replicas.write().insert((topic.id, partition), Arc::clone(&replica));
         Ok(replica)
     }
@@ -224,41 +244,18 @@ impl Store {
         topic: &TopicImage,
         partition: PartitionId,
         epoch: LeaderEpoch,
-    ) -> Result<(Arc<Replica>, Recovered), StorageError> {
+    ) -> Result<Arc<Replica>, StorageError> {
         let partition = TopicPartition::new(topic.name.clone(), partition);
-        let recovery_point = self.checkpoints.recovery_point(&partition);
-        let shutdown = if self.was_clean {
-            Shutdown::Clean
-        } else {
-            Shutdown::Unclean { recovery_point: recovery_point.unwrap_or_default() }
+        let opened = Log::open(self.open_log(topic, partition.clone()));
+        let (found, failure) = match &opened {
+            Ok((_, found)) => (found.clone(), None),
+            Err(error) => (Recovered::default(), Some(error.to_string())),
         };
-        let deleted = topic.start(partition.partition);
-        let start = self.checkpoints.log_start(&partition).map(|start| start.max(deleted));
-        let (log, recovered) = Log::open(OpenLog {
-            fs: Arc::clone(&self.fs),
-            root: Arc::clone(&self.root),
-            partition,
-            topic_id: topic.id,
-            config: topic.config.log,
-            cache: Arc::clone(&self.cache),
-            start,
-            deleted,
-            shutdown,
-            now: self.runtime.wall_clock(),
-            seed: self.runtime.random(),
-        })?;
-        // Recovery looks for itself; after a clean shutdown two files say where the log ended. One is enough: the
-        // other may be the damaged one.
-        let ends = [recovery_point, self.checkpoints.high_watermark(log.partition())];
-        let is_known = ends.iter().any(Option::is_some);
-        if self.was_clean && is_known && !ends.contains(&Some(log.end())) {
-            let dir = self.root.join(log.partition().directory_name());
-            let closed_at = ends.into_iter().flatten().max().unwrap_or_default();
-            let reason = format!("it ends at {}, but was closed at {closed_at}", log.end());
-            return Err(StorageError::damaged(&dir, reason));
+        if let Some(report) = PartitionReport::new(partition.clone(), found, failure) {
+            self.found.lock().insert(partition, report);
         }
         let replica = Replica::new(OpenReplica {
-            log,
+            log: opened?.0,
             topic_id: topic.id,
             epoch,
             policy: self.policy(topic),
@@ -266,7 +263,71 @@ impl Store {
             syncer: Arc::clone(&self.syncer) as _,
         });
         self.checkpoints.add(&replica);
-        Ok((replica, recovered))
+        Ok(replica)
+    }
+
+    /// What is known of a log before it is opened.
+    fn open_log(&self, topic: &TopicImage, partition: TopicPartition) -> OpenLog {
+        let recovery_point = self.checkpoints.recovery_point(&partition);
+        let (shutdown, closed_at) = match self.was_clean {
+            // Two files say where the log ended. One is enough: the other may be the damaged one.
+            true => {
+                let ends = [recovery_point, self.checkpoints.high_watermark(&partition)];
+                (Shutdown::Clean, ends.into_iter().flatten().collect())
+            }
+            false => {
+                let recovery_point = recovery_point.unwrap_or_default();
+                (Shutdown::Unclean { recovery_point }, Vec::new())
+            }
+        };
+        let deleted = topic.start(partition.partition);
+        let start = self.checkpoints.log_start(&partition).map(|start| start.max(deleted));
+        OpenLog {
+            fs: Arc::clone(&self.fs),
+            root: Arc::clone(&self.root),
+            partition,
+            topic_id: topic.id,
+            config: topic.config.log,
+            cache: Arc::clone(&self.cache),
+            quarantine: Arc::clone(&self.quarantine),
+            start,
+            deleted,
+            closed_at,
+            examine: false,
+            shutdown,
+            now: self.runtime.wall_clock(),
+            seed: self.runtime.random(),
+        }
+    }
+
+    /// What was found so far: logs that are opened later add to it.
+    pub(crate) fn open_report(&self) -> OpenReport {
+        OpenReport {
+            clean: self.was_clean,
+            partitions: self.found.lock().values().cloned().collect(),
+            quarantine_dropped_bytes: self.quarantine.dropped_bytes(),
+        }
+    }
+
+    /// Reads all partitions in the background, so many bytes a second.
+    pub(crate) fn scrub_in_background(
+        self: &Arc<Self>,
+        rate: NonZeroU64,
+        image: Arc<RwLock<Image>>,
+    ) {
+        self.scrubbing.start(self, image, &self.runtime, rate);
+    }
+
+    /// What the background has found when it last read each partition.
+    pub(crate) fn background_scrub(&self) -> ScrubReport {
+        self.scrubbing.report()
+    }
+
+    /// Partitions that have a directory, by their names.
+    pub(super) fn partitions_on_disk(&self) -> Result<Vec<TopicPartition>, StorageError> {
+        let entries = self.fs.list(&self.root).map_err(StorageError::io("list", &self.root))?;
+        let dirs = entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
+        Ok(dirs.filter_map(|dir| TopicPartition::parse_directory_name(&dir.name)).collect())
     }
 
     /// Goes through the partition directories: recovers what was not closed, and removes what belongs to deleted
@@ -401,6 +462,7 @@ impl Store {
         let deadline = deadline.unwrap_or(Moment::since_start(Duration::MAX));
         self.sender.close(deadline);
         self.alarms.close(deadline);
+        self.scrubbing.close(deadline);
         self.syncer.close(deadline);
     }
 
@@ -416,7 +478,7 @@ impl Store {
 
     /// Opens the metadata log, which is always synced.
     pub(crate) fn open_metadata(&self, topic: &TopicImage) -> Result<Arc<Replica>, StorageError> {
-        Ok(self.open_replica(topic, PartitionId::ZERO, LeaderEpoch::ZERO)?.0)
+        self.open_replica(topic, PartitionId::ZERO, LeaderEpoch::ZERO)
     }
 }
 
@@ -457,6 +519,12 @@ fn is_store(fs: &dyn FileSystem, root: &Path) -> Result<bool, ClusterError> {
     }
     let first = entries.iter().find(|entry| !harmless(&entry.name)).map_or("", |entry| &entry.name);
     Err(not_a_store(&format!("it holds {first:?} but no {}", identity::STORE_FILE)))
+}
+
+/// Whether the store was closed cleanly.
+fn has_clean_marker(fs: &dyn FileSystem, root: &Path) -> Result<bool, StorageError> {
+    let entries = fs.list(root).map_err(StorageError::io("list", root))?;
+    Ok(entries.iter().any(|entry| entry.name == CLEAN_MARKER))
 }
 
 /// Whether the store was closed cleanly; from now on it is not.

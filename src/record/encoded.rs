@@ -3,6 +3,8 @@
 //! # Invariants
 //! - Header and bytes say the same, and the checksum in both is right.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::batch::{Batch, Limits, control_record};
@@ -10,7 +12,7 @@ use super::compression;
 use super::control::ControlRecord;
 use super::crc::crc32c;
 use super::error::BatchError;
-use super::header::{BatchHeader, BatchProducer, CRC_START, HEADER_LENGTH};
+use super::header::{Attributes, BatchHeader, BatchProducer, CRC_START, HEADER_LENGTH};
 use crate::base::Compression;
 use crate::base::LeaderEpoch;
 use crate::base::Offset;
@@ -36,6 +38,19 @@ impl EncodedBatch {
     pub(super) fn from_parts(header: BatchHeader, bytes: BytesMut) -> Self {
         debug_assert_eq!(BatchHeader::parse(&bytes), Ok(header));
         Self { header, bytes }
+    }
+
+    /// A batch without records that takes the place of `offsets`, as Kafka's cleaner leaves them: readers pass over it.
+    /// `None` if there are none, or more than a batch can have.
+    pub fn empty(offsets: &Range<Offset>) -> Option<Batch> {
+        let count = u32::try_from(offsets.end.distance_from(offsets.start)?).ok()?;
+        let header = BatchHeader {
+            base_offset: offsets.start,
+            size: u32::try_from(HEADER_LENGTH).ok()?,
+            last_offset_delta: count.checked_sub(1).filter(|delta| *delta < (1 << 31) - 1)?,
+            ..BatchHeader::unstamped(Attributes::default())
+        };
+        Some(Self::seal(header, BytesMut::zeroed(HEADER_LENGTH)).freeze())
     }
 
     /// A copy of `batch` that can be stamped: for batches that come from elsewhere.

@@ -24,6 +24,7 @@
 //! # Locks
 //! `queue` and `waiting` are leaves: nothing is called with one of them held.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
@@ -40,8 +41,8 @@ use crate::replica::ProduceError;
 use crate::replica::queue::{Append, Completion, Queue, Refusal, Waiting};
 use crate::replica::roles::{Asked, LastStep, SyncerRole, WriterRole, nanos};
 use crate::replica::watchers::Watchers;
-use crate::storage::{Appended, Fetched, Log, ReadError, Refused};
-use crate::storage::{StorageError, TimestampedOffset};
+use crate::storage::{Appended, Damage, Fetched, Log, LossError};
+use crate::storage::{ReadError, Refused, StorageError, TimestampedOffset};
 
 /// A waiting caller does the work of writing and syncing itself unless the last sync took this long: on a slow disk
 /// it is to wait like everybody else, so that `wait` can be interrupted by nothing but its own batch.
@@ -385,7 +386,7 @@ impl Replica {
                 return Ok(());
             }
             if self.log.is_offline() {
-                let error = self.offline();
+                let error = self.log.offline_error();
                 // One that was written while others were failed.
                 self.fail_waiting(&self.blame(ProduceError::Sync(error.clone())));
                 return Err(error);
@@ -395,6 +396,16 @@ impl Replica {
                 self.runtime.park(listener, None);
             }
         }
+    }
+
+    /// Gives up what is damaged in `range`, see [`Log::accept_loss`].
+    pub(crate) fn accept_loss(&self, range: &Range<Offset>) -> Result<Vec<Damage>, LossError> {
+        let lost = self.log.accept_loss(range, self.runtime.wall_clock())?;
+        // The log has looked at its files anew: all in them is synced.
+        self.log.note_high_watermark(self.high_watermark());
+        self.raise_high_watermark(self.log.flushed());
+        self.acknowledge();
+        Ok(lost)
     }
 
     fn raise_high_watermark(&self, to: Offset) {
@@ -546,10 +557,6 @@ impl Replica {
             }
             self.runtime.park(listener, None);
         }
-    }
-
-    pub(super) fn offline(&self) -> StorageError {
-        StorageError::Offline { partition: self.partition().clone() }
     }
 
     fn blame_refused(&self, refused: Refused) -> Refusal {

@@ -45,7 +45,7 @@ impl Drop for Asked<'_> {
             return;
         }
         self.replica.log.take_offline();
-        let error = ProduceError::from(AppendError::Unknown(self.replica.offline()));
+        let error = ProduceError::from(AppendError::Unknown(self.replica.log.offline_error()));
         let lost = self.completions.drain(..).map(|(_, completion)| completion);
         self.replica.answer(lost.map(|completion| (completion, Err(error.clone().into()))));
     }
@@ -81,7 +81,7 @@ impl Drop for SyncerRole<'_> {
         replica.syncing.leave();
         replica.role_left.notify(usize::MAX);
         if panicked {
-            replica.fail_waiting(&ProduceError::Sync(replica.offline()));
+            replica.fail_waiting(&ProduceError::Sync(replica.log.offline_error()));
         }
     }
 }

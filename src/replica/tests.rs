@@ -18,7 +18,8 @@ use crate::replica::{
     Append, Completion, OpenReplica, ProduceError, Refusal, Replica, SyncScheduler,
 };
 use crate::storage::{
-    AppendError, AppendOrigin, Appended, Log, LogConfig, OpenLog, Shutdown, StorageError, TailCache,
+    AppendError, AppendOrigin, Appended, Log, LogConfig, OpenLog, Quarantine, Shutdown,
+    StorageError, TailCache,
 };
 
 type Answer = Result<Appended, ProduceError>;
@@ -112,8 +113,11 @@ impl Place {
             topic_id,
             config: LogConfig::default(),
             cache: Arc::new(TailCache::new(1 << 20, pool)),
+            quarantine: Arc::new(Quarantine::new(disk.file_system(), Path::new("/").into(), 0)),
             start: None,
             deleted: Offset::ZERO,
+            closed_at: Vec::new(),
+            examine: false,
             shutdown: Shutdown::Clean,
             now: Timestamp::EPOCH,
             seed: 7,

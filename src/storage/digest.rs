@@ -13,9 +13,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::{Offset, PartitionId, TopicId};
+use crate::base::{Offset, PartitionId, TopicId, TopicPartition};
 use crate::env::{read_file, replace_file};
 use crate::record::{BatchHeader, HEADER_LENGTH};
+use crate::storage::damage::Damage;
 use crate::storage::segment::{MAX_SEGMENT_BYTES, Segment, length};
 use crate::storage::{StorageError, names, seal, unseal};
 
@@ -161,6 +162,12 @@ impl Segment {
         }
     }
 
+    /// Writes the digest of a segment that was made anew.
+    pub(super) fn renew_digest(&self, owner: Owner, upto: Offset) {
+        self.set_digest(Some(Digest::empty(self.base())));
+        self.save_digest(owner, upto, true);
+    }
+
     /// Brings the digest file up to date, as far as bytes below `upto` go, which are durable. The active segment's is
     /// written when it can speak of twice as much as before, or on `closing`. A failure costs a digest, nothing else.
     fn save_digest(&self, owner: Owner, upto: Offset, whole: bool) {
@@ -203,30 +210,38 @@ pub(super) fn save(segments: &[Arc<Segment>], owner: Owner, flushed: Offset, clo
 /// What is wrong with the segments of a log that is durable below `durable`, by their lengths and digests. Where a
 /// segment begins behind that, what comes before it may have been lost in a power cut.
 pub(super) fn find_damage(
+    partition: &TopicPartition,
     segments: &[Arc<Segment>],
     durable: Offset,
-) -> Result<Option<String>, StorageError> {
+) -> Result<Option<Damage>, StorageError> {
     for (at, segment) in segments.iter().enumerate() {
         let Some(digest) = segment.digest() else { continue };
-        let log = segment.path(names::LOG);
         let size = segment.size();
+        let next = segments.get(at + 1);
+        let damage = |offsets, position, reason| {
+            Ok(Some(Damage::new(partition, segment, offsets, position, reason)))
+        };
         if size < digest.length {
-            let reason = format!("has {size} bytes, and had {}", digest.length);
-            return Ok(Some(format!("{} {reason}", log.display())));
+            let (position, end) = segment.end()?;
+            let behind = next.map_or(digest.next, |next| next.base()).max(end);
+            let reason = format!("it has {size} bytes, and had {}", digest.length);
+            return damage(end..behind, position, reason);
         }
-        match segments.get(at + 1) {
+        match next {
             Some(next)
                 if size == digest.length
                     && next.base() < durable
                     && !segment.layout().follows(next.base(), digest.next) =>
             {
+                let (from, to) = (digest.next.min(next.base()), digest.next.max(next.base()));
                 let reason = format!("the segment at {} is missing", digest.next);
-                return Ok(Some(format!("{}: {reason}", log.display())));
+                return damage(from..to, size, reason);
             }
             Some(_) => {}
             // What is appended to must not be another's.
             None if !digest.is_of(segment)? => {
-                return Ok(Some(format!("{} was replaced", log.display())));
+                let offsets = segment.base()..digest.next;
+                return damage(offsets, 0, "it was replaced by another".to_owned());
             }
             None => {}
         }

@@ -3,11 +3,13 @@
 //! All are `Clone`, since one failed write or sync is the answer to every batch that it was to carry.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::{Offset, Timestamp, TopicPartition};
 use crate::record::BatchError;
+use crate::storage::damage::Damage;
 use crate::storage::producers::ProducerError;
 
 /// A file could not be read, written or understood.
@@ -24,6 +26,17 @@ pub(crate) enum StorageError {
     /// Bytes that were durable once are not what they should be. Nothing was cut or changed.
     #[error("{} is damaged: {reason}", path.display())]
     Damaged { path: PathBuf, reason: String },
+    /// Recovery would have to cut what is behind the last good batch, and is not allowed to. Nothing was changed.
+    #[error(
+        "{partition} has {bytes} bytes behind its last good batch, at offset {offset}: they may be a torn write or \
+         records that have rotted; brooklet.strict.open=false cuts them, and keeps a copy"
+    )]
+    TornTail { partition: TopicPartition, offset: Offset, bytes: u64 },
+    /// The log was damaged when it was opened: it can be read, but not be written.
+    #[error(
+        "{0}. It can be read, but not be written before that loss is accepted (Partition::accept_loss)"
+    )]
+    DamagedLog(Arc<Damage>),
     /// An earlier write or sync failed, so that what is on disk is not known.
     #[error(
         "{partition} is offline since a write or sync failed: close the cluster and open it again to recover"
@@ -82,6 +95,20 @@ pub(crate) enum AppendError {
     /// The batch may be on disk, in part or whole; the log is offline until it is opened again.
     #[error("it is not known whether the batch was written")]
     Unknown(#[source] StorageError),
+}
+
+/// Why no loss was accepted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum LossError {
+    /// There is nothing to be given up. Nothing was changed.
+    #[error("nothing is damaged in {partition} at offsets {}..{}", offsets.start, offsets.end)]
+    NotDamaged { partition: TopicPartition, offsets: Range<Offset> },
+    /// More would be lost than is in the range. Nothing was changed.
+    #[error("more would be lost: {0}")]
+    Beyond(Damage),
+    /// The log is as it was, or offline until it is opened again.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
 }
 
 /// Why a read returned nothing.

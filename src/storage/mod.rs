@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod config;
+mod damage;
 mod digest;
 mod epochs;
 mod error;
@@ -11,6 +12,7 @@ mod index;
 mod log;
 mod names;
 mod producers;
+mod quarantine;
 mod recovery;
 mod sealed;
 mod segment;
@@ -22,12 +24,14 @@ pub(crate) use checkpoint::{
 };
 use config::Layout;
 pub(crate) use config::LogConfig;
+pub use damage::Damage;
 pub(crate) use digest::{Digest, Owner, Place};
 pub(crate) use epochs::read_leader_epochs;
-pub(crate) use error::{AppendError, ReadError, StorageError};
-pub(crate) use log::{Appended, Fetched, Log, OpenLog, Refused};
-pub use log::{Damage, ScrubReport, TimestampedOffset};
+pub(crate) use error::{AppendError, LossError, ReadError, StorageError};
+pub(crate) use log::{Appended, Fetched, Log, LogScrub, OpenLog, Refused};
+pub use log::{ScrubReport, TimestampedOffset};
 pub(crate) use producers::{AbortedTransaction, AppendOrigin, ProducerError, SnapshotEntry};
+pub(crate) use quarantine::Quarantine;
 pub(crate) use recovery::{Recovered, Shutdown, read_topic_id};
 pub(crate) use sealed::{seal, unseal};
 pub(crate) use tail::TailCache;

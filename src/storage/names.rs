@@ -9,6 +9,8 @@ pub(super) const OFFSET_INDEX: &str = ".index";
 pub(super) const TIME_INDEX: &str = ".timeindex";
 pub(super) const TXN_INDEX: &str = ".txnindex";
 pub(super) const DIGEST: &str = ".digest";
+/// Bytes that were cut from a log.
+pub(super) const QUARANTINE: &str = ".quarantine";
 pub(super) const SNAPSHOT: &str = ".snapshot";
 pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 /// Behind the name of a file that is about to be removed.

@@ -2,20 +2,22 @@
 //!
 //! 1. After a clean shutdown the end is found with a look at the last few batch headers.
 //! 2. Otherwise everything from the recovery point on is suspect: batches are read and checked one after another, and
-//!    the log is cut behind the last good one. Up to 4 KiB before the recovery point are looked at again, since that
-//!    is where the nearest index entry leads.
+//!    the log is cut behind the last good one, when a copy of what is cut is durable. Up to 4 KiB before the recovery
+//!    point are looked at again, since that is where the nearest index entry leads.
 //! 3. What is kept of the suspect part is written once more and synced before it counts as durable: a page that the
 //!    kernel failed to write may be marked clean in its cache (rule R4).
-//! 4. Below the recovery point, or the end of a digest, nothing is ever cut. If a batch is bad or missing there, it is damage, not a torn write:
-//!    no file is changed, the log takes no appends, and what is readable can be read.
+//! 4. Below the recovery point, or the end of a digest, nothing is ever cut. If a batch is bad or missing there, it is
+//!    damage, not a torn write: no file is changed, the log takes no appends, and what is readable can be read.
 
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::{Bug, Offset, TopicId, is_planted};
 use crate::env::read_file;
 use crate::env::{EntryKind, FileSystem};
 use crate::record::{Batch, BatchHeader, Frame, HEADER_LENGTH};
+use crate::storage::damage::Damage;
 use crate::storage::digest::{self, Owner};
 use crate::storage::epochs::LeaderEpochs;
 use crate::storage::index::{EntryCounts, SegmentIndex};
@@ -34,12 +36,20 @@ pub(crate) enum Shutdown {
 }
 
 /// What opening a log came to.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Recovered {
     /// Bytes read and checked.
     pub(crate) scanned_bytes: u64,
     /// Bytes cut off behind the last good batch.
     pub(crate) cut_bytes: u64,
+    /// Whole batches among them.
+    pub(crate) cut_batches: u64,
+    /// How many of the bytes were kept aside.
+    pub(crate) quarantined_bytes: u64,
+    /// Files that were missing or of no use, and were made anew.
+    pub(crate) rebuilt: Vec<PathBuf>,
+    /// The first that was found of what was durable and is damaged: the log takes no appends.
+    pub(crate) damage: Option<Damage>,
 }
 
 /// A log as it was found, or made.
@@ -48,8 +58,16 @@ pub(super) struct Found {
     pub(super) segments: Vec<Arc<Segment>>,
     pub(super) epochs: LeaderEpochs,
     pub(super) end: Offset,
-    pub(super) damaged: bool,
+    /// What lies below was on disk when the log was left, whether or not it is damaged by now.
+    pub(super) durable: Offset,
     pub(super) report: Recovered,
+}
+
+impl Found {
+    /// Something that was durable is not there as it was: no file is changed.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.report.damage.is_some()
+    }
 }
 
 /// Loads the segments in `dir`.
@@ -80,7 +98,7 @@ pub(super) fn load(how: &OpenLog, dir: &Arc<Path>) -> Result<Found, StorageError
     // Of those that were being removed when the power went, any may be there.
     let deleted = below(&segments, how.deleted).to_vec();
     let found = load_segments(how, dir, segments.split_off(deleted.len()))?;
-    if !found.damaged {
+    if !found.is_damaged() && !how.examine {
         deleted.iter().try_for_each(|segment| segment.remove())?;
         for path in leftovers {
             remove_file(&*how.fs, &path)?;
@@ -101,33 +119,49 @@ fn load_segments(
         Shutdown::Clean => Offset::MAX,
         Shutdown::Unclean { recovery_point } => recovery_point.max(digest::durable(&segments)),
     };
-    if let Some(damage) = digest::find_damage(&segments, durable)? {
-        log::error!("{damage}");
-        let found = Found { epochs: epochs.unwrap_or_default(), ..Found::default() };
-        return Recovery { how, dir, durable, found }.leave(segments, Offset::ZERO);
+    let had_epochs = epochs.is_some();
+    let mut found = Found { epochs: epochs.unwrap_or_default(), ..Found::default() };
+    if let Some(damage) = digest::find_damage(&how.partition, &segments, durable)? {
+        return Recovery { how, dir, durable, found }.leave(segments, damage);
     }
     let from = match how.shutdown {
         // Without the epochs every header has to be read, and with it all the rest.
-        _ if epochs.is_none() => Offset::ZERO,
+        _ if !had_epochs => {
+            found.report.rebuilt.push(dir.join(names::LEADER_EPOCHS));
+            Offset::ZERO
+        }
         Shutdown::Unclean { recovery_point } => recovery_point,
         Shutdown::Clean => {
             let (position, end) = active.end()?;
-            if position == active.size() {
+            if position < active.size() {
+                // Everything was on disk, so that whatever is wrong is damage: it is for `Recovery` to say so.
+                Offset::MAX
+            } else if how.closed_at.is_empty() || how.closed_at.contains(&end) {
                 active.unseal()?;
-                let mut epochs = epochs.unwrap_or_default();
-                epochs.truncate(end);
-                return Ok(Found { segments, epochs, end, ..Found::default() });
+                found.epochs.truncate(end);
+                return Ok(Found { segments, end, ..found });
+            } else {
+                let damage = closed_elsewhere(how, active, readable_end(active)?);
+                return Recovery { how, dir, durable, found }.leave(segments, damage);
             }
-            // Everything was on disk, so that whatever is wrong is damage: it is for `Recovery` to say so.
-            Offset::MAX
         }
     };
-    let found = Found { epochs: epochs.unwrap_or_default(), ..Found::default() };
     Recovery { how, dir, durable, found }.run(segments, from)
 }
 
+/// A log whose good batches end at `end`, and that was closed when it ended elsewhere.
+fn closed_elsewhere(how: &OpenLog, last: &Segment, end: Offset) -> Damage {
+    let closed_at = how.closed_at.first().copied().unwrap_or_default();
+    let offsets = end.min(closed_at)..end.max(closed_at);
+    let reason = format!("it ends at offset {end}, but was closed at {closed_at}");
+    Damage::new(&how.partition, last, offsets, last.size(), reason)
+}
+
 fn is_written(how: &OpenLog) -> bool {
-    matches!(how.shutdown, Shutdown::Unclean { recovery_point } if recovery_point > Offset::ZERO)
+    match how.shutdown {
+        Shutdown::Unclean { recovery_point } => recovery_point > Offset::ZERO,
+        Shutdown::Clean => !how.closed_at.is_empty() && !how.closed_at.contains(&Offset::ZERO),
+    }
 }
 
 /// No segments: a log that was never written to, unless the checkpoint knows better.
@@ -208,14 +242,27 @@ impl Recovery<'_> {
             }
         };
         if damaged && !is_planted(Bug::DamageIsCut) {
-            return self.leave(segments, end);
+            let damage = self.damage_behind(last, dropped)?;
+            return self.leave(segments, damage);
         }
+        let torn = last.map(|(segment, good)| (segment, good.position..segment.size(), good.end));
+        let dropped_bytes =
+            dropped.iter().map(|segment| (segment, 0..segment.size(), segment.base()));
+        let cuts = torn.filter(|_| cut).into_iter().chain(dropped_bytes).collect::<Vec<_>>();
+        if self.how.examine {
+            let Some((_, _, offset)) = cuts.first() else {
+                return Ok(Found { segments: kept.to_vec(), end, ..self.found });
+            };
+            let bytes = cuts.iter().map(|(_, range, _)| range.end - range.start).sum();
+            let partition = self.how.partition.clone();
+            return Err(StorageError::TornTail { partition, offset: *offset, bytes });
+        }
+        self.set_aside(cuts)?;
         for (segment, good) in kept.iter().skip(floor).zip(suspects) {
             self.keep(segment, good)?;
         }
         for segment in dropped {
             log::warn!("removing {}, which does not follow on", segment.path(names::LOG).display());
-            self.found.report.cut_bytes += segment.size();
             segment.remove()?;
         }
         for dir in [self.dir, &self.how.root] {
@@ -237,25 +284,60 @@ impl Recovery<'_> {
         !is_first || segment.base() <= begins
     }
 
-    /// Leaves a damaged log as it is.
-    fn leave(
-        mut self,
-        segments: Vec<Arc<Segment>>,
-        good_end: Offset,
-    ) -> Result<Found, StorageError> {
-        log::error!(
-            "{} is damaged at offset {good_end}: it can be read, but not be written",
-            self.dir.display()
-        );
-        let end = segments.last().map_or(Ok(good_end), |last| readable_end(last))?;
-        let durable = match self.how.shutdown {
-            Shutdown::Unclean { .. } => self.durable,
-            Shutdown::Clean => Offset::ZERO,
+    /// What is wrong where the scan ended.
+    fn damage_behind(
+        &self,
+        last: Option<(&Arc<Segment>, &Good)>,
+        dropped: &[Arc<Segment>],
+    ) -> Result<Damage, StorageError> {
+        let partition = &self.how.partition;
+        let next = dropped.first();
+        let Some((segment, &Good { position, end, .. })) = last else {
+            let first =
+                next.ok_or_else(|| StorageError::damaged(self.dir, "it has no segments"))?;
+            let reason = "what comes before is missing";
+            return Ok(Damage::new(partition, first, Offset::ZERO..first.base(), 0, reason));
         };
+        let durable = self.known_durable();
+        let until = next.map_or(durable, |next| next.base()).max(end);
+        if position < segment.size() {
+            let behind = segment.next_good(position + 1, segment.size(), &(end.next()..until))?;
+            let to = behind.map_or(until, |(_, header)| header.base_offset());
+            let reason = match segment.check_batch(position, segment.size(), end)? {
+                Err(reason) => reason,
+                Ok(_) => "its index cannot hold the offset".to_owned(),
+            };
+            return Ok(Damage::new(partition, segment, end..to, position, reason));
+        }
+        match next.filter(|next| next.base() < end) {
+            Some(next) => {
+                let reason = format!("it overlaps the segment before, which ends at {end}");
+                Ok(Damage::new(partition, next, next.base()..end, 0, reason))
+            }
+            None => {
+                let reason = "what comes next is missing";
+                Ok(Damage::new(partition, segment, end..until, position, reason))
+            }
+        }
+    }
+
+    /// Everything below was on disk, as far as that is known.
+    fn known_durable(&self) -> Offset {
+        match self.how.shutdown {
+            Shutdown::Unclean { .. } => self.durable,
+            Shutdown::Clean => self.how.closed_at.first().copied().unwrap_or_default(),
+        }
+    }
+
+    /// Leaves a damaged log as it is.
+    fn leave(mut self, segments: Vec<Arc<Segment>>, damage: Damage) -> Result<Found, StorageError> {
+        log::error!("{damage}: it can be read, but not be written");
+        let end = segments.last().map_or(Ok(Offset::ZERO), |last| readable_end(last))?;
         // What was durable and is not there is an error to its readers, not the log's end.
-        self.found.end = end.max(good_end).max(durable);
+        self.found.end = end.max(damage.offsets.end).max(self.known_durable());
+        self.found.durable = self.durable.min(self.found.end);
         self.found.segments = segments;
-        self.found.damaged = true;
+        self.found.report.damage = Some(damage);
         Ok(self.found)
     }
 
@@ -288,14 +370,32 @@ impl Recovery<'_> {
         Ok(Good { position, end, rewrite_from, index, saved })
     }
 
+    /// Copies what is to be cut: all of it before the first cut, so that a crash leaves nothing half copied.
+    fn set_aside(
+        &mut self,
+        cuts: Vec<(&Arc<Segment>, Range<u64>, Offset)>,
+    ) -> Result<(), StorageError> {
+        let OpenLog { quarantine, now, .. } = self.how;
+        for (segment, range, offset) in cuts {
+            let report = &mut self.found.report;
+            report.cut_bytes += range.end - range.start;
+            report.cut_batches += segment.count_good(range.start)?;
+            report.quarantined_bytes += quarantine.set_aside(segment, range, offset, *now)?;
+        }
+        Ok(())
+    }
+
     /// Makes the good part of a segment durable, and the rest go.
     fn keep(&mut self, segment: &Segment, good: Good) -> Result<(), StorageError> {
+        if good.saved.is_none() {
+            let indexes = [names::OFFSET_INDEX, names::TIME_INDEX];
+            self.found.report.rebuilt.extend(indexes.map(|suffix| segment.path(suffix)));
+        }
         // The index first: an entry must not outlive the bytes that it points to (A22).
         segment.set_index(good.index, good.saved);
         segment.save_index()?;
         let cut = segment.size() - good.position;
         if cut > 0 {
-            self.found.report.cut_bytes += cut;
             log::warn!(
                 "cutting {cut} bytes behind the last good batch of {}",
                 segment.path(names::LOG).display()

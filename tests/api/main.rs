@@ -7,6 +7,8 @@
     reason = "a test fails by panicking, and looks at real files and clocks"
 )]
 
+#[path = "accept_loss.rs"]
+mod accept_loss;
 #[path = "batches.rs"]
 mod batches;
 #[path = "config.rs"]
@@ -23,6 +25,8 @@ mod history;
 mod inspect;
 #[path = "interceptors.rs"]
 mod interceptors;
+#[path = "open_report.rs"]
+mod open_report;
 #[path = "persistence.rs"]
 mod persistence;
 #[path = "producer.rs"]

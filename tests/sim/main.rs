@@ -23,4 +23,5 @@ mod races;
 
 mod report;
 mod scenarios;
+mod scrubs;
 mod world;

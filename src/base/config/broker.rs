@@ -29,6 +29,17 @@ pub(super) const TABLE: &[Definition] = &[
         &["auto", "map", "pread"],
         "How files are read: by memory maps, by positioned reads, or as suits the platform. brooklet's own.",
     ),
+    long(
+        "brooklet.scrub.bytes.per.second",
+        "0",
+        0,
+        "How fast all partitions are read and checked in the background, over and over. 0 for not at all. brooklet's own.",
+    ),
+    bool(
+        "brooklet.strict.open",
+        "false",
+        "Whether a store is not opened, and not changed, if bytes behind the last good batch of a log would have to be cut. A torn write looks like records that have rotted before a power cut. brooklet's own.",
+    ),
     range("compression.gzip.level", "-1", (1, 9), "Default of the topics' setting.")
         .or(-1),
     range("compression.lz4.level", "9", (1, 17), "Default of the topics' setting.")

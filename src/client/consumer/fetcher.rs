@@ -257,17 +257,11 @@ impl Fetcher {
     fn in_partition(&self, error: ReadError) -> Error {
         let partition = self.leader.partition();
         match error {
-            ReadError::Corrupt { offset, source } => {
-                let message = format!(
-                    "the batch at {partition}@{offset} is corrupt: {source}; seek past it to go on"
-                );
-                Error::new(ErrorKind::CorruptMessage, message)
-            }
             ReadError::OutOfRange { offset, start, end } => {
                 let message = format!("{partition} has offsets {start} to {end}, not {offset}");
                 Error::new(ErrorKind::OffsetOutOfRange, message)
             }
-            ReadError::Storage(error) => error.into(),
+            error => Error::of_read(&self.leader, error),
         }
     }
 }

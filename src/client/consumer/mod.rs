@@ -155,8 +155,8 @@ impl Consumer {
     ///
     /// # Errors
     /// By [`kind`](Error::kind): [`CorruptMessage`](ErrorKind::CorruptMessage) if a batch does not match its
-    /// checksum: seek past it to go on; [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) under
-    /// [`AutoOffsetReset::None`]; [`TopicDeleted`](ErrorKind::TopicDeleted); [`Closed`](ErrorKind::Closed);
+    /// checksum: seek to the end of [`Error::unreadable_offsets`] to go on;
+    /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) under [`AutoOffsetReset::None`]; [`TopicDeleted`](ErrorKind::TopicDeleted); [`Closed`](ErrorKind::Closed);
     /// [`InvalidState`](ErrorKind::InvalidState) if nothing is assigned. No record is lost by an error: positions
     /// are as they were.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records> {

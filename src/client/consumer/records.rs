@@ -54,7 +54,7 @@ impl Records {
         partition: TopicPartition,
         fetched: &Fetched,
         from: Offset,
-    ) -> Result<Self> {
+    ) -> Result<Self, ReadError> {
         let mut records = Self::default();
         for batch in &fetched.batches {
             let offset = batch.header().base_offset();
@@ -62,7 +62,7 @@ impl Records {
             let batch = match checked.and_then(|()| batch.decode(&Limits::default())) {
                 Ok(batch) => batch,
                 Err(_) if !records.is_empty() => break,
-                Err(source) => return Err(ReadError::Corrupt { offset, source }.into()),
+                Err(source) => return Err(ReadError::Corrupt { offset, source }),
             };
             if batch.header().is_control() {
                 continue;

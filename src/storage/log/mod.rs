@@ -18,6 +18,7 @@
 //! What is found at open is `recovery`'s; who may read how far is decided above (`replica`).
 
 mod accept;
+mod accept_loss;
 mod age;
 mod append;
 mod delete;
@@ -42,11 +43,14 @@ use arc_swap::ArcSwap;
 use crate::base::{Offset, Timestamp, TopicId, TopicPartition};
 use crate::env::sync::Mutex;
 use crate::env::{FileSystem, Published};
+use crate::record::Batch;
+use crate::storage::damage::Damage;
 use crate::storage::digest::Owner;
 use crate::storage::epochs::LeaderEpochs;
 use crate::storage::producers::{Known, Undecided};
-use crate::storage::recovery::{self, Recovered, Shutdown};
-use crate::storage::segment::Segment;
+use crate::storage::quarantine::Quarantine;
+use crate::storage::recovery::{self, Found, Recovered, Shutdown};
+use crate::storage::segment::{Segment, length};
 use crate::storage::tail::{Tail, TailCache};
 use crate::storage::{LogConfig, StorageError};
 
@@ -55,7 +59,8 @@ pub(crate) use append::{Appended, Refused};
 pub(super) use delete::below;
 pub(crate) use read::Fetched;
 pub use read::TimestampedOffset;
-pub use scrub::{Damage, ScrubReport};
+pub(crate) use scrub::LogScrub;
+pub use scrub::ScrubReport;
 
 /// What a log is opened with.
 #[derive(Debug)]
@@ -67,10 +72,15 @@ pub(crate) struct OpenLog {
     pub(crate) topic_id: TopicId,
     pub(crate) config: LogConfig,
     pub(crate) cache: Arc<TailCache>,
+    pub(crate) quarantine: Arc<Quarantine>,
     /// Where the log begins, if that is known: later than 0 once its oldest records were deleted.
     pub(crate) start: Option<Offset>,
     /// Records below were deleted, and stay so.
     pub(crate) deleted: Offset,
+    /// Where it ended when the store was closed, as far as that is known: one of these.
+    pub(crate) closed_at: Vec<Offset>,
+    /// No file is changed, and what would be cut is an error: see [`Log::examine`].
+    pub(crate) examine: bool,
     /// How the store was left, and up to where this log was known to be on disk.
     pub(crate) shutdown: Shutdown,
     /// What producers have to be idle against.
@@ -95,13 +105,24 @@ pub(crate) struct Log {
     end: Published,
     flushed: Published,
     offline: AtomicBool,
+    /// Why it has been offline since it was opened.
+    damaged: Mutex<Option<Damaged>>,
     undecided: Undecided,
     writer: Mutex<Writer>,
     /// Held by whoever makes things durable: a sync that ends speaks for all that was written before it began.
     flushing: Mutex<()>,
     tail: Arc<Tail>,
     cache: Arc<TailCache>,
+    quarantine: Arc<Quarantine>,
     seed: u64,
+}
+
+/// A log that was damaged when it was opened.
+#[derive(Debug)]
+struct Damaged {
+    damage: Arc<Damage>,
+    /// What lies below was on disk when the log was left.
+    durable: Offset,
 }
 
 /// What only the holder of the writer's lock may touch.
@@ -119,15 +140,37 @@ struct Writer {
     append_time: Option<Timestamp>,
 }
 
+impl Writer {
+    /// Of a log of which everything is synced.
+    fn new(epochs: LeaderEpochs, known: Known) -> Self {
+        Self {
+            epochs,
+            known,
+            unsynced: Vec::new(),
+            unsynced_names: false,
+            began: None,
+            append_time: None,
+        }
+    }
+}
+
+impl Damaged {
+    fn of(found: &Found) -> Option<Self> {
+        let damage = Arc::new(found.report.damage.clone()?);
+        Some(Self { damage, durable: found.durable })
+    }
+}
+
 impl Log {
     /// Opens the log, recovering it if the store was not closed cleanly. A log that was never written to has no
     /// directory, and gets none before its first append.
     pub(crate) fn open(how: OpenLog) -> Result<(Self, Recovered), StorageError> {
         let dir: Arc<Path> = how.root.join(how.partition.directory_name()).into();
-        let found = recovery::load(&how, &dir)?;
-        let (known, transactions) = Known::load(&how, &dir, &found)?;
+        let mut found = recovery::load(&how, &dir)?;
+        let (known, transactions) = Known::load(&how, &dir, &mut found)?;
         let start = found.segments.first().map_or(Offset::ZERO, |segment| segment.base());
         let start = start.max(how.deleted).min(found.end);
+        let damaged = Damaged::of(&found);
         let mut epochs = found.epochs;
         epochs.begin_at(start);
         let log = Self {
@@ -141,22 +184,39 @@ impl Log {
             end: Published::new(found.end),
             flushed: Published::new(found.end),
             segments: ArcSwap::from_pointee(found.segments),
-            offline: AtomicBool::new(found.damaged),
+            offline: AtomicBool::new(damaged.is_some()),
+            damaged: Mutex::new(damaged),
             undecided: Undecided::new(transactions),
-            writer: Mutex::new(Writer {
-                epochs,
-                known,
-                unsynced: Vec::new(),
-                unsynced_names: false,
-                began: None,
-                append_time: None,
-            }),
+            writer: Mutex::new(Writer::new(epochs, known)),
             flushing: Mutex::default(),
             tail: Arc::default(),
             cache: how.cache,
+            quarantine: how.quarantine,
             seed: how.seed,
         };
         Ok((log, found.report))
+    }
+
+    /// Looks for what opening the log would find, and changes nothing. Returns its batches: those below the recovery
+    /// point are not checked.
+    ///
+    /// # Errors
+    /// [`StorageError::TornTail`] if opening it would cut something.
+    pub(crate) fn examine(
+        how: OpenLog,
+    ) -> Result<impl Iterator<Item = Result<Batch, StorageError>>, StorageError> {
+        let dir = how.root.join(how.partition.directory_name()).into();
+        let found = recovery::load(&OpenLog { examine: true, ..how }, &dir)?;
+        Ok(found.segments.into_iter().flat_map(|segment| {
+            let mut position = 0;
+            let mut next = move || {
+                let Some(header) = segment.header_at(position)? else { return Ok(None) };
+                let bytes = segment.read(position, header.size())?;
+                position += length(header.size());
+                Ok(Batch::parse(bytes).ok())
+            };
+            std::iter::from_fn(move || next().transpose())
+        }))
     }
 
     /// The topic that the log in `dir` was written for, if its files say so.
@@ -240,7 +300,11 @@ impl Log {
         Owner { topic: self.topic_id, partition: self.partition.partition }
     }
 
-    fn offline_error(&self) -> StorageError {
-        StorageError::Offline { partition: self.partition.clone() }
+    /// Why it takes no appends.
+    pub(crate) fn offline_error(&self) -> StorageError {
+        match &*self.damaged.lock() {
+            Some(damaged) => StorageError::DamagedLog(Arc::clone(&damaged.damage)),
+            None => StorageError::Offline { partition: self.partition.clone() },
+        }
     }
 }

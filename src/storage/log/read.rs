@@ -7,10 +7,11 @@ use bytes::{Buf, Bytes};
 
 use crate::base::{Offset, Timestamp};
 use crate::record::{Batch, BatchError, BatchHeader, Frame, HEADER_LENGTH, Limits};
-use crate::storage::ReadError;
+use crate::storage::damage::{Piece, Pieces};
 use crate::storage::log::Log;
 use crate::storage::producers::AbortedTransaction;
 use crate::storage::segment::{Segment, length};
+use crate::storage::{ReadError, StorageError};
 
 /// Bytes looked at in one go while looking for the first batch wanted: index entries are about this far apart.
 const SEEK_BYTES: usize = 8 * 1024;
@@ -53,6 +54,30 @@ impl Log {
             let start = self.start();
             if from < start { ReadError::OutOfRange { offset: from, start, end } } else { error }
         })
+    }
+
+    /// The offsets around `at` that cannot be read; those of its batch if that is good.
+    pub(crate) fn unreadable(&self, at: Offset) -> Range<Offset> {
+        let found = self.find_unreadable(at).inspect_err(|error| log::warn!("{error}"));
+        found.ok().filter(|offsets| offsets.contains(&at)).unwrap_or(at..at.next())
+    }
+
+    fn find_unreadable(&self, at: Offset) -> Result<Range<Offset>, StorageError> {
+        let segments = self.segments.load_full();
+        let after = segments.partition_point(|segment| segment.base() <= at);
+        let end = segments.get(after).map_or(self.end(), |next| next.base());
+        let Some(segment) = segments.get(after.saturating_sub(1)) else { return Ok(at..end) };
+        let mut pieces = Pieces::new(Arc::clone(segment), end, None).from(at)?;
+        while let Some(piece) = pieces.next()? {
+            let offsets = match piece {
+                Piece::Good(_, header, _) => header.base_offset()..header.next_offset(),
+                Piece::Bad(_, offsets, _) => offsets,
+            };
+            if at < offsets.end {
+                return Ok(offsets);
+            }
+        }
+        Ok(pieces.offset..end)
     }
 
     fn read_files(

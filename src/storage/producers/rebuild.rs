@@ -36,7 +36,7 @@ impl Known {
     pub(crate) fn load(
         how: &OpenLog,
         dir: &Arc<Path>,
-        found: &Found,
+        found: &mut Found,
     ) -> Result<(Self, Transactions), StorageError> {
         let entries = match how.fs.list(dir) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -57,9 +57,12 @@ impl Known {
         };
         let transactions = known.go_through(&found.segments, from..found.end, note_aborted)?;
         for (index, segment) in indexes.into_iter().zip(&found.segments) {
+            if index.file.is_none() {
+                found.report.rebuilt.push(segment.path(names::TXN_INDEX));
+            }
             segment.transactions().set(index.entries, index.file.as_deref());
         }
-        if !found.damaged {
+        if !found.is_damaged() {
             known.save(how, dir, found)?;
         }
         Ok((known, transactions))

@@ -13,10 +13,10 @@ pub(super) fn filled(place: &Place) -> usize {
     place.read(FIRST).unwrap().len()
 }
 
-pub(super) fn assert_offline(log: &Log) {
+pub(super) fn assert_read_only(log: &Log) {
     assert!(log.is_offline());
     let result = log.append_as_client(vec![batch(1, 1, 1)], epoch(1));
-    assert!(matches!(&result[..], [Err(AppendError::NotWritten(StorageError::Offline { .. }))]));
+    assert!(matches!(&result[..], [Err(AppendError::NotWritten(StorageError::DamagedLog(_)))]));
     log.sync().unwrap_err();
     log.close().unwrap_err();
 }
@@ -39,7 +39,7 @@ fn a_bad_batch_below_the_recovery_point_is_never_cut() {
                     false => {
                         place.remove("leader-epoch-checkpoint");
                         let log = place.recover(36).0;
-                        assert_offline(&log);
+                        assert_read_only(&log);
                         place.write("leader-epoch-checkpoint", &image["leader-epoch-checkpoint"]);
                         log
                     }
@@ -82,7 +82,7 @@ fn a_log_that_ends_before_its_recovery_point_is_damaged() {
         let good = offset(36 - missing);
         assert_eq!(read_upto(&log, good).len() as i64, good.value());
         assert!(matches!(log.read(good, 1 << 20, log.end()), Err(ReadError::Corrupt { .. })));
-        assert_offline(&log);
+        assert_read_only(&log);
         assert_eq!(place.image(), cut);
         place.restore(&image);
     }
@@ -107,7 +107,7 @@ fn a_segment_below_the_recovery_point_is_not_removed_for_overlapping() {
     place.remove("leader-epoch-checkpoint");
     let image = place.image();
     for shutdown in [Shutdown::Clean, Shutdown::Unclean { recovery_point: offset(36) }] {
-        assert_offline(&place.try_open(shutdown).unwrap().0);
+        assert_read_only(&place.try_open(shutdown).unwrap().0);
         assert_eq!(place.image(), image);
     }
 }
@@ -150,7 +150,7 @@ fn a_length_that_leads_astray_is_an_error() {
     place.remove("00000000000000000000.index");
     place.remove("leader-epoch-checkpoint");
     let (log, _) = place.recover(36);
-    assert_offline(&log);
+    assert_read_only(&log);
     assert_eq!(log.end(), offset(36));
     assert_eq!(read_upto(&log, offset(12)).len(), 12);
     assert!(matches!(log.read(offset(12), 1 << 20, log.end()), Err(ReadError::Corrupt { .. })));

@@ -92,3 +92,13 @@ fn producers_are_known_when_their_batches_are_deleted() {
         assert_eq!(send(&log, 2).unwrap().base, offset(16));
     }
 }
+
+/// Which leaders wrote them is not known any more.
+#[test]
+fn a_scrub_finds_nothing_wrong_with_what_was_deleted() {
+    let place = Place::in_memory(1 << 20, 100);
+    damage::filled(&place);
+    let log = place.open();
+    log.raise_start(offset(10));
+    assert_eq!(log.scrub().unwrap().damages, []);
+}

@@ -1,7 +1,7 @@
 //! Digests of segments: when they are written, and what they tell.
 
 use super::*;
-use crate::storage::log::tests::damage::{assert_offline, filled};
+use crate::storage::log::tests::damage::{assert_read_only, filled};
 
 const DIGEST: &str = "00000000000000000000.digest";
 
@@ -88,7 +88,7 @@ fn a_segment_that_is_missing_or_shorter_is_noticed_at_open() {
             let image = place.image();
             for shutdown in [Shutdown::Clean, Shutdown::Unclean { recovery_point: offset(36) }] {
                 let log = place.try_open(shutdown).unwrap().0;
-                assert_offline(&log);
+                assert_read_only(&log);
                 assert_eq!(log.end(), offset(36));
                 assert!(!error_at(&log, 0) && !error_at(&log, 33), "the others are readable");
             }
@@ -105,7 +105,7 @@ fn a_bad_batch_that_a_digest_speaks_of_is_never_cut() {
         place.edit(&name, |log| log[70] ^= 1);
         let image = place.image();
         let (log, _) = place.recover(0);
-        assert_offline(&log);
+        assert_read_only(&log);
         assert_eq!(place.image(), image, "files were changed");
         let place = closed();
         place.names(".digest").iter().for_each(|name| place.remove(name));

@@ -3,6 +3,7 @@
 // Small numbers, all of them made up here.
 #![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
+mod accept_loss;
 mod accepting;
 mod damage;
 mod deleting;
@@ -18,12 +19,13 @@ mod model;
 mod power_cuts;
 mod producer_model;
 mod producers;
+mod quarantine;
 mod readers;
 mod recovery;
 mod rolling;
 mod snapshots;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,6 +38,7 @@ use crate::record::{Batch, BatchBuilder, BatchProducer, CloseOptions, EncodedBat
 use crate::record::{Limits, MarkerKind, RecordFields, TransactionMarker};
 use crate::storage::log::{Appended, Fetched, Log, OpenLog};
 use crate::storage::names;
+use crate::storage::quarantine::Quarantine;
 use crate::storage::recovery::{Recovered, Shutdown};
 use crate::storage::tail::TailCache;
 use crate::storage::{AppendError, AppendOrigin, LogConfig, ReadError, StorageError};
@@ -149,6 +152,7 @@ struct Place {
     config: LogConfig,
     cache_bytes: usize,
     deleted: Offset,
+    quarantine_bytes: u64,
     /// Removed when the last copy of the place is dropped.
     _dir: Option<Arc<tempfile::TempDir>>,
 }
@@ -162,7 +166,15 @@ impl Place {
         let config = LogConfig { segment_bytes, index_interval_bytes, ..LogConfig::default() };
         let root: Arc<Path> = Path::new("/store").into();
         fs.create_dir(&root).unwrap();
-        Self { fs, root, config, cache_bytes: 0, deleted: Offset::ZERO, _dir: None }
+        Self {
+            fs,
+            root,
+            config,
+            cache_bytes: 0,
+            deleted: Offset::ZERO,
+            quarantine_bytes: 1 << 20,
+            _dir: None,
+        }
     }
 
     fn on_disk(mode: ReadMode, segment_bytes: u32, index_interval_bytes: u32) -> Self {
@@ -170,7 +182,15 @@ impl Place {
         let config = LogConfig { segment_bytes, index_interval_bytes, ..LogConfig::default() };
         let root = dir.path().into();
         let fs = Arc::new(OsFs::new(mode));
-        Self { fs, root, config, cache_bytes: 0, deleted: Offset::ZERO, _dir: Some(Arc::new(dir)) }
+        Self {
+            fs,
+            root,
+            config,
+            cache_bytes: 0,
+            deleted: Offset::ZERO,
+            quarantine_bytes: 1 << 20,
+            _dir: Some(Arc::new(dir)),
+        }
     }
 
     fn try_open(&self, shutdown: Shutdown) -> Result<(Log, Recovered), StorageError> {
@@ -189,8 +209,15 @@ impl Place {
             topic_id: TopicId::parse(TOPIC_ID).unwrap(),
             config: self.config,
             cache: Arc::new(TailCache::new(self.cache_bytes, Arc::new(BufferPool::new(1 << 20)))),
+            quarantine: Arc::new(Quarantine::new(
+                Arc::clone(&self.fs),
+                Arc::clone(&self.root),
+                self.quarantine_bytes,
+            )),
             start: None,
             deleted: self.deleted,
+            closed_at: Vec::new(),
+            examine: false,
             shutdown,
             now: Timestamp::from_millis(now).unwrap(),
             seed: 7,
