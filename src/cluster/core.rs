@@ -161,7 +161,7 @@ impl Core {
         let change = Change::DeleteRecords(topic.id, topic.name.clone(), partition, before);
         self.controller.submit(change)?;
         log.raise_start(before);
-        if let Err(error) = log.remove_below_start() {
+        if let Err(error) = replica.remove_below_start() {
             // They are deleted all the same.
             log::warn!("files of deleted records of {} are left: {error}", replica.partition());
         }

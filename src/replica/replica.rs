@@ -382,6 +382,18 @@ impl Replica {
         }
     }
 
+    /// Removes the files that hold deleted records alone. That takes a sync, which may be the one that others wait for.
+    pub(crate) fn remove_below_start(&self) -> Result<(), StorageError> {
+        let removed = self.log.remove_below_start();
+        if self.log.is_offline() {
+            self.fail_waiting(&self.blame(ProduceError::Sync(self.offline())));
+        } else {
+            self.raise_high_watermark(self.log.flushed());
+            self.acknowledge();
+        }
+        removed
+    }
+
     fn raise_high_watermark(&self, to: Offset) {
         if self.high_watermark.raise(to) {
             self.log.note_high_watermark(to);
