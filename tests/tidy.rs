@@ -66,6 +66,12 @@ fn only_env_touches_files_clocks_and_threads() {
     assert_no_line(files, |_, line| OUTSIDE.iter().any(|name| line.contains(name)));
 }
 
+/// A21: a sync of a range of a file does not keep what the file has grown by.
+#[test]
+fn files_are_synced_whole() {
+    assert_no_line(code(), |_, line| line.contains("sync_file_range"));
+}
+
 #[test]
 fn unsafe_code_is_in_one_file() {
     let files = code().filter(|file| file.path != "src/env/mmap.rs");

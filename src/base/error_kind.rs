@@ -38,6 +38,8 @@ pub enum ErrorKind {
     OffsetOutOfRange,
     /// Batches of the producer are missing before this one, or it overlaps one that is in the log.
     OutOfOrderSequenceNumber,
+    /// The topic's `cleanup.policy` does not allow it: records of a topic that is compacted alone are not deleted by offset.
+    PolicyViolation,
     /// The send buffer is full (`buffer.memory`) and the call may not wait.
     BufferFull,
     /// The directory or a file in it cannot be written.
@@ -82,6 +84,7 @@ impl ErrorKind {
             Self::InvalidPartitions => 37,
             Self::InvalidReplicationFactor => 38,
             Self::InvalidConfig => 40,
+            Self::PolicyViolation => 44,
             Self::OutOfOrderSequenceNumber => 45,
             Self::InvalidProducerEpoch => 47,
             Self::InvalidTxnState => 48,

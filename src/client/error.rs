@@ -206,6 +206,7 @@ impl From<ClusterError> for Error {
                 ErrorKind::InvalidPartitions
             }
             ClusterError::InvalidReplicationFactor { .. } => ErrorKind::InvalidReplicationFactor,
+            ClusterError::NotDeletable(_) => ErrorKind::PolicyViolation,
             ClusterError::TopicDeletionDisabled(_) => ErrorKind::TopicDeletionDisabled,
             ClusterError::Config(_) => ErrorKind::InvalidConfig,
             ClusterError::TopicDeleted(_) => ErrorKind::TopicDeleted,

@@ -186,6 +186,7 @@ impl Partition {
     ///
     /// # Errors
     /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) if `before` is above the high watermark;
+    /// [`PolicyViolation`](crate::ErrorKind::PolicyViolation) if the topic's `cleanup.policy` is `compact` alone;
     /// [`Storage`](crate::ErrorKind::Storage) if the deletion could not be made durable. Nothing was deleted.
     pub fn delete_records(&self, before: Offset) -> Result<Offset> {
         let topic = self.topic.image();

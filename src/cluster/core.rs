@@ -144,6 +144,9 @@ impl Core {
         partition: PartitionId,
         before: Option<Offset>,
     ) -> Result<Offset, ClusterError> {
+        if !self.current(topic)?.config.log.delete {
+            return Err(ClusterError::NotDeletable(topic.name.clone()));
+        }
         let replica = self.leader(topic, partition)?;
         let (log, high) = (replica.log(), replica.high_watermark());
         let before = before.unwrap_or(high);

@@ -43,6 +43,10 @@ pub(crate) enum ClusterError {
     InvalidReplicationFactor { replicas: u16, brokers: u16 },
     #[error("topic {0} is not deleted: delete.topic.enable=false")]
     TopicDeletionDisabled(TopicName),
+    #[error(
+        "records of {0} are not deleted by offset: it is compacted alone; cleanup.policy=compact,delete allows it"
+    )]
+    NotDeletable(TopicName),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("topic {0} was deleted")]

@@ -6,7 +6,7 @@ use crate::base::{Compression, ConfigError, Offset, ReadConfig};
 
 /// The settings of one log, as they apply: the topic's own, the broker's, or the defaults.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(dead_code, reason = "those after max_message_bytes are kept for what is not built")]
+#[allow(dead_code, reason = "those of retention and compaction are for what is not built")]
 pub(crate) struct LogConfig {
     /// `segment.bytes`: size at which the active segment is rolled.
     pub(crate) segment_bytes: u32,
@@ -22,10 +22,6 @@ pub(crate) struct LogConfig {
     pub(crate) segment_age: Duration,
     /// `segment.jitter.ms`: most that is taken from it at random.
     pub(crate) segment_jitter: Duration,
-    /// `preallocate`.
-    pub(crate) preallocate: bool,
-    /// `file.delete.delay.ms`.
-    pub(crate) file_delete_delay: Duration,
     /// `cleanup.policy` has `delete`.
     pub(crate) delete: bool,
     /// `cleanup.policy` has `compact`.
@@ -90,8 +86,6 @@ impl LogConfig {
             max_message_bytes: topic.number("max.message.bytes")?,
             segment_age: topic.duration("segment.ms")?,
             segment_jitter: topic.duration("segment.jitter.ms")?,
-            preallocate: topic.bool("preallocate")?,
-            file_delete_delay: topic.duration("file.delete.delay.ms")?,
             delete: cleanup.iter().any(|policy| policy == "delete"),
             compact: cleanup.iter().any(|policy| policy == "compact"),
             retention_age: retention_ms.map(Duration::from_millis),

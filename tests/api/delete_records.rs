@@ -1,5 +1,5 @@
 use super::*;
-use brooklet::{AutoOffsetReset, ErrorKind, Offset};
+use brooklet::{AlterConfig, AutoOffsetReset, ErrorKind, Offset};
 
 fn low(topic: &Topic) -> i64 {
     topic.partition(0).unwrap().watermarks().unwrap().low.value()
@@ -56,6 +56,19 @@ fn more_than_there_is_is_not_deleted() {
     let error = email.partition(0).unwrap().delete_records(Offset::from(2)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange);
     assert_eq!(low(&email), 0);
+}
+
+#[test]
+fn records_of_a_topic_that_is_compacted_alone_are_not_deleted() {
+    let cluster = Cluster::in_memory().unwrap();
+    let newest = NewTopic::new("newest").config("cleanup.policy", "compact");
+    let newest = cluster.create_topic(newest).unwrap();
+    send_all(&producer(&cluster), &newest, ["x"]);
+    let error = newest.partition(0).unwrap().delete_all_records().unwrap_err();
+    assert_eq!((error.kind(), error.kafka_code()), (ErrorKind::PolicyViolation, Some(44)));
+    newest.alter_config(AlterConfig::new().set("cleanup.policy", "compact,delete")).unwrap();
+    newest.partition(0).unwrap().delete_all_records().unwrap();
+    assert_eq!(low(&newest), 1);
 }
 
 #[test]

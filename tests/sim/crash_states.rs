@@ -1,4 +1,4 @@
-//! Every state that a power cut could leave (suite T1): bugs A1, A2, A4, A6, A10, A12, A16, A17, A20, A22, A23, A27.
+//! Every state that a power cut could leave (suite T1): bugs A1, A2, A4, A6, A10, A12, A16, A17, A20, A21, A22, A23, A27.
 //!
 //! Method: a scenario runs once while the disk keeps a journal. Then, for each moment of it, the disk is made what a
 //! power cut at that moment could have left: all that was not synced lost, or kept, or each part of it alone lost or kept, or

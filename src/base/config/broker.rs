@@ -170,7 +170,7 @@ pub(super) const TABLE: &[Definition] = &[
         &["CreateTime", "LogAppendTime"],
         "Default of `message.timestamp.type`.",
     ),
-    bool("log.preallocate", "false", "Default of `preallocate`.").not_yet(),
+    bool("log.preallocate", "false", "Default of `preallocate`.").no_meaning(),
     range("log.retention.bytes", "-1", (-1, LONG_MAX), "Default of `retention.bytes`.").not_yet(),
     ms("log.retention.check.interval.ms", "300000", 1, "How often old segments are looked for.")
         .not_yet(),
@@ -209,7 +209,7 @@ pub(super) const TABLE: &[Definition] = &[
         (14, INT_MAX),
         "Default of `segment.bytes`. Kafka: at least 1 MiB since 4.0, 14 before.",
     ),
-    ms("log.segment.delete.delay.ms", "60000", 0, "Default of `file.delete.delay.ms`.").not_yet(),
+    ms("log.segment.delete.delay.ms", "60000", 0, "Default of `file.delete.delay.ms`.").no_meaning(),
     int("message.max.bytes", "1048588", 0, "Default of `max.message.bytes`.")
         .aliases(&["log.max.message.bytes"]),
     int("min.insync.replicas", "1", 1, "Default of the topics' setting.").not_yet(),

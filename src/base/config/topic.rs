@@ -67,10 +67,10 @@ pub(super) const TABLE: &[Definition] = &[
         "file.delete.delay.ms",
         "60000",
         0,
-        "Time between the renaming of a segment to `.deleted` and its removal.",
+        "Time between the renaming of a segment to `.deleted` and its removal. Files go at once here: who reads them keeps them.",
     )
     .broker(&[("log.segment.delete.delay.ms", 1)])
-    .not_yet(),
+    .no_meaning(),
     long(
         "flush.messages",
         "9223372036854775807",
@@ -161,9 +161,13 @@ pub(super) const TABLE: &[Definition] = &[
     int("min.insync.replicas", "1", 1, "In-sync replicas that `acks=all` needs.")
         .broker(&[("min.insync.replicas", 1)])
         .not_yet(),
-    bool("preallocate", "false", "Whether segments are created at their full size.")
-        .broker(&[("log.preallocate", 1)])
-        .not_yet(),
+    bool(
+        "preallocate",
+        "false",
+        "Whether segments are created at their full size. Here a file ends where its log does.",
+    )
+    .broker(&[("log.preallocate", 1)])
+    .no_meaning(),
     bool("remote.storage.enable", "false", "Tiered storage.").refused(NO_REMOTE_STORAGE),
     range(
         "retention.bytes",

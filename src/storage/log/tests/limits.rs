@@ -1,7 +1,8 @@
 //! The far end of offsets, and the limits of a segment.
 
 use super::*;
-use crate::record::crc32c;
+use crate::record::{HEADER_LENGTH, crc32c};
+use crate::storage::segment::MAX_SEGMENT_BYTES;
 
 /// A log that begins at `base`.
 fn log_at(place: &Place, base: i64) -> Log {
@@ -154,4 +155,80 @@ fn a_full_index_begins_a_segment() {
         assert!(place.read(&name).unwrap().len() <= 48, "{name}");
     }
     assert_eq!(read_all(&place.open()).len(), 20);
+}
+
+/// A segment file that ends with a batch of `size` bytes in all, nearly all of them a hole.
+fn write_hollow_segment(place: &Place, base: i64, size: u64) {
+    let mut header = batch(7, 1, 10).bytes()[..HEADER_LENGTH].to_vec();
+    header[..8].copy_from_slice(&base.to_be_bytes());
+    header[8..12].copy_from_slice(&i32::try_from(size - 12).unwrap().to_be_bytes());
+    let name = format!("{base:020}.log");
+    place.write(&name, &header);
+    let file = place.fs.open(&place.dir().join(name), OpenFile::Write).unwrap();
+    file.set_len(size).unwrap();
+}
+
+/// B3: positions up to the end of the largest segment. B4: several of them.
+#[test]
+fn segments_of_two_gigabytes_are_written_to_their_end() {
+    for mode in [ReadMode::Map, ReadMode::Pread] {
+        let place = Place::on_disk(mode, MAX_SEGMENT_BYTES, 0);
+        let hollow = u64::from(MAX_SEGMENT_BYTES) - 1_000;
+        (0..3).for_each(|base| write_hollow_segment(&place, base, hollow));
+        // Without it every byte would be looked at.
+        place.write("leader-epoch-checkpoint", b"0\n1\n0 0\n");
+        let log = place.open();
+        assert_eq!(log.size(), (3, 3 * hollow));
+        append(&log, (3..53).map(|n| batch(n, 1, 40)).collect());
+        let (count, bytes) = log.size();
+        assert_eq!((count, log.end()), (4, offset(53)));
+        let full = place.fs.open(&place.dir().join(format!("{:020}.log", 2)), OpenFile::Read);
+        let full = full.unwrap().len().unwrap();
+        assert!(full > hollow && full <= u64::from(MAX_SEGMENT_BYTES), "{full}");
+        assert!(bytes > 3 * hollow + 50 * 40);
+        log.close().unwrap();
+        for log in [log, place.open(), place.recover(4).0] {
+            assert_eq!(log.end(), offset(53));
+            for n in 3..53 {
+                let first = &seen(&log.read(offset(n), 1, log.end()).unwrap().batches)[0];
+                assert_eq!((first.offset, first.timestamp), (n, Some(n)));
+            }
+            for n in 8..53 {
+                let time = Timestamp::from_millis(n).unwrap();
+                let found = log.find_timestamp(time, log.end(), &Limits::default()).unwrap();
+                assert_eq!(found.unwrap().offset, offset(n));
+            }
+        }
+    }
+}
+
+/// B11: offsets that compaction took away, at the front of a segment, between two, and at the end of one.
+#[test]
+fn every_read_in_a_gap_goes_on_behind_it() {
+    let bases = [3, 10, 11, 40, 41, 90, 120, 121];
+    for segment_bytes in [150, 400, 1 << 20] {
+        let mut place = Place::in_memory(segment_bytes, 0);
+        place.config.compact = true;
+        let log = place.open();
+        for base in bases {
+            let batches = vec![batch_at(base, 1)];
+            let fetched = Fetched { batches, trusted: false, aborted: Vec::new() };
+            log.append_as_follower(fetched, NOW).unwrap();
+        }
+        log.close().unwrap();
+        for log in [log, place.open(), place.recover(0).0] {
+            for from in 3..122 {
+                let expected = bases.map(i64::from).into_iter().filter(|base| *base >= from);
+                let found = read_from(&log, offset(from), 1).unwrap();
+                assert!(found.iter().map(|record| record.offset).eq(expected), "from {from}");
+            }
+        }
+        let log = place.open();
+        for cut in (4..122).rev() {
+            log.truncate_to(offset(cut)).unwrap();
+            let last = bases.iter().rev().find(|base| i64::from(**base) < cut).unwrap();
+            assert_eq!(log.end(), Offset::from(last + 1));
+            assert_eq!(read_all(&log).last().unwrap().offset, i64::from(*last));
+        }
+    }
 }

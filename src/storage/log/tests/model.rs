@@ -226,7 +226,8 @@ fn log_matches_a_vec(place: Place, setup: &Setup, ops: &[Op]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// After any operations, reopening included, the log holds what a `Vec` would.
+    /// After any operations, reopening included, the log holds what a `Vec` would, and its indexes what is to be in
+    /// them (B5).
     #[test]
     fn a_log_in_memory_matches_a_vec(setup in any_setup(), ops in prop::collection::vec(any_op(), 1..60)) {
         log_matches_a_vec(Place::in_memory(1000, 100), &setup, &ops);

@@ -151,3 +151,27 @@ fn truncations_disturb_no_reader_and_no_sync() {
         truncations_disturb_nobody(&Place::on_disk(mode, 5_000, 100));
     }
 }
+
+/// A11: what readers of a segment that was cut off still hold has no name, so letting go of it takes nothing away.
+#[test]
+fn what_takes_the_place_of_a_cut_segment_stays() {
+    let places = [ReadMode::Map, ReadMode::Pread].map(|mode| Place::on_disk(mode, 300, 100));
+    for place in places.into_iter().chain([Place::in_memory(300, 100)]) {
+        let log = place.open();
+        append(&log, (0..20).map(|n| batch(n, 1, 50)).collect());
+        log.sync().unwrap();
+        let held = log.segments.load_full();
+        let slices = log.read(offset(0), 1 << 20, log.end()).unwrap();
+        log.truncate_to(offset(3)).unwrap();
+        append(&log, (3..20).map(|n| batch(100 + n, 1, 50)).collect());
+        log.sync().unwrap();
+        let (names, records) = (place.names(""), read_all(&log));
+        assert!(records[3..].iter().all(|record| record.timestamp > Some(100)));
+        drop((held, slices));
+        log.checkpoint().unwrap();
+        assert_eq!(place.names(".log").len(), log.size().0);
+        assert!(names.iter().all(|name| place.names("").contains(name)), "of {names:?}");
+        assert_eq!(read_all(&log), records);
+        assert_eq!(read_all(&place.recover(0).0), records);
+    }
+}
