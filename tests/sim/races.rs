@@ -48,31 +48,29 @@ const POLICIES: [FlushPolicy; 3] = [
 /// Goal: no order of steps loses a record, a waiter, or shows what is not there.
 #[test]
 fn every_order_of_steps_is_as_good() {
-    let quick = if full() { 1_000_000 } else { 5_000 };
+    let seeds = seeds(if full() { 1_000_000 } else { 5_000 });
+    let models = RACES.len() as u64;
     let mut report = Report::new("T9");
-    for race in RACES {
-        let (points, next) = (AtomicU64::new(0), AtomicU64::new(seeds(quick).start));
-        let work = || {
-            while let Some(seed) = next_seed(&next, seeds(quick).end) {
-                let place = Place { race: race.name, seed, next: &next };
-                let (run, policy) = (race.run, POLICIES[seed as usize % POLICIES.len()]);
-                let ended = Simulation::new(seed).run(move |sim| run(sim, policy));
-                points.fetch_add(ended.points, Ordering::Relaxed);
-                drop(place);
-            }
-        };
-        thread::scope(|scope| (0..WORKERS).for_each(|_| drop(scope.spawn(work))));
-        report.ops += points.into_inner();
-        report.states += seeds(quick).end - seeds(quick).start;
-    }
-    report.seeds = seeds(quick).end - seeds(quick).start;
-    println!("{report} models={} schedules={}", RACES.len(), report.states);
+    report.seeds = seeds.end - seeds.start;
+    report.states = report.seeds * models;
+    let (points, next) = (AtomicU64::new(0), AtomicU64::new(seeds.start * models));
+    let work = || {
+        let next_job = || Some(next.fetch_add(1, Ordering::Relaxed));
+        while let Some(job) = next_job().filter(|job| *job < seeds.end * models) {
+            let (race, seed) = (&RACES[(job % models) as usize], job / models);
+            let place = Place { race: race.name, seed, next: &next };
+            let (run, policy) = (race.run, POLICIES[seed as usize % POLICIES.len()]);
+            let ended = Simulation::new(seed).run(move |sim| run(sim, policy));
+            points.fetch_add(ended.points, Ordering::Relaxed);
+            drop(place);
+        }
+    };
+    thread::scope(|scope| (0..WORKERS).for_each(|_| drop(scope.spawn(work))));
+    report.ops = points.into_inner();
+    println!("{report} models={models} schedules={}", report.states);
 }
 
-fn next_seed(next: &AtomicU64, end: u64) -> Option<u64> {
-    Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < end)
-}
-
+/// Where a panic happened. The others stop then.
 struct Place<'a> {
     race: &'static str,
     seed: u64,
@@ -332,6 +330,9 @@ fn append_read_delete_records(sim: &Sim, policy: FlushPolicy) {
                 let low = partition.watermarks().unwrap().low;
                 assert!(low > next, "{next} is not below {low}, and was refused");
                 next = low;
+                let after = reopen(&disk.image(PowerCut::LosesAll), policy);
+                let partition = after.topic("t").unwrap().partition(0).unwrap();
+                assert!(partition.watermarks().unwrap().low >= low, "what was deleted came back");
             }
         }
     }
