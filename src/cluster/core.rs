@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::base::{ConfigEntry, Offset, PartitionId, TopicId, TopicName};
+use crate::base::{Bug, ConfigEntry, Offset, PartitionId, TopicId, TopicName, is_planted};
 use crate::cluster::controller::{Change, Controller};
 use crate::cluster::store::{OpenStore, Store};
 use crate::cluster::topic_config::{ConfigChange, TopicConfig};
@@ -160,6 +160,9 @@ impl Core {
         // A crash must not take back more than was deleted: the log would begin behind its end.
         if log.flushed() < before {
             replica.flush()?;
+        }
+        if is_planted(Bug::DeletedBeforeRecorded) {
+            log.raise_start(before);
         }
         let change = Change::DeleteRecords(topic.id, topic.name.clone(), partition, before);
         self.controller.submit(change)?;

@@ -241,6 +241,9 @@ impl Replica {
                 completion.complete(result.map_err(|refused| self.blame_refused(refused)));
             }
             self.written(began, syncing);
+            if is_planted(Bug::QueueLeft) {
+                return;
+            }
         }
     }
 
@@ -423,6 +426,9 @@ impl Replica {
         let high_watermark = self.high_watermark();
         match isolation {
             IsolationLevel::ReadUncommitted => high_watermark,
+            IsolationLevel::ReadCommitted if is_planted(Bug::WatermarkReadTwice) => {
+                self.log.last_stable(Offset::MAX).min(self.high_watermark())
+            }
             IsolationLevel::ReadCommitted => self.log.last_stable(high_watermark),
         }
     }
