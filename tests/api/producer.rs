@@ -1,5 +1,5 @@
 use super::*;
-use brooklet::{Acks, Compression, ErrorKind, Timestamp};
+use brooklet::{Acks, Compression, ErrorKind, Offset, Timestamp};
 use futures_executor::block_on;
 
 #[test]
@@ -236,15 +236,21 @@ fn a_full_buffer_makes_send_wait_and_try_send_give_the_record_back() {
 }
 
 #[test]
-fn two_producers_and_two_clusters_work_in_one_thread() {
+fn two_producers_two_consumers_and_two_clusters_work_in_one_thread() {
     let clusters = [Cluster::temp().unwrap(), Cluster::temp().unwrap()];
     let topics = clusters.each_ref().map(|cluster| topic(cluster, 1));
     let producers = clusters.each_ref().map(|cluster| [producer(cluster), producer(cluster)]);
+    let consumer = |at: usize| consumer(&clusters[at], &topics[at]);
+    let mut consumers = [0, 1].map(|at| [consumer(at), consumer(at)]);
     for n in 0..50 {
-        for (topic, producers) in topics.iter().zip(&producers) {
-            for producer in producers {
-                let metadata = producer.send(Record::to(topic).value("x")).unwrap().wait().unwrap();
-                assert!(metadata.offset.unwrap().value() / 2 == n);
+        for ((topic, producers), consumers) in topics.iter().zip(&producers).zip(&mut consumers) {
+            for (at, producer) in (2 * n..).zip(producers) {
+                let value = at.to_string();
+                let delivery = producer.send(Record::to(topic).value(&value)).unwrap();
+                assert_eq!(delivery.wait().unwrap().offset.unwrap(), Offset::from(at));
+                for consumer in &mut *consumers {
+                    assert_eq!(receive(consumer, 1), [&*value]);
+                }
             }
         }
     }

@@ -231,7 +231,8 @@ impl ProducerBuilder {
 
     /// How often a batch that could not be written is tried again (`retries`), up to 2³¹ − 1, which is the default:
     /// [`delivery_timeout`](Self::delivery_timeout) ends it. Tried again is what may succeed without anybody's doing:
-    /// a full disk, or a write that failed and left no trace.
+    /// a write that failed and left no trace. A full disk is told at once
+    /// ([`StorageFull`](crate::ErrorKind::StorageFull)).
     pub fn retries(mut self, retries: u32) -> Self {
         self.draft.set("retries", retries);
         self

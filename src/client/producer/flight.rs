@@ -243,7 +243,8 @@ impl Accumulator {
                 let muted = self.muted.load(Ordering::SeqCst);
                 (muted || !self.is_oldest(&sent.pending)).then_some(now)
             }
-            ErrorKind::StorageFull | ErrorKind::Storage if !self.replica.log().is_offline() => {
+            // Not a full disk: whoever runs the program can make room, and has to know.
+            ErrorKind::Storage if !self.replica.log().is_offline() => {
                 let retries = sent.retries.fetch_add(1, Ordering::Relaxed);
                 let at = now.after(self.backoff(retries))?;
                 let in_time = retries < self.settings.retries && at < sent.pending.deadline();

@@ -35,7 +35,11 @@ fn producers(topic: &Topic) -> Vec<(Option<BatchProducer>, u32)> {
 
 /// Writes to the partition's log fail, so many times.
 fn failing_writes(times: u64) -> Fault {
-    Fault::new(io::ErrorKind::StorageFull).on(CallKind::Write).at("email-0/0").times(times)
+    failing(io::ErrorKind::Other, times)
+}
+
+fn failing(error: io::ErrorKind, times: u64) -> Fault {
+    Fault::new(error).on(CallKind::Write).at("email-0/0").times(times)
 }
 
 fn send(producer: &Producer, topic: &Topic, value: &str) -> Delivery {
@@ -177,7 +181,7 @@ fn a_record_is_given_up_in_time_and_those_after_it_are_not() {
         let error = send(&producer, &topic, "lost").wait().unwrap_err();
         let took = elapsed(sim) - began;
         assert!(took > limit / 3 && took < limit * 2, "{took:?}");
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::StorageFull, Outcome::NotWritten));
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Storage, Outcome::NotWritten));
         disk.heal();
         send(&producer, &topic, "kept").wait().unwrap();
         assert_eq!(values(&topic), ["kept"]);
@@ -220,9 +224,28 @@ fn without_retries_the_first_failure_counts() {
     send(&producer, &topic, "first").wait().unwrap();
     disk.fail(failing_writes(1));
     let error = send(&producer, &topic, "lost").wait().unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::StorageFull, Outcome::NotWritten));
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Storage, Outcome::NotWritten));
     send(&producer, &topic, "second").wait().unwrap();
     assert_eq!(values(&topic), ["first", "second"]);
+}
+
+/// Trying again would make no room, and who waits could.
+#[test]
+fn a_full_disk_is_told_at_once() {
+    simulate(20, |sim| {
+        let disk = Disk::new();
+        let (cluster, topic) = cluster(&disk, FlushPolicy::OnAck);
+        let producer = cluster.producer().build().unwrap();
+        send(&producer, &topic, "first").wait().unwrap();
+        disk.fail(failing(io::ErrorKind::StorageFull, u64::MAX));
+        let began = elapsed(sim);
+        let error = send(&producer, &topic, "lost").wait().unwrap_err();
+        assert!(elapsed(sim) - began < Duration::from_millis(10));
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::StorageFull, Outcome::NotWritten));
+        disk.heal();
+        send(&producer, &topic, "second").wait().unwrap();
+        assert_eq!(values(&topic), ["first", "second"]);
+    });
 }
 
 /// Closing does not wait for a disk to get well.

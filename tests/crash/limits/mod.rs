@@ -11,6 +11,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use brooklet::{Cluster, Error, ErrorKind, FlushPolicy, Offset, Outcome, Record, Topic};
 
@@ -56,7 +57,7 @@ fn words() -> Option<Vec<String>> {
 
 const POLICIES: [FlushPolicy; 3] = [
     FlushPolicy::OnAck,
-    FlushPolicy::Interval { time: std::time::Duration::from_millis(3), messages: None },
+    FlushPolicy::Interval { time: Duration::from_millis(3), messages: None },
     FlushPolicy::Os,
 ];
 
@@ -71,7 +72,9 @@ fn open(dir: &Path, policy: usize) -> Result<Cluster, Error> {
 
 /// Sends one record and waits; reports the acknowledgement.
 fn send(cluster: &Cluster, topic: &Topic, partition: u32, value: &str) -> Result<(), Error> {
-    let producer = cluster.producer().build()?;
+    // Who waits has waited long enough after one more attempt.
+    let backoff = Duration::from_millis(1);
+    let producer = cluster.producer().retries(1).retry_backoff(backoff).build()?;
     let metadata = producer.send(Record::to(topic).partition(partition).value(value))?.wait()?;
     report(&format!("ack {partition} {} {value}", metadata.offset.unwrap()));
     Ok(())
