@@ -55,6 +55,10 @@ pub trait ProducerInterceptor: Send + Sync {
     /// refused. Called once for each, by whichever thread has done the work, before anybody who waits for the record
     /// hears of it: it should be quick. Several threads may do so at once, so that the order of calls may differ from
     /// that of the records.
+    ///
+    /// It may [`try_send`](crate::Producer::try_send) other records, such as to a topic for those that failed. It must not
+    /// wait for anything of its cluster, as by `wait`, `flush`, `close`, or by creating or deleting a topic: the thread
+    /// may be the one that others wait for.
     fn on_acknowledgement(&self, topic: &str, result: Result<&RecordMetadata, &Error>) {
         let _ = (topic, result);
     }

@@ -15,14 +15,18 @@
 
 #[cfg(target_os = "linux")]
 mod limits;
+#[path = "../sim/report.rs"]
+#[allow(dead_code, reason = "these suites have no parts to add up")]
+mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use brooklet::{Cluster, ErrorKind, FlushPolicy, NewTopic, Offset, Record, Topic};
+use report::{Report, seeds};
 
 /// Tells a child process what to do, and where.
 const ROLE: &str = "BROOKLET_CRASH_TEST";
@@ -153,16 +157,6 @@ fn check(dir: &Path, round: u64, acknowledged: &Acknowledged) -> usize {
     found.len()
 }
 
-/// Rounds and seeds, `RELIABILITY_SEEDS=A..B` for others.
-fn rounds() -> std::ops::Range<u64> {
-    let wanted = std::env::var("RELIABILITY_SEEDS").ok();
-    let parse = |text: &str| {
-        let (from, to) = text.split_once("..")?;
-        Some(from.parse().ok()?..to.parse().ok()?)
-    };
-    wanted.and_then(|text| parse(&text)).unwrap_or(0..50)
-}
-
 /// T5, G1 to G3. Goal: what was acknowledged survives the death of the process, in place, once and in order, under every
 /// flush policy; nothing is invented. Method: kill a writer at a random moment, also while it opens, again and again on
 /// the same directory; look every other time, so that the writers recover from kills themselves as well.
@@ -172,27 +166,22 @@ fn acknowledged_records_survive_kill_9() {
         let (round, dir) = role.split_once(' ').unwrap();
         write_for_ever(Path::new(dir), round.parse().unwrap());
     }
-    let (dir, began) = (tempfile::tempdir().unwrap(), Instant::now());
-    let (mut acknowledged, mut checked) = (Acknowledged::new(), 0);
-    let rounds = rounds();
+    let (dir, mut report) = (tempfile::tempdir().unwrap(), Report::new("T5"));
+    let mut acknowledged = Acknowledged::new();
+    let rounds = seeds(50);
     for round in rounds.clone() {
         let mut rng = fastrand::Rng::with_seed(round);
         kill_a_writer(dir.path(), round, &mut rng, &mut acknowledged);
         if round % 2 == 1 || round + 1 == rounds.end {
-            checked += check(dir.path(), round, &acknowledged);
+            report.records_checked += check(dir.path(), round, &acknowledged) as u64;
         }
     }
     assert!(!acknowledged.is_empty());
-    println!(
-        "RELIABILITY suite=T5 seeds={} ops={} states={} faults={} records_checked={checked} acked={} lost_acked=0 \
-         dup=0 wrong=0 panics=0 secs={} first_bad=none",
-        rounds.end - rounds.start,
-        acknowledged.len(),
-        rounds.end - rounds.start,
-        rounds.end - rounds.start,
-        acknowledged.len(),
-        began.elapsed().as_secs()
-    );
+    report.seeds = rounds.end - rounds.start;
+    (report.states, report.faults) = (report.seeds, report.seeds);
+    report.acked = acknowledged.len() as u64;
+    report.ops = report.acked;
+    report.say("");
 }
 
 #[test]

@@ -83,11 +83,11 @@ fn any_bytes_are_records_or_an_error() {
         report.ops += count;
         report.states += inputs.len() as u64;
     }
-    println!(
-        "{report} targets={} executions_and_memory: {}",
+    report.say(format_args!(
+        "targets={} executions_and_memory: {}",
         executions.len(),
         executions.join(" ")
-    );
+    ));
 }
 
 /// For the fuzzer: what it begins with.

@@ -187,7 +187,7 @@ fn a_flipped_bit_is_an_error_or_nothing() {
             }
         }
     }
-    println!("{report} told={told} unnoticed={unnoticed}");
+    report.say(format_args!("told={told} unnoticed={unnoticed}"));
     assert!(report.faults >= 8 << 10, "{} flips are too few", report.faults);
 }
 
@@ -228,5 +228,5 @@ fn files_cut_zeroed_exchanged_or_of_another_time_are_an_error_or_nothing() {
     }
     report.states = report.faults;
     report.records_checked = report.states * 2 * VALUES as u64;
-    println!("{report}");
+    report.say("");
 }

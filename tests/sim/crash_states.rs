@@ -59,11 +59,11 @@ fn every_state_after_a_power_cut_opens_with_what_was_acknowledged() {
             }
         }
     }
-    println!(
-        "{total} scenarios={} calls={calls} max_pending={max_pending} distinct_images={}",
+    total.say(format_args!(
+        "scenarios={} calls={calls} max_pending={max_pending} distinct_images={}",
         SCENARIOS.len(),
         images.len()
-    );
+    ));
     assert!(total.states >= 20_000, "{} states are too few", total.states);
 }
 

@@ -42,7 +42,7 @@ fn a_full_disk_costs_only_what_does_not_fit() {
             }
         }
     }
-    println!("{total} scenarios={} case=\"full disk\"", SCENARIOS.len());
+    total.say(format_args!("scenarios={} case=\"full disk\"", SCENARIOS.len()));
     assert!(total.faults >= 200, "{} times only was the disk full", total.faults);
 }
 

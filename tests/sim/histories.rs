@@ -48,7 +48,7 @@ fn what_clients_see_has_no_anomaly() {
         total.states += LIVES;
         assert_eq!(report.count(AnomalyKind::Duplicate), 0, "nobody sends anything twice");
     }
-    println!("{total}");
+    total.say("");
     assert!(total.ops > 500 * total.seeds, "{} operations are too few", total.ops);
 }
 

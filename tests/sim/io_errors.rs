@@ -55,7 +55,7 @@ fn an_error_of_any_call_costs_nothing_that_was_acknowledged() {
             }
         }
     }
-    println!("{total} scenarios={}", SCENARIOS.len());
+    total.say(format_args!("scenarios={}", SCENARIOS.len()));
     assert!(total.faults >= 5_000, "{} faults are too few", total.faults);
 }
 
@@ -162,7 +162,7 @@ fn an_error_in_recovery_costs_nothing() {
             }
         }
     }
-    println!("{total} in_recovery");
+    total.say("in_recovery");
     assert!(total.faults >= 1_000, "{} faults are too few", total.faults);
 }
 

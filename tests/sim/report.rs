@@ -1,6 +1,7 @@
 //! The line that a suite prints, and what it was asked to do.
 
 use std::fmt;
+use std::io::Write;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -39,6 +40,11 @@ impl Report {
         self.records_checked += other.records_checked;
         self.acked += other.acked;
     }
+
+    /// Prints the line, and other figures behind it.
+    pub(crate) fn say(&self, figures: impl fmt::Display) {
+        say(format_args!("{self} {figures}"));
+    }
 }
 
 /// A suite that finds anything panics, and says what and under which seed: whoever gets to print has found nothing.
@@ -53,6 +59,12 @@ impl fmt::Display for Report {
             began.elapsed().as_secs_f64()
         )
     }
+}
+
+/// Says a line to whoever runs the tests: past the harness, which swallows what passing tests print.
+pub(crate) fn say(line: impl fmt::Display) {
+    // The harness may have begun a line.
+    std::io::stdout().write_all(format!("\n{line}\n").as_bytes()).unwrap();
 }
 
 /// The seeds to run: those asked for, or the first `quick`.

@@ -21,7 +21,8 @@ use crate::client::typed::{Deserializer, Serializer};
 ///
 /// let cluster = Cluster::in_memory()?;
 /// let orders = cluster.create_topic(NewTopic::new("orders"))?.typed::<String, Order>().values(Json);
-/// let record = orders.record("ann", &Order { item: "cup".into(), quantity: 2 })?;
+/// let order = Order { item: "cup".into(), quantity: 2 };
+/// let record = orders.record("ann", &order)?;
 /// assert_eq!(record.value.as_deref(), Some(&br#"{"item":"cup","quantity":2}"#[..]));
 /// # Ok::<(), brooklet::Error>(())
 /// ```

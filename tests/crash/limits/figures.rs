@@ -6,6 +6,7 @@ use std::time::Instant;
 use brooklet::{Cluster, FlushPolicy, NewTopic, Offset, Record};
 
 use super::{Child, descriptors, report, status, summary, words};
+use crate::report::Report;
 
 /// A directory in memory, if there is one: it is not the disk that is measured.
 fn scratch() -> tempfile::TempDir {
@@ -76,11 +77,12 @@ fn a_thousand_idle_partitions_take_little() {
         }
         return report(&cost.figures());
     }
+    let report = Report::new("T10");
     let dir = scratch();
     fill(dir.path(), 1000);
     let figures = measure("a_thousand_idle_partitions_take_little", dir.path());
     assert!(value(&figures, "mib") < 16.0 && value(&figures, "descriptors") < 64.0, "{figures}");
-    summary("1,000 idle partitions", 1, 1000, &figures);
+    summary(report, "1,000 idle partitions", 1, 1000, &figures);
 }
 
 /// Goal: many partitions open and close, after either kind of stop.
@@ -103,6 +105,7 @@ fn ten_thousand_partitions_open_and_close() {
         let closed = closing.elapsed().as_secs_f64() * 1000.0;
         return report(&format!("open: {opened} used: {used} close_ms={closed:.1}"));
     }
+    let report = Report::new("T10");
     let dir = scratch();
     fill(dir.path(), MANY);
     let test = "ten_thousand_partitions_open_and_close";
@@ -110,7 +113,7 @@ fn ten_thousand_partitions_open_and_close() {
     std::fs::remove_file(dir.path().join(".kafka_cleanshutdown")).unwrap();
     let unclean = measure(test, dir.path());
     let figures = format!("after a clean stop: {clean}; after another: {unclean}");
-    summary("10,000 partitions", 2, 2 * MANY as usize, &figures);
+    summary(report, "10,000 partitions", 2, 2 * MANY as usize, &figures);
 }
 
 /// Goal: a long log opens without being read.
@@ -128,6 +131,7 @@ fn a_thousand_segments_open_without_being_read() {
         }
         return report(&format!("{figures} peak_mib={:.1}", status("VmHWM") as f64 / 1024.0));
     }
+    let report = Report::new("T10");
     let dir = scratch();
     let cluster = open(dir.path());
     let topic = NewTopic::new("t").config("segment.bytes", 1100);
@@ -143,5 +147,5 @@ fn a_thousand_segments_open_without_being_read() {
         logs.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "log"));
     assert_eq!(logs.count(), 1000);
     let figures = measure("a_thousand_segments_open_without_being_read", dir.path());
-    summary("1,000 segments", 1, 1000, &figures);
+    summary(report, "1,000 segments", 1, 1000, &figures);
 }

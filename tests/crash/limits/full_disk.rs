@@ -6,6 +6,7 @@ use std::process::Command;
 use brooklet::{ErrorKind, NewTopic, Topic};
 
 use super::{check, is_definite, open, policies, summary};
+use crate::report::{Report, say};
 
 /// A file system of its own, of so many KiB.
 struct Mounted<'a>(&'a Path);
@@ -28,11 +29,12 @@ impl Drop for Mounted<'_> {
 /// Goal: a full disk costs the record that does not fit, and nothing else; deleting makes room.
 #[test]
 fn a_full_disk_refuses_records_until_there_is_room() {
+    let report = Report::new("T10");
     let mut acknowledged = 0;
     for policy in policies() {
         let dir = tempfile::tempdir().unwrap();
         let Some(mounted) = Mounted::new(dir.path(), 2048) else {
-            println!("SKIPPED: no file system can be mounted here");
+            say("SKIPPED: no file system can be mounted here");
             return;
         };
         let root = dir.path().join("store");
@@ -71,5 +73,5 @@ fn a_full_disk_refuses_records_until_there_is_room() {
         acknowledged += check(&root, &lines);
         drop(mounted);
     }
-    summary("full disk", policies().len(), acknowledged, "");
+    summary(report, "full disk", policies().len(), acknowledged, "");
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use brooklet::{Cluster, Error, ErrorKind, FlushPolicy, Offset, Outcome, Record, Topic};
 
+use crate::report::{Report, full};
 use crate::{ROLE, role};
 
 /// A child process in the role of `role`, with what it sets in its environment.
@@ -63,7 +64,7 @@ const POLICIES: [FlushPolicy; 3] = [
 
 /// The policies to try: all, if there is time.
 fn policies() -> std::ops::Range<usize> {
-    if std::env::var("RELIABILITY_FULL").is_ok_and(|full| full == "1") { 0..3 } else { 0..1 }
+    if full() { 0..3 } else { 0..1 }
 }
 
 fn open(dir: &Path, policy: usize) -> Result<Cluster, Error> {
@@ -116,11 +117,10 @@ fn check(dir: &Path, lines: &[String]) -> usize {
     acknowledged
 }
 
-fn summary(case: &str, states: usize, acknowledged: usize, figures: &str) {
-    println!(
-        "RELIABILITY suite=T10 seeds=0 ops=0 states={states} faults={states} records_checked={acknowledged} \
-         acked={acknowledged} lost_acked=0 dup=0 wrong=0 panics=0 first_bad=none case={case:?} {figures}"
-    );
+fn summary(mut report: Report, case: &str, states: usize, acknowledged: usize, figures: &str) {
+    (report.states, report.faults) = (states as u64, states as u64);
+    (report.records_checked, report.acked) = (acknowledged as u64, acknowledged as u64);
+    report.say(format_args!("case={case:?} {figures}"));
 }
 
 /// A line of `/proc/self/status`, in KiB.

@@ -9,6 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{
     Child, assert_expected, check, is_definite, open, policies, report, send, summary, words,
 };
+use crate::report::Report;
 
 fn limit(resource: Resource, to: u64) {
     let Rlimit { maximum, .. } = getrlimit(resource);
@@ -29,6 +30,7 @@ fn few_descriptors_are_enough_or_an_error() {
     if let Some(words) = words() {
         return use_with_few_descriptors(Path::new(&words[0]), &words[1..]);
     }
+    let report = Report::new("T10");
     let (mut states, mut acknowledged, mut figures) = (0, 0, String::new());
     for policy in policies() {
         for descriptors in [16, 32, 64, 256] {
@@ -46,7 +48,7 @@ fn few_descriptors_are_enough_or_an_error() {
             states += 1;
         }
     }
-    summary("descriptors", states, acknowledged, &figures);
+    summary(report, "descriptors", states, acknowledged, &figures);
 }
 
 fn use_with_few_descriptors(dir: &Path, words: &[String]) {
@@ -90,6 +92,7 @@ fn files_that_may_not_grow_are_a_full_disk() {
     if let Some(words) = words() {
         return fill_a_file(Path::new(&words[0]), words[1].parse().unwrap());
     }
+    let report = Report::new("T10");
     let mut acknowledged = 0;
     for policy in policies() {
         let dir = tempfile::tempdir().unwrap();
@@ -102,7 +105,7 @@ fn files_that_may_not_grow_are_a_full_disk() {
         acknowledged += check(dir.path(), &lines);
     }
     assert!(acknowledged >= 20);
-    summary("file size", policies().len(), acknowledged, "");
+    summary(report, "file size", policies().len(), acknowledged, "");
 }
 
 fn fill_a_file(dir: &Path, policy: usize) {
@@ -130,6 +133,7 @@ fn scarce_memory_is_an_error() {
     if let Some(words) = words() {
         return use_large_batches(Path::new(&words[0]), words[1].parse().unwrap());
     }
+    let report = Report::new("T10");
     let (mut acknowledged, mut figures) = (0, String::new());
     for policy in policies() {
         let dir = tempfile::tempdir().unwrap();
@@ -142,7 +146,7 @@ fn scarce_memory_is_an_error() {
         acknowledged += check(dir.path(), &lines);
         figures += &lines.iter().filter(|line| line.starts_with("read")).count().to_string();
     }
-    summary("memory", policies().len(), acknowledged, &format!("reads={figures}"));
+    summary(report, "memory", policies().len(), acknowledged, &format!("reads={figures}"));
 }
 
 fn use_large_batches(dir: &Path, policy: usize) {
@@ -197,6 +201,7 @@ fn without_threads_callers_do_the_work() {
     if let Some(words) = words() {
         return use_without_threads(Path::new(&words[0]), words[1].parse().unwrap());
     }
+    let report = Report::new("T10");
     let mut acknowledged = 0;
     for policy in 0..3 {
         let dir = tempfile::tempdir().unwrap();
@@ -210,7 +215,7 @@ fn without_threads_callers_do_the_work() {
         acknowledged += check(dir.path(), &lines);
     }
     assert_eq!(acknowledged, 60);
-    summary("threads", 3, acknowledged, "");
+    summary(report, "threads", 3, acknowledged, "");
 }
 
 fn use_without_threads(dir: &Path, policy: usize) {
