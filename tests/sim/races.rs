@@ -67,7 +67,7 @@ fn every_order_of_steps_is_as_good() {
     };
     thread::scope(|scope| (0..WORKERS).for_each(|_| drop(scope.spawn(work))));
     report.ops = points.into_inner();
-    println!("{report} models={models} schedules={}", report.states);
+    report.say(format_args!("models={models} schedules={}", report.states));
 }
 
 /// Where a panic happened. The others stop then.
