@@ -7,7 +7,7 @@ use brooklet::{Cluster, NewTopic, Record};
 fn main() -> brooklet::Result<()> {
     // A broker and its topics, in this process. `Cluster::open("./data")` keeps them in a directory.
     let cluster = Cluster::temp()?;
-    let email = cluster.create_topic(NewTopic::new("email").partitions(3))?;
+    let email = cluster.create_topic_if_missing(NewTopic::new("email").partitions(3))?;
 
     // Producers are cheap to clone and usable from any thread. Equal keys go to the same partition, in order.
     let producer = cluster.producer().build()?;

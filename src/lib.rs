@@ -8,7 +8,7 @@
 //! # let dir = tempfile::tempdir().unwrap();
 //! # let path = dir.path().join("data");
 //! let cluster = Cluster::open(path)?; // a directory; or Cluster::in_memory(), Cluster::temp()
-//! let email = cluster.create_topic(NewTopic::new("email").partitions(3))?;
+//! let email = cluster.create_topic_if_missing(NewTopic::new("email").partitions(3))?;
 //!
 //! let producer = cluster.producer().build()?; // cheap clones, usable from any thread
 //! let delivery = producer.send(Record::to(&email).key("user-7").value("welcome"))?;

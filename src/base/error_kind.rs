@@ -9,7 +9,7 @@ pub enum ErrorKind {
     /// A batch on disk or from the caller does not match its checksum or its own lengths, or a file that was to be
     /// looked at is not what its name says.
     CorruptMessage,
-    /// The cluster, producer or consumer was closed.
+    /// The cluster was closed.
     Closed,
     /// A setting is unknown, has a value outside its range or one that is not supported, or settings contradict each
     /// other.
@@ -30,11 +30,13 @@ pub enum ErrorKind {
     InvalidTopic,
     /// A batch that does not go with what is known of its producer's transaction.
     InvalidTxnState,
-    /// A record larger than `max.request.size`, `buffer.memory` or the topic's `max.message.bytes` allows.
+    /// A record or batch larger than `max.request.size`, `buffer.memory` or the topic's `max.message.bytes` or
+    /// `segment.bytes` allows.
     MessageTooLarge,
     /// The directory holds something, but no store of this crate; or nothing, where none is to be made.
     NotAStore,
-    /// An offset below the log start or above the high watermark.
+    /// An offset below the log start or above the high watermark; or no position to begin at, without
+    /// `auto.offset.reset`.
     OffsetOutOfRange,
     /// Batches of the producer are missing before this one, or it overlaps one that is in the log.
     OutOfOrderSequenceNumber,
@@ -46,11 +48,13 @@ pub enum ErrorKind {
     ReadOnly,
     /// A key or value could not be turned into bytes, or bytes into a key or value.
     Serialization,
-    /// Reading or writing a file failed; the partition or store is offline until it is opened again.
+    /// Reading or writing a file failed, or a file is damaged. A partition is offline, until the cluster is opened again,
+    /// if its sync failed or a failed write could not be taken back; otherwise it goes on.
     Storage,
-    /// The disk is full, or a quota or file-size limit was met. Nothing was written; later retries may work.
+    /// The disk is full, or a quota or file-size limit was met. Where [`Error::outcome`](crate::Error::outcome) is
+    /// [`NotWritten`](crate::Outcome::NotWritten) a later retry may work.
     StorageFull,
-    /// Time ran out. A send may still succeed.
+    /// Time ran out. For a send [`Error::outcome`](crate::Error::outcome) says whether it may still succeed.
     TimedOut,
     /// A topic of this name exists.
     TopicAlreadyExists,

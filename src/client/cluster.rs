@@ -80,6 +80,16 @@ impl Cluster {
         Ok(Topic::new(Arc::clone(&self.core), image))
     }
 
+    /// The topic of this name, whatever it is like; where there is none it is created, as by
+    /// [`create_topic`](Self::create_topic). What programs begin with that may be run again.
+    ///
+    /// # Errors
+    /// Those of [`create_topic`](Self::create_topic), but that it exists.
+    pub fn create_topic_if_missing(&self, topic: NewTopic) -> Result<Topic> {
+        let image = self.core.create_if_missing(topic.into_create())?;
+        Ok(Topic::new(Arc::clone(&self.core), image))
+    }
+
     /// Creates topics, many of them with one write to the disk. Each is created, or not, for itself; the results are
     /// in the order of the topics, with the errors of [`create_topic`](Self::create_topic).
     ///

@@ -22,7 +22,7 @@ use crate::env::{FileSystem, MemFs, OsFs};
 /// let cluster = Cluster::builder()
 ///     .properties("num.partitions=3\nlog.segment.bytes=1048576")
 ///     .flush_policy(FlushPolicy::Os)
-///     .create_topic(NewTopic::new("email"))
+///     .create_topic_if_missing(NewTopic::new("email"))
 ///     .temp()?;
 /// assert_eq!(cluster.topic("email")?.partition_count(), 3);
 /// # Ok::<(), brooklet::Error>(())
@@ -117,8 +117,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// Creates a topic when the cluster is opened, unless there is one of its name, whatever that is like.
-    pub fn create_topic(mut self, topic: NewTopic) -> Self {
+    /// Creates a topic when the cluster is opened, as [`Cluster::create_topic_if_missing`] does.
+    pub fn create_topic_if_missing(mut self, topic: NewTopic) -> Self {
         self.topics.push(topic);
         self
     }

@@ -83,9 +83,13 @@ impl Error {
         self.0.outcome
     }
 
-    /// Whether the same call may succeed later without the caller changing anything.
+    /// Whether the same call may succeed later without the caller changing anything. This says nothing of duplicates: a
+    /// send is repeated safely only if its [`outcome`](Self::outcome) is [`NotWritten`](Outcome::NotWritten).
     pub fn is_retriable(&self) -> bool {
-        self.0.kind.is_retriable()
+        // A partition whose disk was full when it synced is offline.
+        let is_offline =
+            self.kind() == ErrorKind::StorageFull && self.outcome() == Outcome::Unknown;
+        self.kind().is_retriable() && !is_offline
     }
 
     /// Whether another has taken the caller's place: a later incarnation of a producer or a coordinator.

@@ -192,14 +192,28 @@ impl Core {
 
     /// The topic of this name, created if there is none and `auto.create.topics.enable` says so.
     pub(crate) fn topic_or_create(&self, name: &str) -> Result<Arc<TopicImage>, ClusterError> {
-        let found = self.topic(name);
-        if !self.config.auto_create_topics || !matches!(found, Err(ClusterError::UnknownTopic(_))) {
-            return found;
+        match self.topic(name) {
+            Err(ClusterError::UnknownTopic(_)) if self.config.auto_create_topics => {
+                let name = name.to_owned();
+                self.create_if_missing(CreateTopic { name, ..CreateTopic::default() })
+            }
+            found => found,
         }
-        match self.create_topic(CreateTopic { name: name.to_owned(), ..CreateTopic::default() }) {
-            // Somebody else was faster.
-            Err(ClusterError::TopicExists(_)) => self.topic(name),
-            created => created,
+    }
+
+    /// The topic of that name, whatever it is like, or a new one.
+    pub(crate) fn create_if_missing(
+        &self,
+        create: CreateTopic,
+    ) -> Result<Arc<TopicImage>, ClusterError> {
+        let name = create.name.clone();
+        match self.topic(&name) {
+            Err(ClusterError::UnknownTopic(_)) => match self.create_topic(create) {
+                // Somebody else was faster.
+                Err(ClusterError::TopicExists(_)) => self.topic(&name),
+                created => created,
+            },
+            found => found,
         }
     }
 

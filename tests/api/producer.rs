@@ -86,9 +86,9 @@ fn waiting_flushing_and_filling_end_the_lingering() {
         let producer = lingering().build().unwrap();
         producer.send(Record::to(&email).value("wait")).unwrap().wait().unwrap();
         producer.send(Record::to(&email).value("timeout")).unwrap().wait_timeout(LONG).unwrap();
-        let delivery = producer.send(Record::to(&email).value("flush")).unwrap();
+        block_on(producer.send(Record::to(&email).value("await")).unwrap()).unwrap();
+        producer.send(Record::to(&email).value("flush")).unwrap();
         producer.flush().unwrap();
-        block_on(delivery).unwrap();
         let full = lingering().batch_size(1).build().unwrap();
         block_on(full.send(Record::to(&email).value("full")).unwrap()).unwrap();
         let dropped = lingering().build().unwrap();
@@ -96,8 +96,8 @@ fn waiting_flushing_and_filling_end_the_lingering() {
         drop(dropped);
         block_on(delivery).unwrap();
         assert_eq!(
-            receive(&mut consumer(&cluster, &email), 5),
-            ["wait", "timeout", "flush", "full", "dropped"]
+            receive(&mut consumer(&cluster, &email), 6),
+            ["wait", "timeout", "await", "flush", "full", "dropped"]
         );
     }
 }

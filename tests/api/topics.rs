@@ -25,6 +25,20 @@ fn topics_are_created_listed_described_and_deleted() {
 }
 
 #[test]
+fn a_topic_that_exists_is_not_created_again_but_may_be_asked_for() {
+    for cluster in clusters() {
+        let email = || NewTopic::new("email").partitions(2);
+        assert_eq!(cluster.create_topic_if_missing(email()).unwrap().partition_count(), 2);
+        let again = cluster.create_topic_if_missing(email().partitions(5)).unwrap();
+        assert_eq!(again.partition_count(), 2);
+        let error = cluster.create_topic(email()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TopicAlreadyExists);
+        let error = cluster.create_topic_if_missing(NewTopic::new("a/b")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidTopic);
+    }
+}
+
+#[test]
 fn a_deleted_topic_says_so_to_every_handle() {
     for cluster in clusters() {
         let email = topic(&cluster, 1);

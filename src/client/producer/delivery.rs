@@ -16,6 +16,8 @@ use crate::env::sync::EventListener;
 /// A record on its way. [`wait`](Delivery::wait) for it, `.await` it on any runtime, or drop it: the record is sent
 /// in any case, and the next [`flush`](crate::Producer::flush) reports its failure.
 ///
+/// Waiting and awaiting end `linger.ms` for the batch. Who awaits does no file I/O: the producer's sender does it.
+///
 /// ```
 /// use brooklet::{Cluster, NewTopic, Record};
 ///
@@ -50,11 +52,12 @@ impl Delivery {
         self.metadata(result)
     }
 
-    /// Blocks until the record is acknowledged, for at most `timeout`.
+    /// Blocks until the record is acknowledged, for at most `timeout`; zero asks whether it is. The calling thread does
+    /// no file I/O, which might take longer.
     ///
     /// # Errors
     /// As [`wait`](Delivery::wait), and [`TimedOut`](crate::ErrorKind::TimedOut): the record is still on its way, and
-    /// one may wait again.
+    /// one may wait again. Its [`outcome`](Error::outcome) is [`Unknown`](crate::Outcome::Unknown).
     pub fn wait_timeout(&self, timeout: Duration) -> Result<RecordMetadata> {
         self.pending.wait_for(timeout);
         match self.pending.result() {
@@ -85,7 +88,10 @@ impl Future for Delivery {
             }
             match &mut self.listener {
                 // Look once more after beginning to listen: the batch may have been decided in between.
-                None => self.listener = Some(self.pending.listen()),
+                None => {
+                    self.pending.hasten();
+                    self.listener = Some(self.pending.listen());
+                }
                 Some(listener) => match Pin::new(listener).poll(cx) {
                     Poll::Ready(()) => self.listener = None,
                     Poll::Pending => return Poll::Pending,

@@ -174,13 +174,18 @@ impl Pending {
         }
     }
 
+    /// Somebody waits who does no file I/O: the batch lingers no longer.
+    pub(super) fn hasten(self: &Arc<Self>) {
+        if let Some(accumulator) = self.origin.accumulator.upgrade() {
+            accumulator.hasten(self);
+        }
+    }
+
     /// As [`Pending::wait`], for a limited time, and without doing any file I/O, which might take longer.
     pub(super) fn wait_for(self: &Arc<Self>, limit: Duration) -> bool {
         let runtime = &self.origin.runtime;
         let deadline = runtime.now().after(limit);
-        if let Some(accumulator) = self.origin.accumulator.upgrade() {
-            accumulator.hasten(self);
-        }
+        self.hasten();
         loop {
             let listener = self.done.listen();
             if self.result.get().is_some() {
