@@ -84,7 +84,8 @@ impl ClusterBuilder {
     /// JVM, such as `KAFKA_HEAP_OPTS`, are left out; a name that is no setting is an error.
     ///
     /// `KAFKA_CREATE_TOPICS`, as in `slack:1:1,email:3:1:compact`, names topics as
-    /// [`create_topic`](Self::create_topic) does: name, partitions, replication factor, and maybe `cleanup.policy`.
+    /// [`create_topic_if_missing`](Self::create_topic_if_missing) does: name, partitions, replication factor, and maybe
+    /// `cleanup.policy`.
     ///
     /// ```
     /// use brooklet::Cluster;
