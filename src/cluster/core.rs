@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::base::{ConfigEntry, Offset, PartitionId, TopicId, TopicName};
+use crate::base::{Bug, ConfigEntry, Offset, PartitionId, TopicId, TopicName, is_planted};
 use crate::cluster::controller::{Change, Controller};
 use crate::cluster::store::{OpenStore, Store};
 use crate::cluster::topic_config::{ConfigChange, TopicConfig};
@@ -164,10 +164,13 @@ impl Core {
         if log.flushed() < before {
             replica.flush()?;
         }
+        if is_planted(Bug::DeletedBeforeRecorded) {
+            log.raise_start(before);
+        }
         let change = Change::DeleteRecords(topic.id, topic.name.clone(), partition, before);
         self.controller.submit(change)?;
         log.raise_start(before);
-        if let Err(error) = log.remove_below_start() {
+        if let Err(error) = replica.remove_below_start() {
             // They are deleted all the same.
             log::warn!("files of deleted records of {} are left: {error}", replica.partition());
         }

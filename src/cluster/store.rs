@@ -414,6 +414,9 @@ impl Store {
     /// Gives a partition's directory a name that is never used again. `None` if it has no directory.
     fn rename_deleted(&self, partition: &TopicPartition) -> Result<Option<PathBuf>, StorageError> {
         let from = self.root.join(partition.directory_name());
+        if is_planted(Bug::DeletedByName) {
+            return Ok(self.fs.list(&from).is_ok().then_some(from));
+        }
         let unique = format!("{:032x}", u128::from_be_bytes(*random_id(&*self.runtime).as_bytes()));
         let suffix = format!(".{unique}{DELETE_SUFFIX}");
         // A directory name has 255 bytes at most; topic names are ASCII.

@@ -250,12 +250,13 @@ impl Replica {
             let answers = self.write(appends);
             self.last_write.note(began, self.runtime.now());
             drop(role);
-            let blamed =
-                |result: Result<_, _>| result.map_err(|refused| self.blame_refused(refused));
-            self.answer(
-                answers.into_iter().map(|(completion, result)| (completion, blamed(result))),
-            );
+            self.answer(answers.into_iter().map(|(completion, result)| {
+                (completion, result.map_err(|refused| self.blame_refused(refused)))
+            }));
             self.written(began, syncing);
+            if is_planted(Bug::QueueLeft) {
+                return;
+            }
         }
     }
 
@@ -408,6 +409,18 @@ impl Replica {
         Ok(lost)
     }
 
+    /// Removes the files that hold deleted records alone. That takes a sync, which may be the one that others wait for.
+    pub(crate) fn remove_below_start(&self) -> Result<(), StorageError> {
+        let removed = self.log.remove_below_start();
+        if self.log.is_offline() {
+            self.fail_waiting(&self.blame(ProduceError::Sync(self.log.offline_error())));
+        } else {
+            self.raise_high_watermark(self.log.flushed());
+            self.acknowledge();
+        }
+        removed
+    }
+
     fn raise_high_watermark(&self, to: Offset) {
         if self.high_watermark.raise(to) {
             self.log.note_high_watermark(to);
@@ -460,6 +473,9 @@ impl Replica {
         let high_watermark = self.high_watermark();
         match isolation {
             IsolationLevel::ReadUncommitted => high_watermark,
+            IsolationLevel::ReadCommitted if is_planted(Bug::WatermarkReadTwice) => {
+                self.log.last_stable(Offset::MAX).min(self.high_watermark())
+            }
             IsolationLevel::ReadCommitted => self.log.last_stable(high_watermark),
         }
     }

@@ -14,6 +14,7 @@ use crate::client::batch_delivery::BatchOutcome;
 use crate::client::{
     AutoOffsetReset, BatchDelivery, Cluster, Consumer, NewTopic, Partition, SeekTo,
 };
+use crate::env::{Baton, Disk, Failure};
 use crate::record::{BatchBuilder, BatchProducer, CloseOptions, EncodedBatch};
 use crate::record::{MarkerKind, RecordFields, TransactionMarker};
 use crate::replica::Append;
@@ -247,5 +248,44 @@ fn readers_that_follow_closely_see_committed_records_alone() {
                 assert_eq!(reader.join().unwrap(), expected);
             }
         });
+    }
+}
+
+/// D3: in whatever order readers and writers take their steps.
+#[test]
+fn no_order_of_steps_shows_more_than_committed_records() {
+    for seed in 0..300 {
+        let policy = if seed % 2 == 0 { FlushPolicy::Os } else { FlushPolicy::OnAck };
+        let ran = Baton::run(seed, move |run| {
+            let cluster = Cluster::builder().flush_policy(policy).open_on(&Disk::new()).unwrap();
+            let partition = partition(&cluster);
+            let mut consumer =
+                consumer(&cluster, &partition, IsolationLevel::ReadCommitted, 500, 300);
+            let done = Arc::new(AtomicBool::new(false));
+            let (reading, until) = (Arc::clone(run), Arc::clone(&done));
+            let reader = run.spawn_user("reader", move || {
+                let mut seen = Vec::new();
+                loop {
+                    let finished = until.load(Ordering::Acquire);
+                    let new = values(&mut consumer);
+                    if finished && new.is_empty() {
+                        return seen;
+                    }
+                    seen.extend(new);
+                    reading.sleep(Duration::from_micros(5));
+                }
+            });
+            let expected = random_history(&mut Writer::new(&partition), 10, seed);
+            done.store(true, Ordering::Release);
+            assert_eq!(reader.unwrap().join(), expected);
+        });
+        match ran {
+            Ok(_) => {}
+            Err(Failure::Stuck(why)) => panic!("seed {seed}: {why}"),
+            Err(Failure::Panicked(payload)) => {
+                eprintln!("seed {seed}");
+                std::panic::resume_unwind(payload)
+            }
+        }
     }
 }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use crate::base::{ErrorKind, ProducerEpoch, ProducerId};
+use crate::base::{Bug, ErrorKind, ProducerEpoch, ProducerId, is_planted};
 use crate::client::Error;
 use crate::client::producer::accumulator::Accumulator;
 use crate::client::producer::pending::Pending;
@@ -176,7 +176,9 @@ impl Accumulator {
 
     /// Whether a batch may be sent while those before it are out: the leader will see that it comes too early.
     fn may_overtake(&self, flight: &Flight) -> bool {
-        flight.identity.is_none() || self.is_known.load(Ordering::SeqCst)
+        is_planted(Bug::RetryIsOvertaken)
+            || flight.identity.is_none()
+            || self.is_known.load(Ordering::SeqCst)
     }
 
     /// Holds back what is closed from now on. It is sent at `at` or later, when none is out: by the last that comes in.

@@ -78,7 +78,7 @@ impl Log {
         if unsynced.snapshot.is_some() {
             self.writer.lock().known.snapshots.synced();
         }
-        self.flushed.raise(end);
+        self.flushed.raise(if is_planted(Bug::EndAfterSync) { self.end() } else { end });
         Ok(self.flushed())
     }
 

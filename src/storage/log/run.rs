@@ -123,6 +123,9 @@ impl Log {
                 Ok(())
             }
             Err(error) => {
+                if is_planted(Bug::ProducersBeforeBytes) {
+                    writer.known.producers.commit(run.staged);
+                }
                 // Copies of batches that were there before are among them, and of some of the run.
                 let is_of_run = |result: &&mut Result<Appended, Refused>| {
                     result.as_ref().is_ok_and(|appended| appended.base >= base)
@@ -149,6 +152,7 @@ impl Log {
     fn write(&self, segment: &Segment, parts: &[Bytes]) -> Result<(), AppendError> {
         segment.write(parts).map_err(|error| match segment.cut_back() {
             Ok(()) => AppendError::NotWritten(error),
+            Err(_) if is_planted(Bug::FailedCutIgnored) => AppendError::NotWritten(error),
             Err(cut) => {
                 log::error!("{} is offline: {error}, and then {cut}", self.partition);
                 self.offline.store(true, Ordering::Release);
@@ -187,6 +191,9 @@ impl Log {
 impl Writer {
     /// Has the next sync cover `segment`, the active one or the one that was just sealed.
     pub(super) fn note_unsynced(&mut self, segment: &Arc<Segment>) {
+        if is_planted(Bug::SealedNotSynced) {
+            self.unsynced.clear();
+        }
         if !self.unsynced.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
             self.unsynced.push(Arc::clone(segment));
         }

@@ -4,8 +4,12 @@
 
 #[path = "../../../src/base"]
 mod base {
+    mod id;
     mod offset;
+    mod planted;
+    pub use id::ProducerId;
     pub use offset::Offset;
+    pub(crate) use planted::{Bug, is_planted};
 }
 
 #[path = "../../../src/env"]
@@ -14,10 +18,35 @@ mod env {
     mod role;
     pub(crate) mod sync {
         pub(crate) use loom::sync::atomic::{AtomicBool, AtomicI64, Ordering, fence};
+
+        /// Does not poison, as the crate's.
+        #[derive(Debug)]
+        pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+        impl<T> Mutex<T> {
+            pub(crate) fn new(value: T) -> Self {
+                Self(loom::sync::Mutex::new(value))
+            }
+
+            pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+                self.0.lock().unwrap()
+            }
+        }
     }
     pub(crate) use published::Published;
     pub(crate) use role::Role;
 }
+
+mod record {
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub(crate) enum MarkerKind {
+        Abort,
+        Commit,
+    }
+}
+
+#[path = "../../../src/storage/producers/transactions.rs"]
+mod transactions;
 
 #[cfg(test)]
 mod models;

@@ -1,12 +1,14 @@
-//! D1, D2: what is below a published offset is there. No work is left undone by who leaves a role.
+//! D1, D2, D3: what is below a published offset is there, and known. No work is left undone by who leaves a role.
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
-use crate::base::Offset;
+use crate::base::{Offset, ProducerId};
 use crate::env::{Published, Role};
+use crate::record::MarkerKind;
+use crate::transactions::{TransactionStep, Transactions, Undecided};
 
 fn offset(value: u32) -> Offset {
     Offset::from(value)
@@ -84,7 +86,9 @@ fn who_sees_the_high_watermark_sees_what_is_below() {
         let first = log.high_watermark.get();
         log.read_below(first);
         let second = log.high_watermark.get();
-        assert!(first <= second && second <= log.flushed.get() && log.flushed.get() <= log.end.get());
+        assert!(
+            first <= second && second <= log.flushed.get() && log.flushed.get() <= log.end.get()
+        );
         writer.join().unwrap();
         syncer.join().unwrap();
     });
@@ -102,6 +106,62 @@ fn raising_never_goes_back_and_tells_one_who_moved_it() {
         assert_eq!(mark.get(), offset(2));
         let _either = moved;
     });
+}
+
+/// D3: a transaction at 0 is committed at 1, while another thread raises the high watermark. `readable` looks up to where
+/// a reader may read.
+fn commit_and_read(readable: fn(&Undecided, &Published) -> Offset) {
+    let log = Arc::new((
+        Undecided::new(Transactions::default()),
+        Published::new(Offset::ZERO),
+        Published::new(Offset::ZERO),
+    ));
+    let writer = thread::spawn({
+        let log = Arc::clone(&log);
+        move || {
+            let (undecided, end, _) = &*log;
+            let (producer, first, marker) = (ProducerId::ZERO, offset(0), offset(1));
+            undecided.take(vec![TransactionStep::Begins { producer, first }], drop);
+            end.set(offset(1));
+            let kind = MarkerKind::Commit;
+            undecided.take(vec![TransactionStep::Ends { producer, first, marker, kind }], drop);
+            end.set(offset(2));
+        }
+    });
+    let raising = thread::spawn({
+        let log = Arc::clone(&log);
+        move || {
+            let (undecided, end, high_watermark) = &*log;
+            for _ in 0..2 {
+                let to = end.get();
+                if high_watermark.raise(to) {
+                    undecided.decide_below(to);
+                }
+            }
+        }
+    });
+    let (undecided, _, high_watermark) = &*log;
+    if readable(undecided, high_watermark) > Offset::ZERO {
+        assert_eq!(high_watermark.get(), offset(2), "an open transaction is read");
+    }
+    writer.join().unwrap();
+    raising.join().unwrap();
+}
+
+#[test]
+fn who_looks_at_the_high_watermark_first_reads_no_open_transaction() {
+    loom::model(|| commit_and_read(|undecided, high| undecided.last_stable(high.get())));
+}
+
+/// The model would notice.
+#[test]
+#[should_panic(expected = "an open transaction is read")]
+fn who_looks_at_the_high_watermark_last_reads_open_transactions() {
+    let careless = |undecided: &Undecided, high: &Published| {
+        let stable = undecided.last_stable(Offset::MAX);
+        stable.min(high.get())
+    };
+    loom::model(move || commit_and_read(careless));
 }
 
 /// A role as it is used by those who sync: bring, ask, do, leave, look.
