@@ -430,7 +430,10 @@ impl Replica {
 
     /// Answers the batches that the high watermark has passed.
     fn acknowledge(&self) {
-        let done = self.waiting.lock().take_below(self.high_watermark());
+        let high_watermark = self.high_watermark();
+        // Whoever raised it may not have come to this: a marker that is acknowledged is seen to decide its transaction.
+        self.log.note_high_watermark(high_watermark);
+        let done = self.waiting.lock().take_below(high_watermark);
         self.answer(done.into_iter().map(|(appended, completion)| (completion, Ok(appended))));
     }
 

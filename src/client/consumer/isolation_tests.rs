@@ -254,7 +254,7 @@ fn readers_that_follow_closely_see_committed_records_alone() {
 /// D3: in whatever order readers and writers take their steps.
 #[test]
 fn no_order_of_steps_shows_more_than_committed_records() {
-    for seed in 0..300 {
+    for seed in 0..1_000 {
         let policy = if seed % 2 == 0 { FlushPolicy::Os } else { FlushPolicy::OnAck };
         let ran = Baton::run(seed, move |run| {
             let cluster = Cluster::builder().flush_policy(policy).open_on(&Disk::new()).unwrap();
