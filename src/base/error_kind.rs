@@ -1,6 +1,16 @@
 //! What went wrong, in Kafka's terms.
 
 /// What went wrong. Kinds that Kafka has carry its error code, see [`ErrorKind::kafka_code`].
+///
+/// ```
+/// use brooklet::{Cluster, ErrorKind};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let error = cluster.topic("email").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::UnknownTopicOrPartition);
+/// assert_eq!(error.kafka_code(), Some(3));
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum ErrorKind {

@@ -37,6 +37,14 @@ id! {
     /// Index of a partition within its topic, from 0.
     PartitionId(i32)
 }
+
+/// `Record::to(&topic).partition(metadata.partition.into())`.
+impl From<PartitionId> for u32 {
+    fn from(partition: PartitionId) -> Self {
+        partition.0.cast_unsigned()
+    }
+}
+
 id! {
     /// Number of a broker within its cluster (Kafka's `node.id`).
     BrokerId(i32)

@@ -3,6 +3,15 @@
 use std::fmt;
 
 /// Position of a record in its partition: counts up from 0 (the default), with gaps after compaction.
+///
+/// ```
+/// use brooklet::Offset;
+///
+/// let kept_in_a_database = 41_i64;
+/// let offset = Offset::try_from(kept_in_a_database)?;
+/// assert_eq!(offset.next(), Offset::from(42));
+/// # Ok::<(), std::num::TryFromIntError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Offset(i64);
 
@@ -53,6 +62,15 @@ impl fmt::Display for Offset {
 impl From<u32> for Offset {
     fn from(value: u32) -> Self {
         Self(i64::from(value))
+    }
+}
+
+/// For offsets that were kept elsewhere. The error is that it is negative.
+impl TryFrom<i64> for Offset {
+    type Error = std::num::TryFromIntError;
+
+    fn try_from(value: i64) -> Result<Self, Self::Error> {
+        u64::try_from(value).map(|_| Self(value))
     }
 }
 

@@ -4,6 +4,14 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment in milliseconds since 1970-01-01T00:00:00Z, never before it.
+///
+/// ```
+/// use brooklet::Timestamp;
+/// use std::time::{Duration, SystemTime};
+///
+/// let an_hour_ago = Timestamp::from(SystemTime::now() - Duration::from_secs(3600));
+/// assert!(an_hour_ago > Timestamp::from_millis(1_700_000_000_000).unwrap());
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Timestamp(i64);
 

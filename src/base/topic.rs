@@ -13,6 +13,15 @@ use super::PartitionId;
 const MAX_LENGTH: usize = 249;
 
 /// A valid topic name. Cheap to clone.
+///
+/// ```
+/// use brooklet::TopicName;
+///
+/// let name = TopicName::new("email.sent")?;
+/// assert_eq!(name.as_str(), "email.sent");
+/// assert!(TopicName::new("email/sent").is_err());
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TopicName(Arc<str>);
 
@@ -100,6 +109,14 @@ pub struct InvalidTopicName {
 }
 
 /// One partition of one topic, by name.
+///
+/// ```
+/// use brooklet::{PartitionId, TopicName, TopicPartition};
+///
+/// let partition = TopicPartition::new(TopicName::new("email")?, PartitionId::ZERO);
+/// assert_eq!(partition.to_string(), "email-0");
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TopicPartition {
     /// The topic.

@@ -153,7 +153,7 @@ impl Cluster {
         ConsumerBuilder::new(Arc::clone(&self.core))
     }
 
-    /// Reads the logs of all topics, and reports what is not what was written: rot that nobody has met yet. Each batch is
+    /// Reads the logs of all topics, and reports every part that differs from what was written: rot that nobody has met yet. Each batch is
     /// checked by its checksum and its neighbours, each segment by its digest. Takes as long as reading all of it does;
     /// what else happens meanwhile goes on.
     ///
@@ -201,7 +201,7 @@ impl Cluster {
         Ok(self.core.sync()?)
     }
 
-    /// Writes and syncs what was sent, and gives the directory free. All other handles find the cluster closed.
+    /// Writes and syncs what was sent, and releases the directory. All other handles find the cluster closed.
     ///
     /// Dropping the last handle does the same, but can only log the errors that this returns.
     ///

@@ -37,6 +37,20 @@ struct Inner {
 }
 
 /// What is known about the record of a failed send.
+///
+/// ```
+/// use brooklet::{Cluster, Delivery, NewTopic, Outcome, Record};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email"))?;
+/// let producer = cluster.producer().build()?;
+/// match producer.send(Record::to(&email).value("welcome")).and_then(Delivery::wait) {
+///     Ok(metadata) => println!("sent to {metadata}"),
+///     Err(error) if error.outcome() == Outcome::NotWritten => println!("send it again: {error}"),
+///     Err(error) => println!("it may be there, look before sending it again: {error}"),
+/// }
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Outcome {
     /// It is not in the log and never will be: sending it again makes no duplicate.

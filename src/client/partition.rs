@@ -35,6 +35,17 @@ pub struct Partition {
 }
 
 /// The offsets between which a partition can be read.
+///
+/// ```
+/// use brooklet::{Cluster, NewTopic, Record};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email"))?;
+/// cluster.producer().build()?.send(Record::to(&email).value("welcome"))?.wait()?;
+/// let watermarks = email.partition(0)?.watermarks()?;
+/// assert_eq!(watermarks.high.distance_from(watermarks.low), Some(1));
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Watermarks {
@@ -221,7 +232,7 @@ impl Partition {
         found.map_err(|error| Error::of_read(&leader, error))
     }
 
-    /// Reads all of the partition, and reports what is not what was written. What else happens meanwhile goes on.
+    /// Reads all of the partition, and reports every part that differs from what was written. What else happens meanwhile goes on.
     ///
     /// # Errors
     /// [`Storage`](crate::ErrorKind::Storage) if a file cannot be read at all.

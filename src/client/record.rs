@@ -138,6 +138,20 @@ impl<'a> Record<'a> {
 }
 
 /// Where a record went.
+///
+/// ```
+/// use brooklet::{Cluster, NewTopic, Record};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email"))?;
+/// let producer = cluster.producer().build()?;
+/// let question = producer.send(Record::to(&email).value("where is my order?"))?.wait()?;
+/// println!("{question}"); // email-0@0
+/// // The answer goes where the question went.
+/// let answer = Record::to(&email).partition(question.partition.into()).value("on its way");
+/// producer.send(answer)?.wait()?;
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct RecordMetadata {

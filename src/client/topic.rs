@@ -243,7 +243,7 @@ impl Topic {
         Ok(self.core.add_partitions(&self.image, total)?)
     }
 
-    /// Reads all of the topic's partitions, and reports what is not what was written.
+    /// Reads all of the topic's partitions, and reports every part that differs from what was written.
     ///
     /// # Errors
     /// [`Storage`](crate::ErrorKind::Storage) if a file cannot be read at all.

@@ -181,7 +181,7 @@ impl Checkpoints {
         write_offsets(&*self.fs, &self.root, LOG_STARTS, &starts)
     }
 
-    /// Saves nothing any more: the directory is about to be given free.
+    /// Saves nothing any more: the directory is about to be released.
     pub(super) fn end(&self) {
         self.saving.lock().ended = true;
     }

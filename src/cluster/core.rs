@@ -271,7 +271,7 @@ impl Core {
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Writes and syncs everything and gives the directory free. Later calls find the cluster closed.
+    /// Writes and syncs everything and releases the directory. Later calls find the cluster closed.
     pub(crate) fn close(&self) -> Result<(), StorageError> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());

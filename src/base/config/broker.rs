@@ -143,9 +143,9 @@ pub(super) const TABLE: &[Definition] = &[
         "log.flush.start.offset.checkpoint.interval.ms",
         "60000",
         0,
-        "How often the starts of logs are saved.",
+        "How often the starts of logs are saved. Here they are durable at once.",
     )
-    .not_yet(),
+    .no_meaning(),
     int("log.index.interval.bytes", "4096", 0, "Default of `index.interval.bytes`."),
     range(
         "log.index.size.max.bytes",

@@ -19,7 +19,7 @@ pub(super) const TABLE: &[Definition] = &[
     )
     .kafka("latest"),
     bool("check.crcs", "true", "Whether batches from files are checked."),
-    text("client.id", "", "A name that tells clients apart."),
+    text("client.id", "", "A name for people. `client_id()` returns it."),
     text("client.rack", "", "Where the consumer stands, to read a replica nearby.").not_yet(),
     int_ms("default.api.timeout.ms", "60000", 0, "Of calls that block and name no time.").not_yet(),
     bool("enable.auto.commit", "false", "Whether positions are committed in the background.")

@@ -23,7 +23,7 @@ pub(super) const TABLE: &[Definition] = &[
     .aliases(&["batch.bytes", "batch.size.bytes"]),
     long("buffer.memory", "33554432", 1, "Bytes that records take up until they are acknowledged.")
         .aliases(&["buffer.memory.bytes"]),
-    text("client.id", "", "A name that tells clients apart."),
+    text("client.id", "", "A name for people. `client_id()` returns it."),
     range(
         "compression.gzip.level",
         "-1",
@@ -87,7 +87,7 @@ pub(super) const TABLE: &[Definition] = &[
         "false",
         "Whether records with a key are spread like those without.",
     ),
-    int_ms("request.timeout.ms", "30000", 0, "Longest for one request.").not_yet(),
+    int_ms("request.timeout.ms", "30000", 0, "Longest for one request.").no_meaning(),
     int("retries", "2147483647", 0, "Attempts after the first."),
     ms("retry.backoff.max.ms", "1000", 0, "Longest time between two attempts."),
     ms("retry.backoff.ms", "100", 0, "Time between the first two attempts."),

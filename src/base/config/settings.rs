@@ -30,6 +30,19 @@ pub enum ConfigSource {
 
 /// One setting with its value, from [`Topic::describe_config`](crate::Topic::describe_config) or
 /// [`Cluster::describe_config`](crate::Cluster::describe_config).
+///
+/// ```
+/// use brooklet::{Cluster, ConfigSource, NewTopic};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email").config("segment.bytes", 1 << 20))?;
+/// for setting in email.describe_config()? {
+///     if setting.source == ConfigSource::Topic {
+///         println!("{}={:?}  {}", setting.name, setting.value, setting.documentation);
+///     }
+/// }
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ConfigEntry {
@@ -42,7 +55,7 @@ pub struct ConfigEntry {
     /// Whether it is acted upon. Others are checked and kept: what they govern is not built, or has no meaning within
     /// one process.
     pub in_effect: bool,
-    /// What it is.
+    /// One sentence on what the setting does.
     pub documentation: &'static str,
 }
 

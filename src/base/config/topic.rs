@@ -113,7 +113,7 @@ pub(super) const TABLE: &[Definition] = &[
     )
     .broker(&[("log.cleaner.max.compaction.lag.ms", 1)])
     .not_yet(),
-    int("max.message.bytes", "1048588", 0, "Largest batch, with the 12 bytes before its length.")
+    int("max.message.bytes", "1048588", 0, "Largest batch in bytes, its base offset and length included.")
         .broker(&[("message.max.bytes", 1)]),
     bool("message.downconversion.enable", "true", "Removed in Kafka 4.0.")
         .broker(&[("log.message.downconversion.enable", 1)])

@@ -4,6 +4,14 @@ use std::fmt;
 use std::time::Duration;
 
 /// When a send counts as done (`acks`). Default: [`Acks::All`].
+///
+/// ```
+/// use brooklet::{Acks, Cluster};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let metrics = cluster.producer().acks(Acks::None).build()?;
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Acks {
     /// `acks=0`: done when it was written, but not told the offset; never waits for a sync.
@@ -41,6 +49,14 @@ impl fmt::Display for Acks {
 ///
 /// Every codec can be named whatever features the crate was built with; using one that was left out is an
 /// error of kind [`UnsupportedCompressionType`](crate::ErrorKind::UnsupportedCompressionType).
+///
+/// ```
+/// use brooklet::{Cluster, Compression};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let producer = cluster.producer().compression(Compression::Zstd).build()?;
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Compression {
     /// `none`: records are stored as they are.
@@ -83,6 +99,14 @@ impl fmt::Display for Compression {
 }
 
 /// Which records of transactions a consumer sees (`isolation.level`). Default: [`IsolationLevel::ReadUncommitted`].
+///
+/// ```
+/// use brooklet::{Cluster, IsolationLevel};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let consumer = cluster.consumer().isolation_level(IsolationLevel::ReadCommitted).build()?;
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum IsolationLevel {
     /// `read_uncommitted`: every record below the high watermark, also of transactions that are open or were aborted.
@@ -114,6 +138,18 @@ impl fmt::Display for IsolationLevel {
 }
 
 /// When written bytes are forced to the disk (`brooklet.flush.policy`). Default: [`FlushPolicy::OnAck`].
+///
+/// ```
+/// use brooklet::{Cluster, FlushPolicy, NewTopic};
+/// use std::time::Duration;
+///
+/// // A power cut may take the last 50 ms; but of orders nothing.
+/// let policy = FlushPolicy::Interval { time: Duration::from_millis(50), messages: None };
+/// let cluster = Cluster::builder().flush_policy(policy).temp()?;
+/// let orders = NewTopic::new("orders").config("brooklet.flush.policy", "on-ack");
+/// cluster.create_topic(orders)?;
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum FlushPolicy {
     /// `on-ack`: an acknowledgement means on disk. Concurrent producers share one sync.
@@ -133,6 +169,14 @@ pub enum FlushPolicy {
 }
 
 /// How files are read (`brooklet.read.mode`). Default: [`ReadMode::Auto`].
+///
+/// ```
+/// use brooklet::{Cluster, ReadMode};
+///
+/// // A directory that other programs, or a failing disk, may cut short.
+/// let cluster = Cluster::builder().read_mode(ReadMode::Pread).temp()?;
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum ReadMode {
     /// Maps where they are safe and fast (64-bit Unix), positioned reads elsewhere.

@@ -13,7 +13,17 @@ use crate::cluster::{BrokerConfig, Core};
 use crate::record::Limits;
 
 /// Where a consumer begins where it has no position, or its position is gone (`auto.offset.reset`). Default:
-/// earliest, while Kafka's is latest: who reads a log in process expects to see what is there.
+/// earliest, while Kafka's is latest: whoever reads a log in process expects to see what is there.
+///
+/// ```
+/// use brooklet::{AutoOffsetReset, Cluster};
+/// use std::time::Duration;
+///
+/// let cluster = Cluster::in_memory()?;
+/// let last_day = AutoOffsetReset::ByDuration(Duration::from_secs(24 * 3600));
+/// let consumer = cluster.consumer().auto_offset_reset(last_day).build()?;
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum AutoOffsetReset {
     /// At the first record there is.

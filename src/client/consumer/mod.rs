@@ -35,6 +35,19 @@ pub use stream::RecordStream;
 pub use wakeup::Wakeup;
 
 /// Where to go on reading, for [`Consumer::seek`].
+///
+/// ```
+/// use brooklet::{Cluster, NewTopic, SeekTo};
+/// use std::time::{Duration, SystemTime};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email"))?;
+/// let mut consumer = cluster.consumer().build()?;
+/// consumer.assign(email.partitions())?;
+/// let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+/// consumer.seek_all(SeekTo::Timestamp(an_hour_ago.into()))?;
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SeekTo {
     /// The first record there is.

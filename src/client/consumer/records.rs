@@ -12,6 +12,24 @@ use crate::storage::{Fetched, ReadError};
 /// What a poll returned: records of one or several partitions.
 ///
 /// Holds whole batches, not copies: iterating hands out slices of them.
+///
+/// ```
+/// use brooklet::{Cluster, NewTopic, Record};
+/// use std::time::Duration;
+///
+/// let cluster = Cluster::in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email"))?;
+/// cluster.producer().build()?.send(Record::to(&email).value("welcome"))?.wait()?;
+/// let mut consumer = cluster.consumer().build()?;
+/// consumer.assign(email.partitions())?;
+///
+/// let records = consumer.poll(Duration::from_secs(1))?;
+/// assert_eq!(records.len(), 1);
+/// for record in &records {
+///     println!("{}@{}: {:?}", record.topic_partition(), record.offset(), record.value());
+/// }
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Records {
     chunks: Vec<Chunk>,
@@ -171,6 +189,16 @@ impl<'a> Iterator for RecordsIter<'a> {
 impl ExactSizeIterator for RecordsIter<'_> {}
 
 /// One record, borrowed from the [`Records`] that it came with.
+///
+/// ```
+/// use brooklet::ConsumerRecord;
+///
+/// /// To be kept, or sent to another thread: the bytes share the batch's memory.
+/// fn order(record: ConsumerRecord<'_>) -> Option<(String, bytes::Bytes)> {
+///     let id = std::str::from_utf8(record.key()?).ok()?;
+///     Some((id.to_owned(), record.value_bytes()?))
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct ConsumerRecord<'a> {
     chunk: &'a Chunk,

@@ -36,7 +36,8 @@ impl Wakeup {
         Self { arrived: Arc::clone(arrived), woken: Arc::default() }
     }
 
-    /// Ends the wait of the poll under way, or else of the next one that would wait: it returns no records.
+    /// Ends the wait of the poll under way, or else of the next one that would wait: it returns no records, as after its
+    /// timeout, where Kafka's throws. Who has to tell the two apart sets a flag before.
     pub fn wake(&self) {
         self.woken.store(true, Ordering::SeqCst);
         self.arrived.notify(usize::MAX);

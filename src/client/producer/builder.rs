@@ -230,7 +230,7 @@ impl ProducerBuilder {
     }
 
     /// How often a batch that could not be written is tried again (`retries`), up to 2³¹ − 1, which is the default:
-    /// [`delivery_timeout`](Self::delivery_timeout) ends it. Tried again is what may succeed without anybody's doing:
+    /// [`delivery_timeout`](Self::delivery_timeout) ends it. Only what may succeed by itself is tried again:
     /// a write that failed and left no trace. A full disk is told at once
     /// ([`StorageFull`](crate::ErrorKind::StorageFull)).
     pub fn retries(mut self, retries: u32) -> Self {
@@ -251,8 +251,7 @@ impl ProducerBuilder {
         self
     }
 
-    /// How long after the first record of a batch its records fail that are not acknowledged by then
-    /// (`delivery.timeout.ms`), not less than [`linger`](Self::linger). Default: 2 minutes.
+    /// Records that are not acknowledged this long after the first of their batch fail (`delivery.timeout.ms`). Not less than [`linger`](Self::linger). Default: 2 minutes.
     pub fn delivery_timeout(mut self, time: Duration) -> Self {
         self.draft.set("delivery.timeout.ms", time);
         self

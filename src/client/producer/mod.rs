@@ -89,6 +89,20 @@ struct Route {
 type Slot = OnceLock<Arc<Accumulator>>;
 
 /// A record that [`Producer::try_send`] could not take, and why.
+///
+/// ```
+/// use brooklet::{Cluster, ErrorKind, NewTopic, Record};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email"))?;
+/// let producer = cluster.producer().build()?;
+/// match producer.try_send(Record::to(&email).value("welcome")) {
+///     Ok(delivery) => println!("{}", delivery.wait()?),
+///     Err(full) if full.error.kind() == ErrorKind::BufferFull => println!("later: {:?}", full.record),
+///     Err(refused) => return Err(refused.into()),
+/// }
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct TrySendError<'a> {
@@ -96,6 +110,13 @@ pub struct TrySendError<'a> {
     pub record: Record<'a>,
     /// Why: [`BufferFull`](ErrorKind::BufferFull), or what [`Producer::send`] would have said.
     pub error: Error,
+}
+
+/// The error alone.
+impl From<TrySendError<'_>> for Error {
+    fn from(refused: TrySendError<'_>) -> Self {
+        refused.error
+    }
 }
 
 impl Producer {
@@ -121,13 +142,16 @@ impl Producer {
 
     /// Queues a record and returns a handle to its acknowledgement, which may be waited for, awaited, or dropped.
     ///
-    /// Who fills a batch writes it to its file, without syncing it. Waits while the buffer is full or five batches of
-    /// the partition are on their way, for at most [`max_block`](ProducerBuilder::max_block).
+    /// Whoever fills a batch writes it to its file, without syncing it. Waits while the buffer is full, or as many batches
+    /// of the partition are on their way as may be ([`max_in_flight`](ProducerBuilder::max_in_flight)), for at most
+    /// [`max_block`](ProducerBuilder::max_block). In a task use [`try_send`](Producer::try_send).
     ///
     /// # Errors
-    /// By [`kind`](Error::kind): [`UnknownTopicOrPartition`](ErrorKind::UnknownTopicOrPartition),
-    /// [`TopicDeleted`](ErrorKind::TopicDeleted), [`MessageTooLarge`](ErrorKind::MessageTooLarge),
-    /// [`TimedOut`](ErrorKind::TimedOut) if no room came free, [`Closed`](ErrorKind::Closed). Nothing was queued.
+    /// By [`kind`](Error::kind): [`UnknownTopicOrPartition`](ErrorKind::UnknownTopicOrPartition), or what kept its topic
+    /// from being created (`auto.create.topics.enable`); [`TopicDeleted`](ErrorKind::TopicDeleted);
+    /// [`MessageTooLarge`](ErrorKind::MessageTooLarge); [`TimedOut`](ErrorKind::TimedOut) if no room came free;
+    /// [`InvalidState`](ErrorKind::InvalidState) for a topic of another cluster; [`Storage`](ErrorKind::Storage) if the
+    /// partition cannot be opened; [`Closed`](ErrorKind::Closed). Nothing was queued.
     #[inline]
     pub fn send<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery> {
         let record = record.into();
@@ -141,6 +165,9 @@ impl Producer {
     /// As [`send`](Producer::send), but neither waits nor writes: a record that there is no room for comes back. Only
     /// the first record to a partition opens its files, and one that creates its topic
     /// (`auto.create.topics.enable`) waits for that.
+    ///
+    /// # Errors
+    /// [`BufferFull`](ErrorKind::BufferFull) if there is no room, and those of [`send`](Producer::send).
     pub fn try_send<'a>(
         &self,
         record: impl Into<Record<'a>>,
@@ -165,7 +192,7 @@ impl Producer {
     ///         match producer.try_send(record) {
     ///             Ok(delivery) => return delivery.await.map(drop),
     ///             Err(full) if full.error.kind() == ErrorKind::BufferFull => record = full.record,
-    ///             Err(failed) => return Err(failed.error),
+    ///             Err(failed) => return Err(failed.into()),
     ///         }
     ///         producer.ready().await;
     ///     }

@@ -27,6 +27,17 @@ pub(crate) struct Fetched {
 }
 
 /// A record found by its timestamp.
+///
+/// ```
+/// use brooklet::{Cluster, NewTopic, Record, Timestamp};
+///
+/// let cluster = Cluster::in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email"))?;
+/// cluster.producer().build()?.send(Record::to(&email).value("welcome"))?.wait()?;
+/// let first = email.partition(0)?.offset_for_timestamp(Timestamp::EPOCH)?.unwrap();
+/// assert_eq!(first.offset.value(), 0);
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TimestampedOffset {
     /// The record's offset.

@@ -15,6 +15,17 @@ use crate::storage::segment::Segment;
 use crate::storage::{StorageError, names};
 
 /// What reading all of a log, or of several, came to: see [`Cluster::scrub`](crate::Cluster::scrub).
+///
+/// ```
+/// use brooklet::{Cluster, NewTopic};
+///
+/// let cluster = Cluster::in_memory()?;
+/// cluster.create_topic(NewTopic::new("email"))?;
+/// for damage in cluster.scrub()?.damages {
+///     println!("{damage}");
+/// }
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ScrubReport {
