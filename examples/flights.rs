@@ -85,8 +85,7 @@ fn read(cluster: &Cluster, from: Option<Timestamp>) -> Result<HashMap<String, Pl
     consumer.seek_all(from.map_or(SeekTo::Beginning, SeekTo::Timestamp))?;
     let mut left = 0;
     for partition in topic.partitions() {
-        let position = consumer.position(&partition)?;
-        left += partition.watermarks()?.high.distance_from(position).unwrap_or(0);
+        left += consumer.lag(&partition)?;
     }
 
     let mut progress = Progress::start("read", left)?;

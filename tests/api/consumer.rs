@@ -61,6 +61,27 @@ fn a_blocked_poll_wakes_when_a_record_comes_in() {
 }
 
 #[test]
+fn a_consumer_knows_how_far_it_is_behind() {
+    for cluster in clusters() {
+        let email = topic(&cluster, 2);
+        let partition = email.partition(1).unwrap();
+        let mut consumer = cluster.consumer().build().unwrap();
+        assert_eq!(consumer.lag(&partition).unwrap_err().kind(), ErrorKind::InvalidState);
+        consumer.assign([partition.clone()]).unwrap();
+        let producer = producer(&cluster);
+        for n in numbers(0..5) {
+            producer.send(Record::to(&email).partition(1).value(&n)).unwrap();
+        }
+        producer.flush().unwrap();
+        assert_eq!(consumer.lag(&partition).unwrap(), 5);
+        receive(&mut consumer, 5);
+        assert_eq!(consumer.lag(&partition).unwrap(), 0);
+        consumer.seek(&partition, Offset::from(9)).unwrap();
+        assert_eq!(consumer.lag(&partition).unwrap(), 0);
+    }
+}
+
+#[test]
 fn seeking_moves_the_position() {
     for cluster in clusters() {
         let email = topic(&cluster, 1);

@@ -194,7 +194,7 @@ fn a_flipped_bit_is_an_error_or_nothing() {
 /// Goal: as before, for damage that takes more than a bit.
 #[test]
 fn files_cut_zeroed_exchanged_or_of_another_time_are_an_error_or_nothing() {
-    let mut report = Report::new("T8b");
+    let mut report = Report::new("T8");
     for clean in [true, false] {
         let store = store(clean);
         let files = store.0.files();

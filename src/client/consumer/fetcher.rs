@@ -122,6 +122,10 @@ impl Fetcher {
         self.leader.readable_end(self.isolation)
     }
 
+    pub(super) fn lag(&self) -> Result<u64> {
+        Ok(self.end().distance_from(self.position()?).unwrap_or(0))
+    }
+
     pub(super) fn is_paused(&self) -> bool {
         self.paused
     }

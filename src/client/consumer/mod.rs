@@ -326,6 +326,28 @@ impl Consumer {
         fetcher.position()
     }
 
+    /// How many offsets lie between the position and the end of what the consumer can read as yet: how far it is behind
+    /// (Kafka's `currentLag`). Zero behind the end.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, NewTopic, Record};
+    ///
+    /// let cluster = Cluster::in_memory()?;
+    /// let email = cluster.create_topic(NewTopic::new("email"))?;
+    /// cluster.producer().build()?.send(Record::to(&email).value("welcome"))?.wait()?;
+    /// let mut consumer = cluster.consumer().build()?;
+    /// consumer.assign(email.partitions())?;
+    /// assert_eq!(consumer.lag(email.partition(0)?)?, 1);
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`position`](Self::position).
+    pub fn lag(&self, partition: impl AsRef<TopicPartition>) -> Result<u64> {
+        let partition = partition.as_ref();
+        self.fetchers.get(partition).ok_or_else(|| not_assigned(partition))?.lag()
+    }
+
     /// Returns no records of these partitions until they are resumed.
     ///
     /// # Errors
