@@ -157,6 +157,7 @@ impl Batch {
 /// use brooklet::inspect::LogFile;
 ///
 /// # let dir = "tests/fixtures/golden/partition-dir/golden-0";
+/// # if !cfg!(feature = "lz4") { return Ok::<(), brooklet::Error>(()); }
 /// let log = LogFile::open(format!("{dir}/00000000000000000000.log"))?;
 /// for batch in log.batches() {
 ///     for record in &batch?.records()? {
@@ -213,6 +214,7 @@ impl ExactSizeIterator for BatchRecordsIter<'_> {}
 /// use brooklet::inspect::{Control, LogFile};
 ///
 /// # let dir = "tests/fixtures/golden/partition-dir/golden-0";
+/// # if !cfg!(feature = "lz4") { return Ok::<(), brooklet::Error>(()); }
 /// let log = LogFile::open(format!("{dir}/00000000000000000000.log"))?;
 /// let mut aborted = 0;
 /// for batch in log.batches() {

@@ -53,6 +53,7 @@ impl fmt::Display for Acks {
 /// ```
 /// use brooklet::{Cluster, Compression};
 ///
+/// # if !cfg!(feature = "zstd") { return Ok::<(), brooklet::Error>(()); }
 /// let cluster = Cluster::in_memory()?;
 /// let producer = cluster.producer().compression(Compression::Zstd).build()?;
 /// # Ok::<(), brooklet::Error>(())
