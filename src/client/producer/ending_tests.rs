@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures_executor::block_on;
 
 use crate::base::{ErrorKind, FlushPolicy, Offset};
+use crate::client::producer::flight_tests::simulate;
 use crate::client::{Cluster, Delivery, NewTopic, Outcome, Producer, Record, Topic};
-use crate::env::{Baton, CallKind, Disk, Failure, Runtime};
+use crate::env::{Baton, CallKind, Disk, Runtime};
 
 fn cluster(disk: &Disk) -> Cluster {
     let policy = FlushPolicy::OnAck;
@@ -36,19 +37,6 @@ fn slow(sim: &Arc<Baton>, disk: &Disk, kind: CallKind, time: Duration) {
         }
         Ok(())
     });
-}
-
-fn simulate(seeds: u64, program: impl Fn(&Arc<Baton>) + Copy + Send + 'static) {
-    for seed in 0..seeds {
-        match Baton::run(seed, move |sim| program(sim)) {
-            Ok(((), _)) => {}
-            Err(Failure::Stuck(why)) => panic!("seed {seed}: {why}"),
-            Err(Failure::Panicked(payload)) => {
-                eprintln!("seed {seed}");
-                std::panic::resume_unwind(payload)
-            }
-        }
-    }
 }
 
 /// The second batch of all is not with the log before the first one is in; nor are more than may be. Nobody waits.

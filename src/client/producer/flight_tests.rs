@@ -46,7 +46,7 @@ fn send(producer: &Producer, topic: &Topic, value: &str) -> Delivery {
     producer.send(Record::to(topic).value(value)).unwrap()
 }
 
-fn simulate(seeds: u64, program: impl Fn(&Arc<Baton>) + Copy + Send + 'static) {
+pub(super) fn simulate(seeds: u64, program: impl Fn(&Arc<Baton>) + Copy + Send + 'static) {
     for seed in 0..seeds {
         match Baton::run(seed, move |sim| program(sim)) {
             Ok(((), _)) => {}
