@@ -4,7 +4,7 @@
 //! `brooklet.store`, ours: lines `key=value`, the last of them `crc32=` and the CRC-32 (IEEE) of all bytes before that
 //! line, in eight hexadecimal digits.
 //! ```text
-//! version=3
+//! version=4
 //! cluster.id=J8qhyyGSTEyL2wb7RXvxsg
 //! node.id=1
 //! directory.id=NBvgHWrhTmqqCrXTwQvy8w
@@ -25,7 +25,7 @@ pub(super) const STORE_FILE: &str = "brooklet.store";
 pub(super) const KAFKA_FILE: &str = "meta.properties";
 
 /// The version of the files that are this crate's own, and of the records in the metadata log.
-const FORMAT_VERSION: u32 = 3;
+const FORMAT_VERSION: u32 = 4;
 
 /// Identity of a store. Kafka's ids have the form of topic ids.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,7 +1,7 @@
-//! Why a batch was not acknowledged.
+//! Why a batch was not acknowledged, and why a follower got nothing.
 
 use crate::record::BatchError;
-use crate::storage::{AppendError, StorageError};
+use crate::storage::{AppendError, ReadError, StorageError};
 
 /// Why a batch was not acknowledged.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -15,10 +15,62 @@ pub(crate) enum ProduceError {
     /// It was written, but making it durable failed: it may or may not be there after the next open.
     #[error("it is not known whether the batch is on disk")]
     Sync(#[source] StorageError),
+    /// Too few replicas are in sync for `acks=all`. Nothing was written.
+    #[error(
+        "{in_sync} replicas are in sync, and min.insync.replicas={needed}: wait until brokers are back"
+    )]
+    NotEnoughReplicas { in_sync: usize, needed: usize },
+    /// As before, but it is in the leader's log.
+    #[error(
+        "written to the leader, but then {in_sync} replicas were in sync, and min.insync.replicas={needed}"
+    )]
+    NotEnoughReplicasAfterAppend { in_sync: usize, needed: usize },
+    /// Another broker leads the partition by now, or none does. What was written here may be there too.
+    #[error("the broker does not lead the partition any more")]
+    NotLeader,
+    /// It is in the leader's log, but not in all others.
+    #[error("the cluster was closed before all replicas in sync had the batch")]
+    Unreplicated,
     /// The topic was deleted. Nothing was written, or nothing of it is left.
     #[error("the topic was deleted")]
     Deleted,
     /// The cluster was closed. Nothing was written.
     #[error("the cluster is closed")]
     Closed,
+}
+
+impl ProduceError {
+    /// Whether a file could not be written or synced.
+    pub(super) fn is_of_disk(&self) -> bool {
+        use AppendError::{NotWritten, Unknown};
+        matches!(self, Self::Sync(_) | Self::Append(NotWritten(_) | Unknown(_)))
+    }
+}
+
+/// Why a leader gave a follower nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    /// The replica does not lead, or not in the term that the follower knows of.
+    #[error("the replica does not lead in this term")]
+    NotLeader,
+    /// The request is of an earlier life of the follower, or of a broker without a replica.
+    #[error("the follower is not one of this term")]
+    UnknownFollower,
+    /// What is asked for cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Why a follower did not take what it got.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum FollowError {
+    /// It follows another leader by now, has ended, or somebody else was faster.
+    #[error("it came too late")]
+    Stale,
+    /// It could not be written.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// Its log could not be cut.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
 }

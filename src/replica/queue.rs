@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::{Acks, Offset};
-use crate::record::EncodedBatch;
+use crate::base::{Acks, LeaderEpoch, Offset};
+use crate::record::{Batch, EncodedBatch};
 use crate::replica::ProduceError;
 use crate::storage::{AppendOrigin, Appended};
 
@@ -21,7 +21,7 @@ pub(crate) struct Append {
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) error: ProduceError,
-    /// The batch, if nothing of it was written: it can be tried again.
+    /// The batch, if it can be tried again: nothing of it was written, or its producer's numbers tell a second copy.
     pub(crate) batch: Option<EncodedBatch>,
 }
 
@@ -54,51 +54,117 @@ impl fmt::Debug for Append {
 }
 
 /// Closed batches in the order in which they will be written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
     pub(super) pending: Vec<Append>,
-    /// Somebody has the writer's role.
+    /// Somebody has the writer's role: writes what is pending, or what comes from the leader.
     pub(super) writing: bool,
     /// The replica is being closed: what was accepted is taken, and nothing new.
     pub(super) closing: bool,
     /// No more batches are taken, for this reason.
     pub(super) ended: Option<ProduceError>,
+    pub(super) office: Office,
+}
+
+/// Who may write the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Office {
+    /// The producers. Whoever writes first begins the epoch, which is when it is `entered`.
+    Leader { epoch: LeaderEpoch, entered: bool },
+    /// Whoever copies from the leader.
+    Follower { epoch: LeaderEpoch },
+}
+
+impl Queue {
+    pub(super) fn new(office: Office) -> Self {
+        Self { pending: Vec::new(), writing: false, closing: false, ended: None, office }
+    }
+
+    /// Why nothing is taken, if nothing is.
+    pub(super) fn refusal(&self) -> Option<ProduceError> {
+        match self.office {
+            _ if self.ended.is_some() => self.ended.clone(),
+            Office::Follower { .. } => Some(ProduceError::NotLeader),
+            Office::Leader { .. } => None,
+        }
+    }
+}
+
+impl Office {
+    pub(super) fn epoch(self) -> LeaderEpoch {
+        match self {
+            Self::Leader { epoch, .. } | Self::Follower { epoch } => epoch,
+        }
+    }
 }
 
 /// Batches that were written but are not acknowledged yet, in the order of their offsets.
 #[derive(Default)]
-pub(super) struct Waiting(VecDeque<(Appended, Arc<dyn Completion>)>);
+pub(super) struct Waiting {
+    /// Of the term in which they were written; `None` once it is over, and they were taken.
+    pub(super) epoch: Option<LeaderEpoch>,
+    /// Until all replicas in sync have them.
+    all: VecDeque<Written>,
+    /// Until the leader has them for good.
+    leader: VecDeque<Written>,
+}
+
+/// A batch that was written.
+pub(super) struct Written {
+    pub(super) appended: Appended,
+    pub(super) completion: Arc<dyn Completion>,
+    /// To be tried again elsewhere, if there is another replica.
+    pub(super) batch: Option<Batch>,
+}
 
 impl Waiting {
-    pub(super) fn push(&mut self, appended: Appended, completion: Arc<dyn Completion>) {
-        let mut at = self.0.len();
-        if self.0.back().is_some_and(|(last, _)| last.next > appended.next) {
+    pub(super) fn push(&mut self, acks: Acks, written: Written) {
+        let queue = if acks == Acks::All { &mut self.all } else { &mut self.leader };
+        let next = written.appended.next;
+        let mut at = queue.len();
+        if queue.back().is_some_and(|last| last.appended.next > next) {
             // The second copy of a batch waits together with the first.
-            at = self.0.partition_point(|(before, _)| before.next <= appended.next);
+            at = queue.partition_point(|before| before.appended.next <= next);
         }
-        self.0.insert(at, (appended, completion));
+        queue.insert(at, written);
     }
 
-    /// Takes those that lie below `high_watermark` as a whole.
-    pub(super) fn take_below(
-        &mut self,
-        high_watermark: Offset,
-    ) -> Vec<(Appended, Arc<dyn Completion>)> {
-        let done = self.0.partition_point(|(appended, _)| appended.next <= high_watermark);
-        self.0.drain(..done).collect()
+    /// Takes those that lie as a whole below what they wait for.
+    pub(super) fn take_below(&mut self, high_watermark: Offset, durable: Offset) -> Vec<Written> {
+        let mut done = take(&mut self.all, high_watermark).collect::<Vec<_>>();
+        done.extend(take(&mut self.leader, durable));
+        done
     }
 
-    pub(super) fn take_all(&mut self) -> Vec<(Appended, Arc<dyn Completion>)> {
-        self.0.drain(..).collect()
+    /// Takes those that wait for other replicas.
+    pub(super) fn take_replicated(&mut self) -> Vec<Written> {
+        self.all.drain(..).collect()
+    }
+
+    pub(super) fn take_all(&mut self) -> Vec<Written> {
+        self.all.drain(..).chain(self.leader.drain(..)).collect()
     }
 
     pub(super) fn completions(&self) -> Vec<Arc<dyn Completion>> {
-        self.0.iter().map(|(_, completion)| Arc::clone(completion)).collect()
+        let all = self.leader.iter().chain(&self.all);
+        all.map(|written| Arc::clone(&written.completion)).collect()
     }
+}
+
+fn take(queue: &mut VecDeque<Written>, below: Offset) -> impl Iterator<Item = Written> + '_ {
+    let done = queue.partition_point(|written| written.appended.next <= below);
+    queue.drain(..done)
 }
 
 impl fmt::Debug for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(appended, _)| appended)).finish()
+        let offsets = |queue: &VecDeque<Written>| {
+            queue.iter().map(|written| written.appended.base).collect::<Vec<_>>()
+        };
+        f.debug_struct("Waiting")
+            .field("epoch", &self.epoch)
+            .field("all", &offsets(&self.all))
+            .field("leader", &offsets(&self.leader))
+            .finish()
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::base::{LeaderEpoch, Offset, PartitionId, TopicId, TopicName};
-use crate::cluster::metadata::MetadataRecord;
+use crate::base::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicName};
+use crate::cluster::metadata::{Assignment, MetadataRecord, PartitionImage, is_distinct};
 use crate::cluster::{BrokerConfig, TopicConfig};
 
 /// Kafka counts partitions with 31 bits; this is where a mistake is likelier than a need.
@@ -15,18 +15,35 @@ pub(crate) const MAX_PARTITIONS: u32 = 100_000;
 pub(crate) struct TopicImage {
     pub(crate) id: TopicId,
     pub(crate) name: TopicName,
-    pub(crate) partitions: u32,
     pub(crate) config: TopicConfig,
-    /// Controller epochs before the topic was created: leader epochs count from there.
-    created_in: i32,
+    partitions: Vec<Arc<PartitionImage>>,
     /// Where partitions begin of which records were deleted.
     starts: BTreeMap<PartitionId, Offset>,
 }
 
 impl TopicImage {
     /// A topic of the cluster itself, with one partition.
-    pub(crate) fn internal(id: TopicId, name: TopicName, config: TopicConfig) -> Self {
-        Self { id, name, partitions: 1, config, created_in: 0, starts: BTreeMap::new() }
+    pub(crate) fn internal(
+        id: TopicId,
+        name: TopicName,
+        config: TopicConfig,
+        partition: PartitionImage,
+    ) -> Self {
+        Self { id, name, config, partitions: vec![Arc::new(partition)], starts: BTreeMap::new() }
+    }
+
+    pub(crate) fn partition_count(&self) -> u32 {
+        u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Who has the partition, and who leads it.
+    pub(crate) fn partition(&self, id: PartitionId) -> Option<&Arc<PartitionImage>> {
+        self.partitions.get(usize::try_from(id.value()).ok()?)
+    }
+
+    /// Every partition of the topic, with its number.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = (PartitionId, &Arc<PartitionImage>)> {
+        self.partition_ids().zip(&self.partitions)
     }
 
     /// Below this offset of a partition all records were deleted.
@@ -36,13 +53,26 @@ impl TopicImage {
 
     /// Every partition of the topic.
     pub(crate) fn partition_ids(&self) -> impl Iterator<Item = PartitionId> + use<> {
-        (0..self.partitions).filter_map(|p| i32::try_from(p).ok().and_then(PartitionId::new))
+        (0..self.partition_count()).filter_map(|p| i32::try_from(p).ok().and_then(PartitionId::new))
     }
 
     /// The partition of this number, if there is one.
     pub(crate) fn partition_id(&self, index: u32) -> Option<PartitionId> {
-        i32::try_from(index).ok().filter(|_| index < self.partitions).and_then(PartitionId::new)
+        let id = i32::try_from(index).ok().and_then(PartitionId::new);
+        id.filter(|_| index < self.partition_count())
     }
+
+    fn has(&self, partition: PartitionId) -> bool {
+        self.partition(partition).is_some()
+    }
+}
+
+/// A broker as the metadata describes it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct BrokerImage {
+    /// The directory in which its replicas are.
+    pub(crate) directory: TopicId,
+    pub(crate) rack: Option<String>,
 }
 
 /// All that the metadata log says.
@@ -54,7 +84,15 @@ pub(crate) struct Image {
     keys: BTreeMap<String, TopicName>,
     /// Topics that were deleted: what is left of their directories may go.
     deleted: BTreeSet<TopicId>,
+    /// How many topics were ever created.
+    created: u64,
+    brokers: BTreeMap<BrokerId, BrokerImage>,
     controller_epoch: i32,
+    incarnation: i32,
+    /// Who has to have each record of the metadata log.
+    members: Vec<BrokerId>,
+    /// The random id of each controller's term.
+    terms: BTreeMap<i32, [u8; 16]>,
     /// What topics fall back on.
     broker: Arc<BrokerConfig>,
 }
@@ -67,7 +105,12 @@ impl Image {
             names: BTreeMap::new(),
             keys: BTreeMap::new(),
             deleted: BTreeSet::new(),
+            created: 0,
+            brokers: BTreeMap::new(),
             controller_epoch: 0,
+            incarnation: 0,
+            members: Vec::new(),
+            terms: BTreeMap::new(),
             broker,
         }
     }
@@ -75,22 +118,31 @@ impl Image {
     /// Applies a record. `Err` says why it contradicts what came before: the log is damaged.
     pub(crate) fn apply(&mut self, record: &MetadataRecord) -> Result<(), String> {
         match record {
-            MetadataRecord::Epoch { epoch, .. } => {
-                if *epoch <= self.controller_epoch {
+            MetadataRecord::Epoch { epoch, id, incarnation, members, .. } => {
+                if *epoch <= self.controller_epoch || *incarnation < self.incarnation {
+                    let (before, been) = (self.controller_epoch, self.incarnation);
                     return Err(format!(
-                        "controller epoch {epoch} after {}",
-                        self.controller_epoch
+                        "controller epoch {epoch} of incarnation {incarnation} after {before} of {been}"
                     ));
                 }
+                if *incarnation > self.incarnation {
+                    self.topics.values_mut().for_each(|topic| Arc::make_mut(topic).begin_epoch());
+                }
                 self.controller_epoch = *epoch;
+                self.incarnation = *incarnation;
+                self.terms.insert(*epoch, *id);
+                self.set_members(members)?;
             }
-            MetadataRecord::TopicCreated { id, name, partitions, config } => {
+            MetadataRecord::MembersChanged { members } => self.set_members(members)?,
+            MetadataRecord::BrokerRegistered { broker, directory, rack } => {
+                let rack = Some(rack.clone()).filter(|rack| !rack.is_empty());
+                self.brokers.insert(*broker, BrokerImage { directory: *directory, rack });
+            }
+            MetadataRecord::BrokerRemoved { broker } => {
+                self.brokers.remove(broker).ok_or("a broker was removed that does not exist")?;
+            }
+            MetadataRecord::TopicCreated { id, name, assignment, config } => {
                 let name = TopicName::new(name).map_err(|e| e.to_string())?;
-                // Who listed more of them than can have been created would be at it for long.
-                let partitions = u32::try_from(*partitions)
-                    .ok()
-                    .filter(|partitions| (1..=MAX_PARTITIONS).contains(partitions))
-                    .ok_or("a topic has an impossible number of partitions")?;
                 if self.deleted.contains(id) || self.names.contains_key(id) {
                     return Err("the id of a topic was used twice".to_owned());
                 }
@@ -100,11 +152,11 @@ impl Image {
                 let topic = TopicImage {
                     id: *id,
                     name: name.clone(),
-                    partitions,
                     config: self.config(config)?,
-                    created_in: self.controller_epoch,
+                    partitions: new_partitions(assignment, 0)?,
                     starts: BTreeMap::new(),
                 };
+                self.created += 1;
                 self.keys.insert(name.collision_key(), name.clone());
                 self.names.insert(*id, name.clone());
                 self.topics.insert(name, Arc::new(topic));
@@ -120,16 +172,24 @@ impl Image {
                 let config = self.config(config)?;
                 self.topic_mut(*id)?.config = config;
             }
-            MetadataRecord::PartitionsAdded { id, partitions } => {
+            MetadataRecord::PartitionsAdded { id, assignment } => {
                 let topic = self.topic_mut(*id)?;
-                let possible = topic.partitions + 1..=MAX_PARTITIONS;
-                let more = u32::try_from(*partitions).ok().filter(|more| possible.contains(more));
-                topic.partitions = more.ok_or("a topic grew, but not to more partitions")?;
+                topic.partitions.extend(new_partitions(assignment, topic.partitions.len())?);
+            }
+            MetadataRecord::PartitionChanged { id, partition, to } => {
+                let topic = self.topic_mut(*id)?;
+                let index = usize::try_from(partition.value()).ok();
+                let known = index.and_then(|index| topic.partitions.get_mut(index));
+                let known = known.ok_or("a partition was changed that does not exist")?;
+                if to.partition_epoch <= known.partition_epoch {
+                    let (from, to) = (known.partition_epoch, to.partition_epoch);
+                    return Err(format!("a partition's epoch went from {from} to {to}"));
+                }
+                *known = Arc::new(to.clone());
             }
             MetadataRecord::RecordsDeleted { id, partition, before } => {
                 let topic = self.topic_mut(*id)?;
-                let index = u32::try_from(partition.value()).ok();
-                if index.is_none_or(|index| index >= topic.partitions) {
+                if !topic.has(*partition) {
                     return Err("records were deleted of no partition".to_owned());
                 }
                 let start = topic.starts.entry(*partition).or_default();
@@ -175,43 +235,101 @@ impl Image {
         self.controller_epoch
     }
 
-    /// The epoch of the leaders of `topic`'s partitions: there is a new one with each controller.
-    pub(crate) fn leader_epoch(&self, topic: &TopicImage) -> LeaderEpoch {
-        let epochs = self.controller_epoch.saturating_sub(topic.created_in);
-        LeaderEpoch::new(epochs).unwrap_or(LeaderEpoch::ZERO)
+    /// Counts how often the cluster was opened.
+    pub(crate) fn incarnation(&self) -> i32 {
+        self.incarnation
     }
+
+    /// Who has to have each record of the metadata log.
+    pub(crate) fn members(&self) -> &[BrokerId] {
+        &self.members
+    }
+
+    /// The random ids of the controllers' terms.
+    pub(crate) fn terms(&self) -> &BTreeMap<i32, [u8; 16]> {
+        &self.terms
+    }
+
+    /// How many topics were ever created.
+    pub(crate) fn topics_created(&self) -> u64 {
+        self.created
+    }
+
+    /// All brokers, by id, whether or not they run.
+    pub(crate) fn brokers(&self) -> &BTreeMap<BrokerId, BrokerImage> {
+        &self.brokers
+    }
+
+    fn set_members(&mut self, members: &[BrokerId]) -> Result<(), String> {
+        if members.is_empty() || !is_distinct(members) {
+            return Err("the metadata log has no members, or one twice".to_owned());
+        }
+        self.members = members.to_vec();
+        Ok(())
+    }
+}
+
+impl TopicImage {
+    /// The cluster was opened anew: whoever leads, does so in another term.
+    fn begin_epoch(&mut self) {
+        for partition in &mut self.partitions {
+            let partition = Arc::make_mut(partition);
+            let epoch = LeaderEpoch::new(partition.leader_epoch.value().saturating_add(1));
+            partition.leader_epoch = epoch.unwrap_or(partition.leader_epoch);
+            partition.partition_epoch = partition.partition_epoch.saturating_add(1);
+        }
+    }
+}
+
+/// The partitions of an assignment, if they can come behind so many.
+fn new_partitions(
+    assignment: &Assignment,
+    before: usize,
+) -> Result<Vec<Arc<PartitionImage>>, String> {
+    let images = assignment.images().ok_or("a partition has no replica that is alive")?;
+    let count = u32::try_from(before.saturating_add(images.len())).unwrap_or(u32::MAX);
+    if images.is_empty() || count > MAX_PARTITIONS {
+        return Err("a topic has an impossible number of partitions".to_owned());
+    }
+    Ok(images.into_iter().map(Arc::new).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{BrokerId, Config, Scope};
+    use crate::base::{Config, Scope};
+
+    const ONE: BrokerId = BrokerId::ZERO;
 
     fn empty() -> Image {
         Image::new(Arc::new(BrokerConfig::new(Config::new(Scope::Broker)).unwrap()))
     }
 
-    fn epoch(epoch: i32) -> MetadataRecord {
-        MetadataRecord::Epoch { epoch, broker: BrokerId::ZERO, id: [0; 16] }
+    fn epoch(epoch: i32, incarnation: i32) -> MetadataRecord {
+        let (broker, members) = (ONE, vec![ONE]);
+        MetadataRecord::Epoch { epoch, broker, id: [0; 16], incarnation, members }
     }
 
     fn created(name: &str, id: u8) -> MetadataRecord {
-        with_partitions(name, id, 2)
+        with_partitions(name, id, vec![vec![ONE]; 2])
     }
 
-    fn with_partitions(name: &str, id: u8, partitions: i32) -> MetadataRecord {
+    fn with_partitions(name: &str, id: u8, partitions: Vec<Vec<BrokerId>>) -> MetadataRecord {
         let id = TopicId::from_bytes([id; 16]);
-        MetadataRecord::TopicCreated { id, name: name.to_owned(), partitions, config: Vec::new() }
+        let assignment = Assignment { partitions, live: vec![ONE] };
+        MetadataRecord::TopicCreated { id, name: name.to_owned(), assignment, config: Vec::new() }
     }
 
     #[test]
-    fn leader_epochs_rise_with_each_controller() {
+    fn leader_epochs_rise_each_time_the_cluster_is_opened_and_with_no_other_controller() {
         let mut image = empty();
-        for record in [epoch(1), created("a", 1), epoch(2), epoch(3)] {
+        for record in [epoch(1, 1), created("a", 1), epoch(2, 2), epoch(3, 2), epoch(4, 3)] {
             image.apply(&record).unwrap();
         }
         let topic = Arc::clone(image.topic("a").unwrap());
-        assert_eq!(image.leader_epoch(&topic).value(), 2);
+        for (_, partition) in topic.partitions() {
+            assert_eq!((partition.leader_epoch.value(), partition.partition_epoch), (2, 2));
+        }
     }
 
     #[test]
@@ -226,24 +344,30 @@ mod tests {
         assert_eq!(image.colliding(&TopicName::new("a_b").unwrap()), None);
         image.apply(&created("a_b", 2)).unwrap();
         assert!(image.apply(&created("c", 1)).is_err(), "its id is that of a deleted topic");
+        assert_eq!(image.topics_created(), 2);
     }
 
     #[test]
     fn contradictions_are_errors() {
         let mut image = empty();
-        image.apply(&epoch(2)).unwrap();
-        assert!(image.apply(&epoch(2)).is_err());
+        image.apply(&epoch(2, 1)).unwrap();
+        assert!(image.apply(&epoch(2, 1)).is_err());
+        assert!(image.apply(&epoch(3, 0)).is_err());
         image.apply(&created("a", 1)).unwrap();
         assert!(image.apply(&created("a", 2)).is_err());
         assert!(image.apply(&created("b", 1)).is_err(), "its id is that of a");
-        for partitions in [i32::MIN, -1, 0, 100_001, i32::MAX] {
-            let impossible = with_partitions("b", 3, partitions);
+        for partitions in [0, 100_001] {
+            let impossible = with_partitions("b", 3, vec![vec![ONE]; partitions]);
             assert!(image.apply(&impossible).is_err(), "{partitions} partitions");
         }
-        assert!(
-            image
-                .apply(&MetadataRecord::TopicDeleted { id: TopicId::from_bytes([9; 16]) })
-                .is_err()
-        );
+        assert!(image.apply(&with_partitions("b", 3, vec![vec![]])).is_err(), "no replica");
+        let id = TopicId::from_bytes([1; 16]);
+        let to = PartitionImage::new(vec![ONE], &[ONE]).unwrap();
+        let old = MetadataRecord::PartitionChanged { id, partition: PartitionId::ZERO, to };
+        assert!(image.apply(&old).is_err(), "its epoch is no later");
+        let members = vec![ONE, ONE];
+        assert!(image.apply(&MetadataRecord::MembersChanged { members }).is_err());
+        let unknown = TopicId::from_bytes([9; 16]);
+        assert!(image.apply(&MetadataRecord::TopicDeleted { id: unknown }).is_err());
     }
 }

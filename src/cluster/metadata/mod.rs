@@ -1,8 +1,9 @@
-//! What the cluster's metadata log says: records, and the image that they add up to.
+//! What the cluster agrees on: records, and the state that they add up to.
 
 mod image;
+mod partition;
 mod record;
 
-pub(crate) use image::TopicImage;
-pub(super) use image::{Image, MAX_PARTITIONS};
-pub(super) use record::MetadataRecord;
+pub(crate) use image::{BrokerImage, Image, MAX_PARTITIONS, TopicImage};
+pub(crate) use partition::{PartitionImage, common, is_distinct, without};
+pub(crate) use record::{Assignment, MetadataRecord};

@@ -1,0 +1,196 @@
+//! What a follower does with what its leader gives it.
+//!
+//! # Invariants
+//! - The log is cut by leader epochs, never by the high watermark (KIP-101, KIP-279).
+//! - The high watermark follows that of the leader, and only once what it covers is in the log (C5).
+
+use crate::base::{FlushPolicy, LeaderEpoch, Offset};
+use crate::env::Moment;
+use crate::replica::in_sync::FollowerEnd;
+use crate::replica::queue::Office;
+use crate::replica::roles::WriterRole;
+use crate::replica::{FetchRequest, FollowError, Replica, Served};
+use crate::storage::EpochEnd;
+
+/// What came of a step of a follower.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Followed {
+    /// It has come to here. There may be more.
+    Copied(FollowerEnd),
+    /// It had all that there is.
+    UpToDate,
+    /// Its log was cut, or begun anew: it is to ask again.
+    Cut,
+}
+
+impl Replica {
+    /// What to ask the leader for, if the replica follows one: as this life of its broker.
+    pub(crate) fn fetch_request(&self, incarnation: u64) -> Option<FetchRequest> {
+        let epoch = match &*self.queue.lock() {
+            queue if queue.ended.is_some() || queue.closing => return None,
+            queue => match queue.office {
+                Office::Follower { epoch } => epoch,
+                Office::Leader { .. } => return None,
+            },
+        };
+        if self.log.is_offline() {
+            return None;
+        }
+        let said = self.follower_end(epoch, incarnation);
+        Some(FetchRequest { said, last_epoch: self.log.latest_epoch() })
+    }
+
+    fn follower_end(&self, epoch: LeaderEpoch, incarnation: u64) -> FollowerEnd {
+        let end = self.own_end();
+        let position = self.log.end();
+        FollowerEnd { broker: self.broker(), incarnation, epoch, position, end: end.min(position) }
+    }
+
+    /// How far the replica has come, if it follows.
+    pub(crate) fn as_follower(&self, incarnation: u64) -> Option<FollowerEnd> {
+        match self.queue.lock().office {
+            Office::Follower { epoch } => Some(epoch),
+            Office::Leader { .. } => None,
+        }
+        .map(|epoch| self.follower_end(epoch, incarnation))
+    }
+
+    /// Does what the leader's answer asks for.
+    pub(crate) fn follow(
+        &self,
+        request: &FetchRequest,
+        served: Served,
+    ) -> Result<Followed, FollowError> {
+        let FollowerEnd { epoch, position, incarnation, .. } = request.said;
+        let role = self.take_to_follow(epoch)?;
+        if self.log.end() != position {
+            return Err(FollowError::Stale);
+        }
+        let began = self.runtime.now();
+        let done = self.take_served(position, served, epoch);
+        self.last_write.note(began, self.runtime.now());
+        drop(role);
+        // A term that begins meanwhile was left to whoever has the role.
+        self.drive();
+        Ok(match done? {
+            Done::Copied => {
+                self.schedule_copied(began);
+                Followed::Copied(self.follower_end(epoch, incarnation))
+            }
+            Done::Nothing => Followed::UpToDate,
+            Done::Cut => Followed::Cut,
+        })
+    }
+
+    fn take_to_follow(&self, epoch: LeaderEpoch) -> Result<WriterRole<'_>, FollowError> {
+        let mut queue = self.queue.lock();
+        let is_free = !queue.writing && queue.ended.is_none();
+        if !is_free || queue.office != (Office::Follower { epoch }) {
+            return Err(FollowError::Stale);
+        }
+        queue.writing = true;
+        Ok(WriterRole(self))
+    }
+
+    fn take_served(
+        &self,
+        position: Offset,
+        served: Served,
+        epoch: LeaderEpoch,
+    ) -> Result<Done, FollowError> {
+        match served {
+            Served::Batches { fetched, high_watermark, start } => {
+                let copied = !fetched.batches.is_empty();
+                if copied {
+                    self.log.append_as_follower(fetched, self.runtime.wall_clock())?;
+                }
+                self.take_high_watermark(high_watermark, epoch);
+                if start > self.log.start() && start <= self.log.end() {
+                    self.log.raise_start(start);
+                    self.log.remove_below_start()?;
+                }
+                Ok(if copied { Done::Copied } else { Done::Nothing })
+            }
+            Served::Diverging(theirs) => {
+                self.cut_to(self.common_end(theirs))?;
+                Ok(Done::Cut)
+            }
+            Served::Elsewhere { start, end } if position < start => {
+                log::warn!(
+                    "{}: the leader has offsets {start} to {end}, and not {position}: begun anew",
+                    self.partition()
+                );
+                self.syncer.truncating(self.partition(), Offset::ZERO)?;
+                self.log.start_over_at(start)?;
+                self.high_watermark.set(start);
+                Ok(Done::Cut)
+            }
+            Served::Elsewhere { end, .. } => {
+                self.cut_to(end.min(position))?;
+                Ok(Done::Cut)
+            }
+        }
+    }
+
+    /// Where the log and the leader's are the same up to, as far as one answer tells (KIP-279).
+    fn common_end(&self, theirs: EpochEnd) -> Offset {
+        let end = self.log.end();
+        match self.log.end_of_epoch(theirs.epoch) {
+            None => theirs.end.min(end),
+            Some(ours) if ours.epoch != theirs.epoch => ours.end.min(end),
+            Some(ours) => ours.end.min(theirs.end).min(end),
+        }
+    }
+
+    fn cut_to(&self, end: Offset) -> Result<(), FollowError> {
+        let high_watermark = self.high_watermark();
+        if end < high_watermark {
+            log::warn!(
+                "{} on broker {} is cut to {end}, below its high watermark {high_watermark}: \
+                 an unclean election, or acknowledged records that were not synced",
+                self.partition(),
+                self.broker()
+            );
+        }
+        self.syncer.truncating(self.partition(), end)?;
+        self.log.truncate_to(end)?;
+        if self.log.end() < high_watermark {
+            self.high_watermark.set(self.log.end());
+        }
+        Ok(())
+    }
+
+    /// The leader's high watermark, for as much of it as is here.
+    fn take_high_watermark(&self, high_watermark: Offset, epoch: LeaderEpoch) {
+        let raised = {
+            let standing = self.standing.lock();
+            standing.state().leader_epoch == epoch
+                && self.raise_high_watermark(high_watermark.min(self.log.end()))
+        };
+        if raised {
+            self.watchers.notify();
+        }
+    }
+
+    /// Has what was copied synced, as the policy asks.
+    fn schedule_copied(&self, began: Moment) {
+        if let FlushPolicy::Interval { .. } = self.policy() {
+            self.note_unsynced(began);
+        }
+        self.schedule();
+    }
+
+    /// A sync has made more of a follower's log count.
+    pub(super) fn tell_leader(&self) {
+        let is_follower = matches!(self.queue.lock().office, Office::Follower { .. });
+        if is_follower && self.policy() == FlushPolicy::OnAck {
+            self.peers.synced(self);
+        }
+    }
+}
+
+enum Done {
+    Copied,
+    Nothing,
+    Cut,
+}

@@ -1,0 +1,231 @@
+//! How far the followers of a leader have come, and what that makes of the high watermark and the in-sync replicas.
+//!
+//! Pure: offsets and time come with each call. The rules are Kafka's (KIP-497, KIP-966), with one addition: a follower
+//! counts as far as its leader's flush policy asks, under `on-ack` as far as it has synced.
+//!
+//! # Invariants
+//! - What a follower of an earlier life, or of another epoch, has said is not counted (C14).
+//! - The high watermark is never above what every member of the in-sync set has; one that is about to join counts.
+
+use std::collections::BTreeMap;
+
+use crate::base::{BrokerId, LeaderEpoch, Offset};
+use crate::env::Moment;
+use crate::replica::PartitionState;
+
+/// What a leader knows of its followers.
+#[derive(Debug)]
+pub(super) struct InSync {
+    pub(super) state: PartitionState,
+    me: BrokerId,
+    /// Where the leader's epoch began: a follower that has less may lack what was committed before (C8).
+    epoch_start: Offset,
+    followers: BTreeMap<BrokerId, Progress>,
+    /// A change of the in-sync set that the controller has been asked for.
+    proposed: Option<Vec<BrokerId>>,
+}
+
+/// How far a follower has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    /// Which life of its broker said so.
+    incarnation: u64,
+    /// Where it goes on copying.
+    pub(super) position: Offset,
+    /// What it has, as durably as the policy asks; `None` before it was heard of.
+    pub(super) end: Option<Offset>,
+    /// When it last had all that the leader had.
+    pub(super) caught_up: Option<Moment>,
+    /// Where the leader ended when the follower was last heard of, and when that was.
+    leader_end: Offset,
+    heard: Moment,
+}
+
+/// What a follower says of itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct FollowerEnd {
+    pub(crate) broker: BrokerId,
+    /// Counts the lives of its broker.
+    pub(crate) incarnation: u64,
+    /// The term that it follows in.
+    pub(crate) epoch: LeaderEpoch,
+    /// Where it goes on copying.
+    pub(crate) position: Offset,
+    /// What it has, as durably as the policy asks.
+    pub(crate) end: Offset,
+}
+
+impl InSync {
+    /// Of a leader that took office at `now`, with a log that ends at `end`.
+    pub(super) fn new(me: BrokerId, state: PartitionState, end: Offset, now: Moment) -> Self {
+        let others = state.replicas.iter().filter(|broker| **broker != me);
+        let progress = |broker: &BrokerId| Progress {
+            incarnation: 0,
+            position: Offset::ZERO,
+            end: None,
+            // Those in sync have time to show it.
+            caught_up: state.isr.contains(broker).then_some(now),
+            leader_end: Offset::ZERO,
+            heard: now,
+        };
+        let followers = others.map(|broker| (*broker, progress(broker))).collect();
+        Self { state, me, epoch_start: end, followers, proposed: None }
+    }
+
+    /// The controller has changed the partition, but not its leader.
+    pub(super) fn update(&mut self, state: PartitionState, now: Moment) {
+        let before = std::mem::take(&mut self.followers);
+        let fresh = Self::new(self.me, state, self.epoch_start, now);
+        self.followers = fresh.followers;
+        for (broker, progress) in before {
+            if let Some(known) = self.followers.get_mut(&broker) {
+                *known = progress;
+            }
+        }
+        self.state = fresh.state;
+        self.proposed = None;
+    }
+
+    pub(super) fn epoch_start(&self) -> Offset {
+        self.epoch_start
+    }
+
+    pub(super) fn follower(&self, broker: BrokerId) -> Option<&Progress> {
+        self.followers.get(&broker)
+    }
+
+    pub(super) fn has_followers(&self) -> bool {
+        !self.followers.is_empty()
+    }
+
+    /// The in-sync set, and who is about to join it: those that a commit has to wait for.
+    fn counted(&self) -> impl Iterator<Item = BrokerId> + '_ {
+        let joining = self.proposed.iter().flatten().filter(|b| !self.state.isr.contains(b));
+        self.state.isr.iter().chain(joining).copied()
+    }
+
+    fn is_enough(&self) -> bool {
+        self.counted().count() >= self.state.needed()
+    }
+
+    /// How many are in sync and how many are needed for `acks=all`, if they are too few.
+    pub(super) fn too_few(&self) -> Option<(usize, usize)> {
+        (!self.is_enough()).then(|| (self.state.isr.len(), self.state.needed()))
+    }
+
+    pub(super) fn followers(&self) -> impl Iterator<Item = BrokerId> + '_ {
+        self.followers.keys().copied()
+    }
+
+    /// A follower has come to `said`, while the leader ended at `end`. `false` if it is not to be believed.
+    pub(super) fn heard(&mut self, said: &FollowerEnd, end: Offset, now: Moment) -> bool {
+        let is_of_term = said.epoch == self.state.leader_epoch;
+        let Some(known) = self.followers.get_mut(&said.broker).filter(|_| is_of_term) else {
+            return false;
+        };
+        if said.incarnation < known.incarnation {
+            return false;
+        }
+        if said.end >= end {
+            known.caught_up = known.caught_up.max(Some(now));
+        } else if known.end.is_some() && said.end >= known.leader_end {
+            // It has all that the leader had when it was last heard of.
+            known.caught_up = known.caught_up.max(Some(known.heard));
+        }
+        known.incarnation = said.incarnation;
+        known.position = said.position;
+        known.end = Some(said.end);
+        known.leader_end = known.leader_end.max(end);
+        known.heard = now;
+        true
+    }
+
+    /// The broker has ended, and will begin again as a later incarnation: what is still said of this one is too late.
+    pub(super) fn forget(&mut self, broker: BrokerId, next_incarnation: u64) {
+        if let Some(known) = self.followers.get_mut(&broker) {
+            known.incarnation = next_incarnation;
+            (known.end, known.caught_up) = (None, None);
+            known.position = Offset::ZERO;
+        }
+    }
+
+    /// Up to where all have it who have to, if the leader itself has it up to `own` and ends at `end`. `None` while that
+    /// is not known, or there are too few of them.
+    pub(super) fn high_watermark(&self, own: Offset, end: Offset, now: Moment) -> Option<Offset> {
+        if !self.is_enough() {
+            return None;
+        }
+        let mut high = own;
+        for broker in self.counted().filter(|broker| *broker != self.me) {
+            high = high.min(self.followers.get(&broker)?.end?);
+        }
+        // Those that have nearly caught up are waited for: else they never would, while the leader is written.
+        for (broker, progress) in &self.followers {
+            let is_near = self.is_caught_up(progress, end, now) && self.may_join(progress);
+            if is_near && !self.counted().any(|counted| counted == *broker) {
+                high = high.min(progress.end?);
+            }
+        }
+        Some(high)
+    }
+
+    fn is_caught_up(&self, progress: &Progress, end: Offset, now: Moment) -> bool {
+        let in_time = |since| now.since(since) <= self.state.max_lag;
+        progress.end == Some(end) || progress.caught_up.is_some_and(in_time)
+    }
+
+    fn may_join(&self, progress: &Progress) -> bool {
+        progress.end.is_some_and(|end| end >= self.epoch_start)
+    }
+
+    /// The in-sync set that the controller is to be asked for, if it is to be another one. It counts as asked for from
+    /// now on.
+    pub(super) fn propose(
+        &mut self,
+        high: Offset,
+        end: Offset,
+        now: Moment,
+    ) -> Option<Vec<(BrokerId, u64)>> {
+        if self.proposed.is_some() {
+            return None;
+        }
+        let isr = self.wanted(high, end, now);
+        if isr == self.state.isr {
+            return None;
+        }
+        let incarnation = |broker| self.followers.get(broker).map_or(0, |p| p.incarnation);
+        let proposal = isr.iter().map(|broker| (*broker, incarnation(broker))).collect();
+        self.proposed = Some(isr);
+        Some(proposal)
+    }
+
+    /// Whether [`propose`](Self::propose) would return something.
+    pub(super) fn wants_change(&self, high: Offset, end: Offset, now: Moment) -> bool {
+        self.proposed.is_none() && self.wanted(high, end, now) != self.state.isr
+    }
+
+    fn wanted(&self, high: Offset, end: Offset, now: Moment) -> Vec<BrokerId> {
+        let is_wanted = |broker: &&BrokerId| {
+            let Some(progress) = self.followers.get(broker) else { return **broker == self.me };
+            match self.state.isr.contains(broker) {
+                true => self.is_caught_up(progress, end, now),
+                false => self.may_join(progress) && progress.end.is_some_and(|end| end >= high),
+            }
+        };
+        self.state.replicas.iter().filter(is_wanted).copied().collect()
+    }
+
+    /// The controller did not do as it was asked.
+    pub(super) fn proposal_failed(&mut self) {
+        self.proposed = None;
+    }
+
+    /// When the first member of the in-sync set that is behind will have been so for too long.
+    pub(super) fn next_look(&self, end: Offset) -> Option<Moment> {
+        let behind = self.state.isr.iter().filter_map(|broker| self.followers.get(broker));
+        let behind = behind.filter(|progress| progress.end != Some(end));
+        behind
+            .filter_map(|progress| progress.caught_up?.after(self.state.max_lag))
+            .min()
+    }
+}
