@@ -11,6 +11,8 @@ mod flush_policy;
 mod identity;
 mod metadata;
 mod open_report;
+#[cfg_attr(not(test), expect(dead_code, reason = "for clusters of several brokers"))]
+mod placement;
 mod producer_ids;
 mod scrubber;
 mod sender;
