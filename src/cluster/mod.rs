@@ -6,6 +6,8 @@ mod broker_config;
 mod checkpoints;
 mod controller;
 mod core;
+#[cfg_attr(not(test), expect(dead_code, reason = "for clusters of several brokers"))]
+mod election;
 mod error;
 mod flush_policy;
 mod identity;
