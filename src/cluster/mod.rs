@@ -16,6 +16,8 @@ mod open_report;
 #[cfg_attr(not(test), expect(dead_code, reason = "for clusters of several brokers"))]
 mod placement;
 mod producer_ids;
+#[cfg_attr(not(test), expect(dead_code, reason = "for clusters of several brokers"))]
+mod reassignment;
 mod scrubber;
 mod sender;
 mod store;

@@ -7,5 +7,5 @@ mod record;
 
 pub(crate) use image::TopicImage;
 pub(super) use image::{Image, MAX_PARTITIONS};
-pub(super) use partition::{PartitionImage, is_distinct, without};
+pub(super) use partition::{PartitionImage, common, is_distinct, without};
 pub(super) use record::MetadataRecord;
