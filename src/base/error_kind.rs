@@ -21,6 +21,8 @@ pub enum ErrorKind {
     CorruptMessage,
     /// The cluster was closed.
     Closed,
+    /// The leader that was to be elected leads already.
+    ElectionNotNeeded,
     /// A setting is unknown, has a value outside its range or one that is not supported, or settings contradict each
     /// other.
     InvalidConfig,
@@ -30,6 +32,9 @@ pub enum ErrorKind {
     InvalidProducerEpoch,
     /// A batch from the caller that breaks a rule of the format, or of who may write what.
     InvalidRecord,
+    /// Replicas on brokers that do not exist, twice on one broker, or not the same number for each partition; or a
+    /// reassignment that cannot be given up, because no replica to go back to is in sync.
+    InvalidReplicaAssignment,
     /// A topic can have as many replicas as there are brokers: one.
     InvalidReplicationFactor,
     /// A call that makes no sense in the present state, such as seeking an unassigned partition.
@@ -43,6 +48,8 @@ pub enum ErrorKind {
     /// A record or batch larger than `max.request.size`, `buffer.memory` or the topic's `max.message.bytes` or
     /// `segment.bytes` allows.
     MessageTooLarge,
+    /// The replicas of the partition are not being reassigned.
+    NoReassignmentInProgress,
     /// The directory holds something, but no store of this crate; or nothing, where none is to be made.
     NotAStore,
     /// An offset below the log start or above the high watermark; or no position to begin at, without
@@ -52,6 +59,8 @@ pub enum ErrorKind {
     OutOfOrderSequenceNumber,
     /// The topic's `cleanup.policy` does not allow it: records of a topic that is compacted alone are not deleted by offset.
     PolicyViolation,
+    /// The first replica of the partition is not alive or not in sync, so that it cannot lead.
+    PreferredLeaderNotAvailable,
     /// The send buffer is full (`buffer.memory`) and the call may not wait.
     BufferFull,
     /// The directory or a file in it cannot be written.
@@ -100,6 +109,7 @@ impl ErrorKind {
             Self::TopicAlreadyExists => 36,
             Self::InvalidPartitions => 37,
             Self::InvalidReplicationFactor => 38,
+            Self::InvalidReplicaAssignment => 39,
             Self::InvalidConfig => 40,
             Self::PolicyViolation => 44,
             Self::OutOfOrderSequenceNumber => 45,
@@ -109,6 +119,9 @@ impl ErrorKind {
             Self::Storage | Self::StorageFull | Self::ReadOnly => 56,
             Self::TopicDeletionDisabled => 73,
             Self::UnsupportedCompressionType => 76,
+            Self::PreferredLeaderNotAvailable => 80,
+            Self::ElectionNotNeeded => 84,
+            Self::NoReassignmentInProgress => 85,
             Self::InvalidRecord => 87,
             Self::TopicDeleted => 100,
             Self::AlreadyOpen
@@ -123,7 +136,14 @@ impl ErrorKind {
 
     /// Whether the same call may succeed later without the caller changing anything.
     pub const fn is_retriable(self) -> bool {
-        matches!(self, Self::AlreadyOpen | Self::BufferFull | Self::StorageFull | Self::TimedOut)
+        matches!(
+            self,
+            Self::AlreadyOpen
+                | Self::BufferFull
+                | Self::PreferredLeaderNotAvailable
+                | Self::StorageFull
+                | Self::TimedOut
+        )
     }
 
     /// Whether another has taken the place of whoever made the call: it must not go on.

@@ -244,6 +244,10 @@ impl From<ClusterError> for Error {
                 ErrorKind::InvalidPartitions
             }
             ClusterError::InvalidReplicationFactor { .. } => ErrorKind::InvalidReplicationFactor,
+            ClusterError::InvalidReplicaAssignment(_) => ErrorKind::InvalidReplicaAssignment,
+            ClusterError::ElectionNotNeeded => ErrorKind::ElectionNotNeeded,
+            ClusterError::PreferredLeaderNotAvailable => ErrorKind::PreferredLeaderNotAvailable,
+            ClusterError::NoReassignmentInProgress => ErrorKind::NoReassignmentInProgress,
             ClusterError::NotDeletable(_) => ErrorKind::PolicyViolation,
             ClusterError::TopicDeletionDisabled(_) => ErrorKind::TopicDeletionDisabled,
             ClusterError::Config(_) => ErrorKind::InvalidConfig,

@@ -41,6 +41,14 @@ pub(crate) enum ClusterError {
         "replication factor {replicas} asked for: 1..={brokers} are possible, one for each broker"
     )]
     InvalidReplicationFactor { replicas: u16, brokers: u16 },
+    #[error("replicas cannot be assigned so: {0}")]
+    InvalidReplicaAssignment(String),
+    #[error("the preferred leader leads already")]
+    ElectionNotNeeded,
+    #[error("the preferred leader is not alive or not in sync")]
+    PreferredLeaderNotAvailable,
+    #[error("the replicas of the partition are not being reassigned")]
+    NoReassignmentInProgress,
     #[error("topic {0} is not deleted: delete.topic.enable=false")]
     TopicDeletionDisabled(TopicName),
     #[error(

@@ -6,12 +6,18 @@ mod broker_config;
 mod checkpoints;
 mod controller;
 mod core;
+#[cfg_attr(not(test), expect(dead_code, reason = "for clusters of several brokers"))]
+mod election;
 mod error;
 mod flush_policy;
 mod identity;
 mod metadata;
 mod open_report;
+#[cfg_attr(not(test), expect(dead_code, reason = "for clusters of several brokers"))]
+mod placement;
 mod producer_ids;
+#[cfg_attr(not(test), expect(dead_code, reason = "for clusters of several brokers"))]
+mod reassignment;
 mod scrubber;
 mod sender;
 mod store;

@@ -37,8 +37,8 @@ pub(crate) struct PartitionImage {
     pub(crate) partition_epoch: i32,
     /// Of a reassignment under way: replicas that were none before it.
     pub(crate) adding: Vec<BrokerId>,
-    /// Of a reassignment under way: replicas that will be none after it. One that an earlier reassignment added and this
-    /// one does not want is in both lists.
+    /// Of a reassignment under way: replicas that will be none after it. One that an earlier reassignment added, and this
+    /// one does not want, is in both lists.
     pub(crate) removing: Vec<BrokerId>,
     /// An unclean election: the leader may lack records that were acknowledged (Kafka's RECOVERING).
     pub(crate) recovering: bool,
