@@ -349,3 +349,23 @@ fn read_kind(error: &ReadError) -> ErrorKind {
         ReadError::Storage(error) => storage_kind(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_about_replicas_have_kafkas_codes() {
+        let kafka = [
+            (ClusterError::InvalidReplicaAssignment("why".to_owned()), 39, false),
+            (ClusterError::PreferredLeaderNotAvailable, 80, true),
+            (ClusterError::ElectionNotNeeded, 84, false),
+            (ClusterError::NoReassignmentInProgress, 85, false),
+        ];
+        for (cause, code, is_retriable) in kafka {
+            let error = Error::from(cause);
+            assert_eq!((error.kafka_code(), error.is_retriable()), (Some(code), is_retriable));
+            assert_eq!(error.outcome(), Outcome::NotWritten, "{error}");
+        }
+    }
+}

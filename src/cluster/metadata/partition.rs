@@ -18,6 +18,7 @@
 //! - The leader is in sync. Whoever takes a leader from the list takes its leadership too.
 //! - `adding` and `removing` are replicas, each once, and neither is all of them: there is something to go back to, and
 //!   something to arrive at.
+//! - After every epoch there is room for another: none is ever used twice.
 //! - While `recovering`, one replica is in sync: that which was elected without being so.
 
 use bytes::{Buf, BufMut, BytesMut};
@@ -65,6 +66,9 @@ impl PartitionImage {
     /// What `change` makes of the partition, with the epochs that go with it; `None` if it changes nothing.
     ///
     /// The leader's epoch rises with a new leader or none, and when a replica goes: its fetches are fenced by that.
+    ///
+    /// # Panics
+    /// If `change` breaks an invariant.
     pub(crate) fn changed(&self, change: impl FnOnce(&mut Self)) -> Option<Self> {
         let mut next = self.clone();
         change(&mut next);
@@ -73,12 +77,12 @@ impl PartitionImage {
             return None;
         }
         if next.leader != self.leader || !without(&self.replicas, &next.replicas).is_empty() {
-            // No partition lives to see the last epoch.
             let epoch = self.leader_epoch.value().saturating_add(1);
             next.leader_epoch = LeaderEpoch::new(epoch).unwrap_or(self.leader_epoch);
         }
         next.partition_epoch = self.partition_epoch.saturating_add(1);
-        debug_assert!(next.is_valid(), "{self:?} became {next:?}");
+        // What is recorded against the invariants could not be read again.
+        assert!(next.is_valid(), "{self:?} became {next:?}");
         Some(next)
     }
 
@@ -137,7 +141,8 @@ impl PartitionImage {
             && !self.isr.is_empty()
             && self.isr == common(&self.replicas, &self.isr)
             && self.leader.is_none_or(|leader| self.isr.contains(&leader))
-            && self.partition_epoch >= 0
+            && self.leader_epoch.value() < i32::MAX
+            && (0..i32::MAX).contains(&self.partition_epoch)
             && part(&self.adding)
             && part(&self.removing)
             && !self.original().is_empty()
@@ -293,6 +298,8 @@ mod tests {
             PartitionImage { leader: some(4), ..good.clone() },
             PartitionImage { isr: brokers([2, 3]), leader: some(1), ..good.clone() },
             PartitionImage { partition_epoch: -1, ..good.clone() },
+            PartitionImage { partition_epoch: i32::MAX, ..good.clone() },
+            PartitionImage { leader_epoch: LeaderEpoch::new(i32::MAX).unwrap(), ..good.clone() },
             PartitionImage { adding: brokers([4]), ..good.clone() },
             PartitionImage { adding: brokers([1, 1]), ..good.clone() },
             PartitionImage { adding: brokers([1, 2, 3]), ..good.clone() },
@@ -329,6 +336,19 @@ mod tests {
         assert_eq!((fewer.leader_epoch.value(), fewer.partition_epoch), (1, 2));
         let more = shrunk.changed(|p| p.replicas = brokers([4, 2, 3, 1])).unwrap();
         assert_eq!((more.leader_epoch.value(), more.partition_epoch), (0, 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "became")]
+    fn a_change_that_breaks_an_invariant_is_no_change() {
+        partition().changed(|p| p.leader = BrokerId::new(4));
+    }
+
+    #[test]
+    #[should_panic(expected = "became")]
+    fn no_epoch_is_used_twice() {
+        let last = PartitionImage { partition_epoch: i32::MAX - 1, ..partition() };
+        last.changed(|p| p.leader = None);
     }
 
     #[test]
