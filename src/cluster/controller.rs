@@ -2,62 +2,40 @@
 //!
 //! No thread runs it. A caller with changes puts them in the queue; whoever finds the role free takes all there are,
 //! records them in one batch of the metadata log, or several if they are many, applies them when the batch is on disk,
-//! and answers.
+//! and answers. If the broker that leads the metadata log is gone by then, another takes office first.
 //!
 //! # Invariants
-//! - What is published was synced: nobody acts on metadata that a crash could take back.
+//! - What is published was synced by every member of the metadata log: nobody acts on metadata that a crash could take
+//!   back.
 //! - `next` is what is published, and while a batch is being recorded it is ahead by that batch.
-//! - A deleted topic is gone from the store before its name is free.
-//! - No lock is held while the batch is written and synced; the role keeps others out.
+//! - A deleted topic is gone from the stores before its name is free.
+//! - When a change is answered, the replicas that are open know of it.
+//! - No lock is held while the batch is written and synced; the role keeps others out. It is left before replicas are
+//!   told: those whom they answer may do anything, even ask for a change.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use crate::base::{Acks, IsolationLevel, Offset, PartitionId, TopicId, TopicName};
-use crate::cluster::metadata::{Image, MAX_PARTITIONS, MetadataRecord, TopicImage};
-use crate::cluster::store::{Store, random_id};
-use crate::cluster::topic_config::{ConfigChange, TopicConfig};
+use crate::base::{BrokerId, Offset, PartitionId, TopicId};
+use crate::cluster::brokers::Brokers;
+use crate::cluster::change::{Change, Surroundings};
+use crate::cluster::events::{ClusterEvent, Events};
+use crate::cluster::metadata::{Image, MetadataRecord, TopicImage};
+use crate::cluster::metadata_log::{MetadataLog, damaged};
+use crate::cluster::store::random_id;
 use crate::cluster::{BrokerConfig, ClusterError, ProducerIds};
 use crate::env::Runtime;
 use crate::env::sync::{Event, Mutex, RwLock};
-use crate::record::{Batch, BatchBuilder, BatchError, CloseOptions};
-use crate::record::{EncodedBatch, Limits, RecordFields};
-use crate::replica::{Append, Completion, ProduceError, Refusal, Replica};
-use crate::storage::{AppendOrigin, Appended, ReadError, StorageError};
+use crate::replica::{ProduceError, Replica};
+use crate::storage::StorageError;
 
-/// There is one broker.
-const BROKERS: u16 = 1;
-
-/// Bytes of records that are recorded as one batch: well below what the metadata log takes.
+/// Bytes of records that are recorded as one batch, if they can be more than one.
 const MAX_BATCH_BYTES: usize = 256 << 10;
 
-/// A topic to be created.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct CreateTopic {
-    pub(crate) name: String,
-    /// `None` for the broker's `num.partitions`.
-    pub(crate) partitions: Option<u32>,
-    /// `None` for the broker's `default.replication.factor`.
-    pub(crate) replication_factor: Option<u16>,
-    pub(crate) config: Vec<(String, String)>,
-}
-
-/// A change of the metadata.
-#[derive(Clone, Debug)]
-pub(crate) enum Change {
-    CreateTopic(CreateTopic),
-    DeleteTopic(TopicId, TopicName),
-    AlterConfig(TopicId, TopicName, Vec<(String, ConfigChange)>),
-    /// How many partitions there are to be.
-    AddPartitions(TopicId, TopicName, u32),
-    /// Below which offset of a partition there are to be no records.
-    DeleteRecords(TopicId, TopicName, PartitionId, Offset),
-}
-
-/// What a change came to: the topic as it is, or was.
-pub(crate) type Changed = Result<Arc<TopicImage>, ClusterError>;
+/// What a change came to: the topic as it is, or was, if it was about one.
+pub(crate) type Changed = Result<Option<Arc<TopicImage>>, ClusterError>;
 
 #[derive(Debug)]
 struct Proposal {
@@ -69,8 +47,8 @@ struct Proposal {
 /// Changes the metadata and publishes its image.
 #[derive(Debug)]
 pub(crate) struct Controller {
-    log: Arc<Replica>,
-    store: Arc<Store>,
+    log: MetadataLog,
+    brokers: Arc<Brokers>,
     runtime: Arc<dyn Runtime>,
     queue: Mutex<Queue>,
     /// Notified whenever the role becomes free once no more changes are made.
@@ -79,9 +57,17 @@ pub(crate) struct Controller {
     /// Counts what was published.
     version: AtomicU64,
     /// For the one who has the role.
-    next: Mutex<Image>,
-    broker: Arc<BrokerConfig>,
-    producer_ids: Arc<ProducerIds>,
+    next: Mutex<Next>,
+    config: Arc<BrokerConfig>,
+    producer_ids: OnceLock<Arc<ProducerIds>>,
+    events: Events,
+}
+
+#[derive(Debug)]
+struct Next {
+    image: Image,
+    /// Up to where the log is in what is published.
+    applied: Offset,
 }
 
 #[derive(Debug, Default)]
@@ -93,42 +79,50 @@ struct Queue {
     closed: bool,
 }
 
+/// Partitions of which the replicas are to be told.
+#[derive(Debug, Default)]
+struct Effects {
+    partitions: Vec<(TopicId, PartitionId)>,
+    /// All of them.
+    all: bool,
+}
+
 impl Controller {
-    /// Reads the metadata log and takes office: a new controller epoch is recorded.
-    pub(crate) fn open(
-        log: Arc<Replica>,
-        store: Arc<Store>,
-        broker: Arc<BrokerConfig>,
+    /// Of brokers whose metadata logs were opened, and of which nobody leads yet: see [`Controller::open`].
+    pub(super) fn new(
+        brokers: Arc<Brokers>,
+        published: Arc<RwLock<Image>>,
+        config: Arc<BrokerConfig>,
         runtime: Arc<dyn Runtime>,
-    ) -> Result<Self, ClusterError> {
-        let mut image = replay(&log, &broker)?;
-        let epoch = image.controller_epoch().saturating_add(1);
-        let id = *random_id(&*runtime).as_bytes();
-        let record = MetadataRecord::Epoch { epoch, broker: store.broker(), id };
-        commit(&log, &*runtime, &[record.encode()]).map_err(ClusterError::NotRecorded)?;
-        image.apply(&record).map_err(|reason| damaged(&log, &reason))?;
-        Ok(Self {
-            log,
-            store,
-            runtime,
+    ) -> Self {
+        let image = published.read().clone();
+        Self {
+            log: MetadataLog::new(Arc::clone(&brokers), Arc::clone(&runtime), &config),
+            brokers,
             queue: Mutex::default(),
             role_left: Event::new(),
-            published: Arc::new(RwLock::new(image.clone())),
+            published,
             version: AtomicU64::new(0),
-            next: Mutex::new(image),
-            broker,
-            producer_ids: Arc::new(ProducerIds::new(epoch)),
-        })
+            next: Mutex::new(Next { image, applied: Offset::ZERO }),
+            config,
+            producer_ids: OnceLock::new(),
+            events: Events::new(Arc::clone(&runtime)),
+            runtime,
+        }
     }
 
-    /// The metadata log's replica.
-    pub(crate) fn log(&self) -> &Arc<Replica> {
+    pub(crate) fn log(&self) -> &MetadataLog {
         &self.log
     }
 
-    /// Ids for producers, for as long as this controller is in office.
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Ids for producers.
     pub(crate) fn producer_ids(&self) -> &Arc<ProducerIds> {
-        &self.producer_ids
+        let epoch = || self.published.read().controller_epoch();
+        self.producer_ids.get_or_init(|| Arc::new(ProducerIds::new(epoch())))
     }
 
     /// The metadata, for who outlives the controller.
@@ -146,7 +140,7 @@ impl Controller {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Makes a change and returns when it is durable.
+    /// Makes a change and returns when it is durable, and known to the replicas.
     pub(crate) fn submit(&self, change: Change) -> Changed {
         let proposal = Proposal::new(change);
         self.queue.lock().proposals.push(Arc::clone(&proposal));
@@ -186,14 +180,13 @@ impl Controller {
                 queue.busy = true;
                 (std::mem::take(&mut queue.proposals), queue.closed)
             };
-            let role = Role { controller: self, proposals };
+            let mut role =
+                Role { controller: self, proposals, results: None, effects: Effects::default() };
             let results = match closed {
                 true => role.proposals.iter().map(|_| Err(ClusterError::Closed)).collect(),
-                false => self.process(&role.proposals),
+                false => self.process(&role.proposals, &mut role.effects),
             };
-            for (proposal, result) in role.proposals.iter().zip(results) {
-                let _first = proposal.result.set(result);
-            }
+            role.results = Some(results);
         }
     }
 
@@ -213,101 +206,244 @@ impl Controller {
     }
 
     /// Makes changes, as many at a time as fit into a batch.
-    fn process(&self, proposals: &[Arc<Proposal>]) -> Vec<Changed> {
+    fn process(&self, proposals: &[Arc<Proposal>], effects: &mut Effects) -> Vec<Changed> {
         let mut results = Vec::with_capacity(proposals.len());
         while let Some(rest) = proposals.get(results.len()..).filter(|rest| !rest.is_empty()) {
-            let (mut batch, mut made) = (Prepared::default(), Vec::new());
+            if let Err(error) = self.see_to_office(effects) {
+                results.extend(rest.iter().map(|_| Err(error.clone())));
+                break;
+            }
+            let (mut batch, mut made) = (Batch::default(), Vec::new());
             for proposal in rest {
+                self.leave_out(&proposal.change);
+                if !self.log.is_led() && !made.is_empty() {
+                    break;
+                }
+                if let Err(error) = self.see_to_office(effects) {
+                    made.push(Err(error));
+                    continue;
+                }
                 made.push(self.prepare(&proposal.change, &mut batch));
                 if batch.bytes > MAX_BATCH_BYTES {
                     break;
                 }
             }
-            self.record(rest, &mut made, &batch);
+            self.note_members(&mut batch);
+            self.record(rest, &mut made, &batch, effects);
             results.append(&mut made);
         }
         results
     }
 
+    /// A broker that is lost has nothing more to record.
+    fn leave_out(&self, change: &Change) {
+        if let Change::BrokerLost(broker) | Change::RemoveBroker(broker) = change {
+            let members = self.log.members();
+            let others = members.iter().copied().filter(|id| id != broker).collect::<Vec<_>>();
+            let is_controller = self.log.controller().is_some_and(|(id, _)| id == *broker);
+            if !others.is_empty() && !is_controller {
+                self.log.set_members(others);
+            }
+        }
+    }
+
+    /// If others have to have each record than the log says, that is recorded too.
+    fn note_members(&self, batch: &mut Batch) {
+        let members = self.log.members();
+        let mut next = self.next.lock();
+        if next.image.members() != members && !members.is_empty() {
+            let record = MetadataRecord::MembersChanged { members };
+            match next.image.apply(&record) {
+                Ok(()) => batch.add(record),
+                Err(reason) => log::error!("the members were not noted: {reason}"),
+            }
+        }
+    }
+
     /// Records what was prepared, removes what was deleted, and publishes it.
-    fn record(&self, proposals: &[Arc<Proposal>], results: &mut [Changed], batch: &Prepared) {
+    fn record(
+        &self,
+        proposals: &[Arc<Proposal>],
+        results: &mut [Changed],
+        batch: &Batch,
+        effects: &mut Effects,
+    ) {
         if batch.records.is_empty() {
             return;
         }
-        if let Err(error) = commit(&self.log, &*self.runtime, &batch.values) {
-            *self.next.lock() = self.published.read().clone();
+        if let Err(error) = self.log.commit(&batch.values) {
+            self.next.lock().image = self.published.read().clone();
             for result in results.iter_mut().filter(|result| result.is_ok()) {
                 *result = Err(ClusterError::NotRecorded(error.clone()));
             }
             return;
         }
         for (proposal, result) in proposals.iter().zip(results.iter()) {
-            if let (Change::DeleteTopic(..), Ok(topic)) = (&proposal.change, result)
-                && let Err(error) = self.store.delete_topic(topic)
-            {
+            if let (Change::DeleteTopic(..), Ok(Some(topic))) = (&proposal.change, result) {
+                self.delete_topic(topic);
+            }
+        }
+        self.publish(&batch.records, effects);
+    }
+
+    fn delete_topic(&self, topic: &TopicImage) {
+        for store in self.brokers.stores() {
+            if let Err(error) = store.delete_topic(topic) {
                 // It is deleted all the same.
                 log::warn!("files of the deleted topic {} are left: {error}", topic.name);
             }
         }
-        {
-            let mut published = self.published.write();
-            for record in &batch.records {
-                let applied = published.apply(record);
-                assert!(applied.is_ok(), "a record that was applied once cannot be: {applied:?}");
-            }
-        }
-        self.version.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Checks one change against what there is and what was prepared, and adds its record.
-    fn prepare(&self, change: &Change, batch: &mut Prepared) -> Changed {
+    fn publish(&self, records: &[MetadataRecord], effects: &mut Effects) {
+        let mut events = Vec::new();
+        {
+            let mut published = self.published.write();
+            for record in records {
+                events.extend(Events::of(record, &published));
+                let applied = published.apply(record);
+                assert!(applied.is_ok(), "a record that was applied once cannot be: {applied:?}");
+                if let MetadataRecord::PartitionChanged { id, partition, .. } = record {
+                    effects.partitions.push((*id, *partition));
+                }
+            }
+        }
+        let members = self.published.read().members().to_vec();
+        if records.iter().any(|record| matches!(record, MetadataRecord::MembersChanged { .. })) {
+            self.log.set_members(members);
+        }
+        if let Some(end) = self.log.end() {
+            self.next.lock().applied = end;
+        }
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.events.tell(events);
+    }
+
+    /// Sees to it that the metadata log is led.
+    fn see_to_office(&self, effects: &mut Effects) -> Result<(), ClusterError> {
+        if self.log.is_led() {
+            return Ok(());
+        }
+        let incarnation = self.next.lock().image.incarnation();
+        let took = self.take_office(incarnation, &self.log.members(), effects);
+        // A controller whose disk fails goes on saying so, if there is no other.
+        if took.is_err() && self.log.leader().is_some_and(|log| self.brokers.is_alive(log.broker()))
+        {
+            return Ok(());
+        }
+        took
+    }
+
+    /// Has the broker with the newest log among `members` lead it. What it has that was not published is published.
+    pub(super) fn open(&self, members: &[BrokerId]) -> Result<(), ClusterError> {
+        let incarnation = self.next.lock().image.incarnation().saturating_add(1);
+        self.take_office(incarnation, members, &mut Effects::default())
+    }
+
+    fn take_office(
+        &self,
+        incarnation: i32,
+        members: &[BrokerId],
+        effects: &mut Effects,
+    ) -> Result<(), ClusterError> {
+        let is_well = |log: &Arc<Replica>| {
+            !log.log().is_offline()
+                && log.ended().is_none()
+                && self.brokers.is_alive(log.broker())
+                && members.contains(&log.broker())
+        };
+        let logs = self.brokers.stores().into_iter().filter_map(|store| store.metadata());
+        let mut logs = logs.filter(is_well).collect::<Vec<_>>();
+        // The first of several that are the same.
+        logs.reverse();
+        let newest = logs.iter().max_by_key(|log| (log.log().latest_epoch(), log.log().end()));
+        let Some(newest) = newest else {
+            if self.log.leader().is_none_or(|log| !self.brokers.is_alive(log.broker())) {
+                self.log.depose();
+            }
+            return Err(ClusterError::NoController);
+        };
+        let mut members = logs.iter().map(|log| log.broker()).collect::<Vec<_>>();
+        members.sort_unstable();
+        let broker = newest.broker();
         let mut next = self.next.lock();
-        let existing = |id: &TopicId, name: &TopicName| {
-            let topic = next.by_id(*id).cloned();
-            topic.ok_or_else(|| ClusterError::TopicDeleted(name.clone()))
+        next.image = self.published.read().clone();
+        MetadataLog::replay_from(newest, next.applied, &mut next.image)?;
+        let epoch = next.image.controller_epoch().max(self.log.epoch()).saturating_add(1);
+        let id = *random_id(&*self.runtime).as_bytes();
+        let record = MetadataRecord::Epoch { epoch, broker, id, incarnation, members };
+        next.image.apply(&record).map_err(|reason| damaged(newest, &reason))?;
+        drop(next);
+        let MetadataRecord::Epoch { members, .. } = &record else { return Ok(()) };
+        self.log.appoint(broker, epoch, members.clone());
+        self.log.commit(&[record.encode()]).map_err(ClusterError::NotRecorded)?;
+        let mut next = self.next.lock();
+        let members = self.log.members();
+        if next.image.members() != members {
+            log::warn!("{members:?} were all that recorded that broker {broker} is the controller");
+        }
+        next.applied = self.log.end().unwrap_or(next.applied);
+        *self.published.write() = next.image.clone();
+        drop(next);
+        self.version.fetch_add(1, Ordering::AcqRel);
+        effects.all = true;
+        self.events.tell([ClusterEvent::ControllerChanged { broker, epoch }]);
+        Ok(())
+    }
+
+    /// Checks one change against what there is and what was prepared, and adds its records.
+    fn prepare(&self, change: &Change, batch: &mut Batch) -> Changed {
+        let mut next = self.next.lock();
+        let surroundings = Surroundings {
+            brokers: &self.brokers,
+            config: &self.config,
+            id: random_id(&*self.runtime),
+            members: &self.log.members(),
         };
-        let (id, record) = match change {
-            Change::CreateTopic(create) => {
-                let id = random_id(&*self.runtime);
-                (id, new_topic(create, id, &next, &self.broker)?)
+        let prepared = surroundings.prepare(change, &next.image)?;
+        let before = prepared.topic.and_then(|id| next.image.by_id(id).cloned());
+        for record in prepared.records {
+            let applied = next.image.apply(&record);
+            applied.map_err(|reason| match self.log.leader() {
+                Some(log) => ClusterError::from(damaged(&log, &reason)),
+                None => ClusterError::NoController,
+            })?;
+            if let MetadataRecord::MembersChanged { members } = &record
+                && members.len() < self.log.members().len()
+            {
+                // Those who are to go would not record it.
+                self.log.set_members(members.clone());
             }
-            Change::DeleteTopic(id, name) => {
-                existing(id, name)?;
-                (*id, MetadataRecord::TopicDeleted { id: *id })
+            batch.add(record);
+        }
+        Ok(prepared.topic.and_then(|id| next.image.by_id(id).cloned().or(before)))
+    }
+
+    /// Has the replicas know of what was published.
+    fn tell_replicas(&self, effects: &Effects) {
+        for store in self.brokers.stores() {
+            let current = |id| self.with_image(|image| image.by_id(id).cloned());
+            let partitions = match effects.all {
+                true => store.open_partitions(),
+                false => effects.partitions.clone(),
+            };
+            for (id, partition) in partitions {
+                store.assume(id, partition, || current(id));
             }
-            Change::AlterConfig(id, name, changes) => {
-                let altered = existing(id, name)?.config.alter(changes, &self.broker)?;
-                let config = altered.to_record();
-                (*id, MetadataRecord::TopicConfigured { id: *id, config })
-            }
-            Change::AddPartitions(id, name, partitions) => {
-                let topic = existing(id, name)?;
-                (*id, more_partitions(&topic, *partitions)?)
-            }
-            Change::DeleteRecords(id, name, partition, before) => {
-                existing(id, name)?;
-                let (id, partition, before) = (*id, *partition, *before);
-                (id, MetadataRecord::RecordsDeleted { id, partition, before })
-            }
-        };
-        let before = next.by_id(id).cloned();
-        next.apply(&record).map_err(|reason| damaged(&self.log, &reason))?;
-        batch.add(record);
-        let topic = next.by_id(id).cloned().or(before);
-        topic.ok_or_else(|| damaged(&self.log, "a change was made to no topic").into())
+        }
     }
 }
 
 /// Records that will be one batch.
 #[derive(Debug, Default)]
-struct Prepared {
+struct Batch {
     records: Vec<MetadataRecord>,
     /// The records encoded, and the bytes in all of them.
     values: Vec<Bytes>,
     bytes: usize,
 }
 
-impl Prepared {
+impl Batch {
     fn add(&mut self, record: MetadataRecord) {
         let value = record.encode();
         self.bytes += value.len();
@@ -326,155 +462,40 @@ impl Proposal {
 struct Role<'a> {
     controller: &'a Controller,
     proposals: Vec<Arc<Proposal>>,
+    results: Option<Vec<Changed>>,
+    effects: Effects,
 }
 
 impl Drop for Role<'_> {
     fn drop(&mut self) {
-        let log = self.controller.log.log();
-        for proposal in &self.proposals {
+        let controller = self.controller;
+        if self.results.is_none()
+            && let Some(log) = controller.log.leader()
+        {
             // After a panic nobody knows how far it came: what is published may not be what was recorded.
-            let panicked = || {
-                log.take_offline();
-                let partition = log.partition().clone();
-                Err(ClusterError::NotRecorded(ProduceError::Sync(StorageError::Offline {
-                    partition,
-                })))
-            };
-            let _answer = proposal.result.get_or_init(panicked);
-            proposal.answered.notify(usize::MAX);
+            log.log().take_offline();
         }
         let closed = {
-            let mut queue = self.controller.queue.lock();
+            let mut queue = controller.queue.lock();
             queue.busy = false;
             queue.closed
         };
         if closed {
-            self.controller.role_left.notify(usize::MAX);
+            controller.role_left.notify(usize::MAX);
+        }
+        controller.tell_replicas(&self.effects);
+        let mut results = self.results.take().unwrap_or_default().into_iter();
+        for proposal in &self.proposals {
+            let panicked = || Err(ClusterError::NotRecorded(ProduceError::Sync(offline(controller))));
+            let _first = proposal.result.set(results.next().unwrap_or_else(panicked));
+            proposal.answered.notify(usize::MAX);
         }
     }
 }
 
-/// The record of a new topic, if there can be one.
-fn new_topic(
-    create: &CreateTopic,
-    id: TopicId,
-    image: &Image,
-    broker: &BrokerConfig,
-) -> Result<MetadataRecord, ClusterError> {
-    let name = TopicName::new(&create.name)?;
-    if name.is_internal() {
-        return Err(ClusterError::InternalTopic(name));
-    }
-    let partitions = checked_partitions(create.partitions.unwrap_or(broker.partitions))?;
-    let replicas = create.replication_factor.unwrap_or(broker.replication_factor);
-    if replicas != BROKERS {
-        return Err(ClusterError::InvalidReplicationFactor { replicas, brokers: BROKERS });
-    }
-    if image.topic(name.as_str()).is_some() {
-        return Err(ClusterError::TopicExists(name));
-    }
-    if let Some(existing) = image.colliding(&name) {
-        return Err(ClusterError::TopicCollides { name, existing: existing.clone() });
-    }
-    let config = TopicConfig::create(&create.config, broker)?.to_record();
-    Ok(MetadataRecord::TopicCreated { id, name: name.to_string(), partitions, config })
-}
-
-fn more_partitions(topic: &TopicImage, partitions: u32) -> Result<MetadataRecord, ClusterError> {
-    if partitions <= topic.partitions {
-        let (topic, has) = (topic.name.clone(), topic.partitions);
-        return Err(ClusterError::NotMorePartitions { topic, partitions, has });
-    }
-    let partitions = checked_partitions(partitions)?;
-    Ok(MetadataRecord::PartitionsAdded { id: topic.id, partitions })
-}
-
-fn checked_partitions(partitions: u32) -> Result<i32, ClusterError> {
-    let checked = i32::try_from(partitions).ok();
-    checked
-        .filter(|_| (1..=MAX_PARTITIONS).contains(&partitions))
-        .ok_or(ClusterError::InvalidPartitions { partitions, max: MAX_PARTITIONS })
-}
-
-/// Adds up the records of the metadata log.
-fn replay(log: &Replica, broker: &Arc<BrokerConfig>) -> Result<Image, ClusterError> {
-    const MAX_BYTES: usize = 1 << 20;
-    let unreadable = |e: ReadError| ClusterError::from(damaged(log, &e.to_string()));
-    let mut image = Image::new(Arc::clone(broker));
-    let mut next = log.log().start();
-    loop {
-        let fetched =
-            log.fetch(next, MAX_BYTES, IsolationLevel::ReadUncommitted).map_err(unreadable)?;
-        let Some(last) = fetched.batches.last() else { return Ok(image) };
-        next = last.header().next_offset();
-        for batch in &fetched.batches {
-            apply_batch(&mut image, batch).map_err(|reason| damaged(log, &reason))?;
-        }
-    }
-}
-
-/// Applies the records of a batch of the metadata log.
-pub(super) fn apply_batch(image: &mut Image, batch: &Batch) -> Result<(), String> {
-    let checked = batch.verify_crc().and_then(|()| batch.decode(&Limits::default()));
-    for record in checked.map_err(|e| e.to_string())?.iter() {
-        let decoded = record.value.and_then(MetadataRecord::decode);
-        let applied = decoded.ok_or("it is no metadata record".to_owned());
-        applied
-            .and_then(|record| image.apply(&record))
-            .map_err(|reason| format!("the record at {}: {reason}", record.offset))?;
-    }
-    Ok(())
-}
-
-fn damaged(log: &Replica, reason: &str) -> StorageError {
-    StorageError::damaged(std::path::Path::new(&log.partition().directory_name()), reason)
-}
-
-/// Appends records with these values as one batch, and returns when it is on disk.
-fn commit(log: &Arc<Replica>, runtime: &dyn Runtime, values: &[Bytes]) -> Result<(), ProduceError> {
-    let written = Arc::new(Written::default());
-    let batch = encode(values, runtime)?;
-    let completion = Arc::clone(&written) as _;
-    log.enqueue(Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion })?;
-    loop {
-        let listener = written.event.listen();
-        if let Some(result) = written.result.get() {
-            return result.clone();
-        }
-        log.help();
-        if written.result.get().is_none() {
-            runtime.park(listener, None);
-        }
-    }
-}
-
-fn encode(values: &[Bytes], runtime: &dyn Runtime) -> Result<EncodedBatch, BatchError> {
-    let now = runtime.wall_clock();
-    let mut builder = BatchBuilder::new(BytesMut::new());
-    for value in values {
-        let fields =
-            RecordFields { timestamp: Some(now), key: None, value: Some(value), headers: &[] };
-        builder.append(&fields)?;
-    }
-    builder.close(&CloseOptions::default())
-}
-
-#[derive(Default)]
-struct Written {
-    result: OnceLock<Result<(), ProduceError>>,
-    event: Event,
-}
-
-impl Completion for Written {
-    fn complete(self: Arc<Self>, result: Result<Appended, Refusal>) {
-        let _first = self.result.set(result.map(drop).map_err(|refused| refused.error));
-    }
-
-    fn tell(&self) {
-        self.event.notify(usize::MAX);
-    }
-
-    fn hand_over(&self) -> bool {
-        self.event.notify(1) > 0
+fn offline(controller: &Controller) -> StorageError {
+    match controller.log.leader() {
+        Some(log) => StorageError::Offline { partition: log.partition().clone() },
+        None => StorageError::damaged(std::path::Path::new("__brooklet_metadata-0"), "it has no leader"),
     }
 }

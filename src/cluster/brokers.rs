@@ -1,0 +1,143 @@
+//! The brokers of a cluster: which there are, and which are running.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use crate::base::BrokerId;
+use crate::cluster::store::Store;
+use crate::env::FileSystem;
+use crate::env::sync::Mutex;
+
+/// A broker's place: what it is opened from, again after it has stopped.
+#[derive(Clone, Debug)]
+pub(crate) struct BrokerPlace {
+    pub(crate) fs: Arc<dyn FileSystem>,
+    pub(crate) root: PathBuf,
+    /// Where it stands (`broker.rack`).
+    pub(crate) rack: Option<String>,
+}
+
+/// A broker, running or not.
+pub(crate) struct Broker {
+    pub(crate) id: BrokerId,
+    pub(crate) place: BrokerPlace,
+    /// While it runs.
+    store: ArcSwapOption<Store>,
+    /// Counts its lives: what is said in an earlier one is too late.
+    incarnation: AtomicU64,
+    /// It is on its way out: it is elected to nothing any more.
+    leaving: AtomicBool,
+    /// Held while it is started or stopped.
+    pub(super) changing: Mutex<()>,
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker")
+            .field("id", &self.id)
+            .field("running", &self.store.load().is_some())
+            .field("incarnation", &self.incarnation())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    pub(super) fn new(id: BrokerId, place: BrokerPlace) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            place,
+            store: ArcSwapOption::empty(),
+            incarnation: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
+            changing: Mutex::new(()),
+        })
+    }
+
+    /// Its store, while it runs.
+    pub(crate) fn store(&self) -> Option<Arc<Store>> {
+        self.store.load_full()
+    }
+
+    /// Counts its lives, from 1.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation.load(Ordering::Acquire)
+    }
+
+    /// Whether it can be elected.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.leaving.load(Ordering::Acquire) && self.store.load().is_some()
+    }
+
+    /// Another life begins.
+    pub(super) fn begin(&self, store: Arc<Store>) {
+        self.incarnation.fetch_add(1, Ordering::AcqRel);
+        self.leaving.store(false, Ordering::Release);
+        self.store.store(Some(store));
+    }
+
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// Its life is over.
+    pub(super) fn end(&self) -> Option<Arc<Store>> {
+        self.store.swap(None)
+    }
+}
+
+/// All brokers of a cluster.
+#[derive(Debug, Default)]
+pub(crate) struct Brokers(ArcSwap<BTreeMap<BrokerId, Arc<Broker>>>);
+
+impl Brokers {
+    pub(super) fn add(&self, broker: &Arc<Broker>) {
+        self.0.rcu(|brokers| {
+            let mut brokers = BTreeMap::clone(brokers);
+            brokers.insert(broker.id, Arc::clone(broker));
+            brokers
+        });
+    }
+
+    pub(super) fn remove(&self, id: BrokerId) {
+        self.0.rcu(|brokers| {
+            let mut brokers = BTreeMap::clone(brokers);
+            brokers.remove(&id);
+            brokers
+        });
+    }
+
+    pub(crate) fn get(&self, id: BrokerId) -> Option<Arc<Broker>> {
+        self.0.load().get(&id).cloned()
+    }
+
+    /// In the order of their ids.
+    pub(crate) fn all(&self) -> Vec<Arc<Broker>> {
+        self.0.load().values().cloned().collect()
+    }
+
+    /// The store of a broker that runs.
+    pub(crate) fn store(&self, id: BrokerId) -> Option<Arc<Store>> {
+        self.0.load().get(&id).and_then(|broker| broker.store())
+    }
+
+    /// The stores of all brokers that run, in the order of their ids.
+    pub(crate) fn stores(&self) -> Vec<Arc<Store>> {
+        self.0.load().values().filter_map(|broker| broker.store()).collect()
+    }
+
+    /// Whether a broker can be elected.
+    pub(crate) fn is_alive(&self, id: BrokerId) -> bool {
+        self.0.load().get(&id).is_some_and(|broker| broker.is_alive())
+    }
+
+    /// Those that can be elected, in the order of their ids.
+    pub(crate) fn alive(&self) -> Vec<BrokerId> {
+        let brokers = self.0.load();
+        brokers.values().filter(|broker| broker.is_alive()).map(|broker| broker.id).collect()
+    }
+}

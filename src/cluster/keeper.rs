@@ -1,0 +1,159 @@
+//! What the cluster does by itself: changes of who is in sync, failures of disks, leaders that get their office back.
+//!
+//! Each is asked for at the moment when it is found out, with locks and roles of a replica held perhaps, and done here,
+//! on the keeper's thread.
+
+use std::sync::{Arc, Weak};
+
+use crate::base::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicPartition};
+use crate::cluster::change::{AlterIsr, Change, ElectionKind};
+use crate::cluster::events::ClusterEvent;
+use crate::cluster::metadata_log::METADATA_ID;
+use crate::cluster::{Core, Drive};
+use crate::env::Moment;
+use crate::replica::Replica;
+
+/// A leader whose followers have come so far, or stayed behind so long, that others are in sync.
+pub(super) struct OutdatedIsr {
+    core: Weak<Core>,
+    leader: Weak<Replica>,
+}
+
+impl OutdatedIsr {
+    pub(super) fn new(core: &Arc<Core>, leader: &Arc<Replica>) -> Self {
+        Self { core: Arc::downgrade(core), leader: Arc::downgrade(leader) }
+    }
+}
+
+impl Drive for OutdatedIsr {
+    fn drive(&self, _now: Moment) -> Option<Moment> {
+        let (core, leader) = (self.core.upgrade()?, self.leader.upgrade()?);
+        let (state, isr) = leader.propose_isr()?;
+        let change = match leader.topic_id() {
+            METADATA_ID => Change::AlterMembers(isr),
+            id => Change::AlterIsr(AlterIsr {
+                id,
+                partition: leader.partition().partition,
+                leader_epoch: state.leader_epoch,
+                partition_epoch: state.partition_epoch,
+                isr,
+            }),
+        };
+        if let Err(error) = core.controller().submit(change) {
+            log::info!("{}: others would be in sync, but {error}", leader.partition());
+        }
+        // If it was done, the leader knows by now.
+        leader.proposal_failed();
+        None
+    }
+}
+
+/// A leader with followers that are behind.
+pub(super) struct LagWatch(Weak<Replica>);
+
+impl LagWatch {
+    pub(super) fn new(leader: &Arc<Replica>) -> Self {
+        Self(Arc::downgrade(leader))
+    }
+}
+
+impl Drive for LagWatch {
+    fn drive(&self, now: Moment) -> Option<Moment> {
+        if now == Moment::since_start(std::time::Duration::MAX) {
+            return None;
+        }
+        self.0.upgrade()?.look_at_lag(now)
+    }
+}
+
+/// A replica that cannot be written.
+pub(super) struct Failed {
+    core: Weak<Core>,
+    id: TopicId,
+    partition: TopicPartition,
+    broker: BrokerId,
+    epoch: LeaderEpoch,
+}
+
+impl Failed {
+    pub(super) fn new(core: &Arc<Core>, replica: &Replica) -> Self {
+        Self {
+            core: Arc::downgrade(core),
+            id: replica.topic_id(),
+            partition: replica.partition().clone(),
+            broker: replica.broker(),
+            epoch: replica.state().leader_epoch,
+        }
+    }
+}
+
+impl Drive for Failed {
+    fn drive(&self, _now: Moment) -> Option<Moment> {
+        let core = self.core.upgrade()?;
+        let (broker, partition) = (self.broker, self.partition.clone());
+        if self.id == METADATA_ID {
+            // Whoever records something next finds out.
+            return None;
+        }
+        core.controller().events().tell([ClusterEvent::ReplicaFailed { partition, broker }]);
+        let change = Change::ReplicaFailed {
+            id: self.id,
+            partition: self.partition.partition,
+            broker,
+            epoch: self.epoch,
+        };
+        if let Err(error) = core.controller().submit(change) {
+            log::warn!("{} on broker {broker} has failed, and {error}", self.partition);
+        }
+        None
+    }
+}
+
+/// Gives their office back to preferred leaders, every now and then (`auto.leader.rebalance.enable`).
+pub(super) struct Rebalance(Weak<Core>);
+
+impl Rebalance {
+    pub(super) fn new(core: &Arc<Core>) -> Self {
+        Self(Arc::downgrade(core))
+    }
+}
+
+impl Drive for Rebalance {
+    fn drive(&self, now: Moment) -> Option<Moment> {
+        let core = self.0.upgrade()?;
+        if now == Moment::since_start(std::time::Duration::MAX) {
+            return None;
+        }
+        core.elect_preferred_leaders();
+        now.after(core.config().leader_check_interval)
+    }
+}
+
+impl Core {
+    /// Every partition whose preferred leader could lead, and does not, is given to it.
+    pub(super) fn elect_preferred_leaders(&self) {
+        let wanted = self.controller().with_image(|image| {
+            let mut wanted = Vec::new();
+            for topic in image.topics() {
+                for (id, partition) in topic.partitions() {
+                    let first = partition.replicas.first().copied();
+                    let is_able = first.is_some_and(|first| {
+                        partition.isr.contains(&first) && self.brokers().is_alive(first)
+                    });
+                    if first != partition.leader && is_able {
+                        wanted.push((topic.id, topic.name.clone(), id));
+                    }
+                }
+            }
+            wanted
+        });
+        let elect = |(id, name, partition): (TopicId, _, PartitionId)| {
+            Change::Elect(ElectionKind::Preferred, id, name, partition)
+        };
+        for result in self.controller().submit_all(wanted.into_iter().map(elect)) {
+            if let Err(error) = result {
+                log::info!("a preferred leader was not elected: {error}");
+            }
+        }
+    }
+}

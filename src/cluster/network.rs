@@ -1,0 +1,355 @@
+//! How the replicas of a partition reach each other, and whatever keeps them from it.
+//!
+//! What goes between two brokers goes through here as a value: a request of a follower, what its leader answers, what
+//! the follower says of itself then. In one process that is a call. A broker can be cut off from another, or a follower
+//! be paused or slowed down, for tests.
+//!
+//! # Locks
+//! None is held while a replica is called. `faults` is a leaf.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use crate::base::{BrokerId, PartitionId, TopicId};
+use crate::cluster::brokers::Brokers;
+use crate::cluster::keeper::{Failed, LagWatch, OutdatedIsr};
+use crate::cluster::metadata::Image;
+use crate::cluster::metadata_log::METADATA_ID;
+use crate::cluster::{BrokerConfig, ClusterError, Core, Drive};
+use crate::env::sync::{Mutex, RwLock};
+use crate::env::{Moment, Runtime};
+use crate::replica::{
+    FetchError, FollowError, Followed, Follower, FollowerEnd, Peers, Replica,
+};
+
+/// The way between brokers.
+#[derive(Debug)]
+pub(crate) struct Network {
+    me: Weak<Self>,
+    pub(super) brokers: Arc<Brokers>,
+    image: Arc<RwLock<Image>>,
+    runtime: Arc<dyn Runtime>,
+    /// Most that a follower gets of a partition at once.
+    max_bytes: usize,
+    backoff: Duration,
+    core: OnceLock<Weak<Core>>,
+    /// Followers copy: not while it is not yet known who leads.
+    open: AtomicBool,
+    faults: Mutex<Faults>,
+}
+
+/// What is wrong with the network, because somebody wants it so.
+#[derive(Debug, Default)]
+struct Faults {
+    cut: BTreeSet<(BrokerId, BrokerId)>,
+    /// Followers that do not copy, or only after a while.
+    delays: BTreeMap<BrokerId, Option<Duration>>,
+}
+
+impl Network {
+    pub(super) fn new(
+        brokers: Arc<Brokers>,
+        image: Arc<RwLock<Image>>,
+        config: &BrokerConfig,
+        runtime: Arc<dyn Runtime>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            brokers,
+            image,
+            runtime,
+            max_bytes: config.replica_fetch_max_bytes,
+            backoff: config.replica_fetch_backoff,
+            core: OnceLock::new(),
+            open: AtomicBool::new(false),
+            faults: Mutex::default(),
+        })
+    }
+
+    /// From now on there is somebody to ask for changes.
+    pub(super) fn attach(&self, core: &Arc<Core>) {
+        let _first = self.core.set(Arc::downgrade(core));
+    }
+
+    /// Followers may copy from now on.
+    pub(super) fn begin(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+
+    pub(super) fn core(&self) -> Option<Arc<Core>> {
+        self.core.get()?.upgrade()
+    }
+
+    /// The replica of a partition on a broker that runs, opened if it is not yet.
+    pub(super) fn replica(
+        &self,
+        broker: BrokerId,
+        id: TopicId,
+        partition: PartitionId,
+    ) -> Result<Option<Arc<Replica>>, ClusterError> {
+        let Some(store) = self.brokers.store(broker) else { return Ok(None) };
+        if id == METADATA_ID {
+            return Ok(store.metadata());
+        }
+        let Some(topic) = self.image.read().by_id(id).cloned() else { return Ok(None) };
+        let current = || self.image.read().by_id(id).cloned();
+        store.replica(&topic, partition, current).map(Some)
+    }
+
+    /// Whether what one broker says reaches the other.
+    fn is_linked(&self, one: BrokerId, other: BrokerId) -> bool {
+        let faults = self.faults.lock();
+        !faults.cut.contains(&(one.min(other), one.max(other)))
+    }
+
+    /// How long a follower takes to copy, on purpose; `None` for ever.
+    fn delay(&self, broker: BrokerId) -> Option<Duration> {
+        self.faults.lock().delays.get(&broker).copied().unwrap_or(Some(Duration::ZERO))
+    }
+
+    /// Cuts two brokers off from each other, or connects them again.
+    pub(crate) fn set_cut(&self, one: BrokerId, other: BrokerId, cut: bool) {
+        let link = (one.min(other), one.max(other));
+        let mut faults = self.faults.lock();
+        match cut {
+            true => _ = faults.cut.insert(link),
+            false => _ = faults.cut.remove(&link),
+        }
+        drop(faults);
+        self.wake_all();
+    }
+
+    /// Has a broker's replicas copy only this long after they could; `None` for not at all.
+    pub(crate) fn set_delay(&self, broker: BrokerId, delay: Option<Duration>) {
+        {
+            let mut faults = self.faults.lock();
+            match delay {
+                Some(Duration::ZERO) => faults.delays.remove(&broker),
+                delay => faults.delays.insert(broker, delay),
+            };
+        }
+        self.wake_all();
+    }
+
+    /// Has all followers look whether there is something for them.
+    pub(super) fn wake_all(&self) {
+        for store in self.brokers.stores() {
+            let metadata = store.metadata();
+            for replica in store.replicas().into_iter().chain(metadata) {
+                replica.wake_followers();
+            }
+        }
+    }
+
+    /// One step of a follower: asks its leader for what comes next, and takes it.
+    fn step(&self, follower: &FollowerTask) -> Result<Step, ClusterError> {
+        if !self.open.load(Ordering::Acquire) && follower.id != METADATA_ID {
+            return Ok(Step::Later);
+        }
+        let Some(broker) = self.brokers.get(follower.broker) else { return Ok(Step::Done) };
+        let Some(replica) = self.replica(follower.broker, follower.id, follower.partition)? else {
+            return Ok(Step::Done);
+        };
+        let Some(leader) = replica.state().leader else { return Ok(Step::Done) };
+        if leader == follower.broker {
+            return Ok(Step::Done);
+        }
+        if !self.is_linked(leader, follower.broker) {
+            return Ok(Step::Done);
+        }
+        let Some(leader) = self.replica(leader, follower.id, follower.partition)? else {
+            return Ok(Step::Done);
+        };
+        let Some(request) = replica.fetch_request(broker.incarnation()) else {
+            return Ok(Step::Done);
+        };
+        let served = match leader.serve(&request, self.max_bytes) {
+            Ok(served) => served,
+            // One of them does not know yet who leads. Whoever changed that tells them.
+            Err(FetchError::NotLeader) => return Ok(Step::Later),
+            Err(FetchError::UnknownFollower) => return Ok(Step::Done),
+            Err(FetchError::Read(error)) => return Err(error.into()),
+        };
+        match replica.follow(&request, served) {
+            Ok(Followed::Copied(said)) => {
+                self.report(&leader, &said);
+                Ok(Step::More)
+            }
+            Ok(Followed::Cut) => Ok(Step::More),
+            Ok(Followed::UpToDate) => Ok(Step::Done),
+            Err(FollowError::Stale) => Ok(Step::Later),
+            Err(FollowError::Append(error)) => {
+                self.failed(&replica);
+                Err(ClusterError::NotRecorded(error.into()))
+            }
+            Err(FollowError::Storage(error)) => {
+                self.failed(&replica);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn report(&self, leader: &Replica, said: &FollowerEnd) {
+        if self.is_linked(leader.broker(), said.broker) {
+            // A leader that is one no longer does not care.
+            let _ = leader.heard(said);
+        }
+    }
+}
+
+impl Peers for Network {
+    fn follower(&self, leader: &Replica, broker: BrokerId) -> Arc<dyn Follower> {
+        Arc::new_cyclic(|me| FollowerTask {
+            me: Weak::clone(me),
+            network: Weak::clone(&self.me),
+            broker,
+            id: leader.topic_id(),
+            partition: leader.partition().partition,
+            queued: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+        })
+    }
+
+    fn synced(&self, follower: &Replica) {
+        let Some(broker) = self.brokers.get(follower.broker()) else { return };
+        let Some(said) = follower.as_follower(broker.incarnation()) else { return };
+        let Some(leader) = follower.state().leader else { return };
+        let leader = self.replica(leader, follower.topic_id(), follower.partition().partition);
+        if let Ok(Some(leader)) = leader {
+            self.report(&leader, &said);
+        }
+    }
+
+    fn isr_is_outdated(&self, leader: &Arc<Replica>) {
+        if let Some(core) = self.core() {
+            core.keeper().submit(Arc::new(OutdatedIsr::new(&core, leader)), None);
+        }
+    }
+
+    fn watch_lag(&self, leader: &Arc<Replica>, at: Moment) {
+        if let Some(core) = self.core() {
+            core.keeper().submit(Arc::new(LagWatch::new(leader)), Some(at));
+        }
+    }
+
+    fn failed(&self, replica: &Replica) {
+        if let Some(core) = self.core() {
+            core.keeper().submit(Arc::new(Failed::new(&core, replica)), None);
+        }
+    }
+}
+
+/// What comes after a step of a follower.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    /// There may be more to copy.
+    More,
+    /// Somebody else is at it, or it is not time yet.
+    Later,
+    /// There is nothing to do until it is told so.
+    Done,
+}
+
+/// A follower of a partition: copies what there is, on whichever thread.
+#[derive(Debug)]
+struct FollowerTask {
+    me: Weak<Self>,
+    network: Weak<Network>,
+    broker: BrokerId,
+    id: TopicId,
+    partition: PartitionId,
+    /// Its broker's fetcher has been asked, and has not begun.
+    queued: AtomicBool,
+    /// Somebody is at it.
+    busy: AtomicBool,
+}
+
+/// How long a follower waits that another thread is busy with.
+const LATER: Duration = Duration::from_micros(200);
+
+/// How many steps a caller takes who waits for an acknowledgement. It is to wait, not to do all the work.
+const MAX_HELP: usize = 8;
+
+impl FollowerTask {
+    fn take(&self) -> bool {
+        !self.busy.swap(true, Ordering::SeqCst)
+    }
+
+    fn leave(&self) {
+        self.busy.store(false, Ordering::SeqCst);
+    }
+
+    fn submit(&self, network: &Network, due: Option<Moment>) {
+        if let Some(store) = network.brokers.store(self.broker)
+            && let Some(me) = self.me.upgrade()
+            && !self.queued.swap(true, Ordering::SeqCst)
+        {
+            store.fetcher().submit(me, due);
+        }
+    }
+}
+
+impl Follower for FollowerTask {
+    fn broker(&self) -> BrokerId {
+        self.broker
+    }
+
+    fn wake(&self) {
+        let Some(network) = self.network.upgrade() else { return };
+        match network.delay(self.broker) {
+            Some(Duration::ZERO) => self.submit(&network, None),
+            Some(delay) => self.submit(&network, network.runtime.now().after(delay)),
+            None => {}
+        }
+    }
+
+    fn help(&self) {
+        let Some(network) = self.network.upgrade() else { return };
+        let is_quick = network.delay(self.broker) == Some(Duration::ZERO);
+        if !is_quick || !self.take() {
+            self.wake();
+            return;
+        }
+        let mut steps = (0..MAX_HELP).map(|_| network.step(self));
+        let last = steps.find(|step| !matches!(step, Ok(Step::More)));
+        self.leave();
+        if !matches!(last, Some(Ok(Step::Done))) {
+            self.wake();
+        }
+    }
+}
+
+impl Drive for FollowerTask {
+    fn drive(&self, now: Moment) -> Option<Moment> {
+        // Before the first look: who has news from now on asks again.
+        self.queued.store(false, Ordering::SeqCst);
+        let network = self.network.upgrade()?;
+        if network.delay(self.broker).is_none() || now == Moment::since_start(Duration::MAX) {
+            return None;
+        }
+        let again = |after| {
+            self.queued.store(true, Ordering::SeqCst);
+            network.runtime.now().after(after)
+        };
+        if !self.take() {
+            return again(LATER);
+        }
+        let step = loop {
+            match network.step(self) {
+                Ok(Step::More) => {}
+                step => break step,
+            }
+        };
+        self.leave();
+        match step {
+            Ok(Step::Later) => again(LATER),
+            Ok(_) => None,
+            Err(error) => {
+                log::warn!("the follower on broker {} tries again: {error}", self.broker);
+                again(network.backoff)
+            }
+        }
+    }
+}
