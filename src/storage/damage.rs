@@ -72,7 +72,7 @@ pub(super) enum Piece {
 pub(super) struct Pieces {
     segment: Arc<Segment>,
     /// Which leader wrote what, if that is to be looked at.
-    epochs: Option<LeaderEpochs>,
+    epochs: Option<Arc<LeaderEpochs>>,
     /// Bytes that are looked at.
     pub(super) size: u64,
     /// Offset behind the segment.
@@ -84,9 +84,14 @@ pub(super) struct Pieces {
 
 impl Pieces {
     /// Of the bytes that there are now, and whose offsets are to be below `end`.
-    pub(super) fn new(segment: Arc<Segment>, end: Offset, epochs: Option<LeaderEpochs>) -> Self {
+    pub(super) fn new(segment: Arc<Segment>, end: Offset) -> Self {
         let (size, offset) = (segment.size(), segment.base());
-        Self { segment, epochs, size, end, position: 0, offset }
+        Self { segment, epochs: None, size, end, position: 0, offset }
+    }
+
+    /// A batch of another leader than these is bad.
+    pub(super) fn with_epochs(self, epochs: Option<Arc<LeaderEpochs>>) -> Self {
+        Self { epochs, ..self }
     }
 
     /// Begins at or before the batch that holds `offset`, as far as the index knows.

@@ -7,6 +7,8 @@
 //! of the rest, so together all bytes are covered, the 21 without a checksum too (H5).
 //!
 //! # Invariants
+//! - One of no bytes is that of the log's first segment: all that came before was removed. There is one if the log does
+//!   not begin at 0, until the segment's own takes its place.
 //! - It speaks of synced bytes alone, and of the first `length` of them: what is appended later does not make it wrong.
 //! - It is never needed. One that is missing, damaged or another segment's says nothing.
 
@@ -162,6 +164,21 @@ impl Segment {
         }
     }
 
+    /// Says durably that the log begins with this segment, in a digest of no bytes: what comes before was removed.
+    pub(super) fn save_empty_digest(&self, owner: Owner) -> Result<(), StorageError> {
+        let digest = Digest::empty(self.base());
+        self.write_digest(&digest, owner)?;
+        self.set_digest(Some(digest));
+        Ok(())
+    }
+
+    fn write_digest(&self, digest: &Digest, owner: Owner) -> Result<(), StorageError> {
+        let name = names::segment_file(self.base(), names::DIGEST);
+        let content = digest.encode(owner, self.base()).into();
+        replace_file(self.file_system(), self.dir(), &name, content)
+            .map_err(StorageError::io("replace", &self.path(names::DIGEST)))
+    }
+
     /// Writes the digest of a segment that was made anew.
     pub(super) fn renew_digest(&self, owner: Owner, upto: Offset) {
         self.set_digest(Some(Digest::empty(self.base())));
@@ -185,10 +202,7 @@ impl Segment {
                 log::warn!("{} is damaged at {}", self.path(names::LOG).display(), digest.length);
             }
             if digest.length > known {
-                let name = names::segment_file(self.base(), names::DIGEST);
-                let content = digest.encode(owner, self.base()).into();
-                replace_file(self.file_system(), self.dir(), &name, content)
-                    .map_err(StorageError::io("replace", &self.path(names::DIGEST)))?;
+                self.write_digest(&digest, owner)?;
             }
             Ok::<_, StorageError>(digest)
         };
@@ -247,6 +261,12 @@ pub(super) fn find_damage(
         }
     }
     Ok(None)
+}
+
+/// Where the log begins, as far as one of the digests says so.
+pub(super) fn beginning(segments: &[Arc<Segment>]) -> Option<Offset> {
+    let begins = |segment: &&Arc<Segment>| segment.digest().is_some_and(|d| d.batches == 0);
+    segments.iter().rev().find(begins).map(|segment| segment.base())
 }
 
 /// Everything below this offset was on disk when one of the digests was written.

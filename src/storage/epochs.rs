@@ -12,7 +12,16 @@ use crate::storage::StorageError;
 use crate::storage::checkpoint;
 use crate::storage::names;
 
-/// Leader epochs with records in the log, oldest first.
+/// Where the batches of a leader epoch end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct EpochEnd {
+    /// The latest epoch up to the one that was asked for of which the log knows.
+    pub(crate) epoch: LeaderEpoch,
+    /// Where the next one begins, or the log ends.
+    pub(crate) end: Offset,
+}
+
+/// Leader epochs with records in the log, oldest first; the last one may have none yet.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct LeaderEpochs {
     starts: Vec<(LeaderEpoch, Offset)>,
@@ -20,21 +29,41 @@ pub(super) struct LeaderEpochs {
 }
 
 impl LeaderEpochs {
-    /// Notes that batches of `epoch` begin at `start`, if it is later than the latest known.
-    pub(super) fn assign(&mut self, epoch: LeaderEpoch, start: Offset) {
-        let newer = self.starts.last().is_none_or(|&(e, s)| e < epoch && s <= start);
-        if !newer {
-            return;
+    /// Notes that `epoch` begins at `start`, where the log ends, if it is later than the latest known. Without a record
+    /// it is not worth a write: nobody asks for it when the log is opened again, since epochs rise.
+    pub(super) fn begin(&mut self, epoch: LeaderEpoch, start: Offset) {
+        if self.latest() < Some(epoch) {
+            // An epoch without records needs no entry: its successor begins where it did.
+            self.starts.retain(|&(_, begins)| begins < start);
+            self.starts.push((epoch, start));
         }
-        // An epoch without records needs no entry: its successor begins where it did.
-        if self.starts.last().is_some_and(|&(_, s)| s == start) {
-            self.starts.pop();
-        }
-        self.starts.push((epoch, start));
-        self.unsaved = true;
     }
 
-    /// The epoch of the latest batch.
+    /// Notes a batch of `epoch` at `start`.
+    pub(super) fn assign(&mut self, epoch: LeaderEpoch, start: Offset) {
+        self.begin(epoch, start);
+        self.unsaved |= self.starts.last() == Some(&(epoch, start));
+    }
+
+    /// Whether a batch of `epoch` at `start` tells nothing new.
+    pub(super) fn know(&self, epoch: LeaderEpoch, start: Offset) -> bool {
+        self.starts.last().is_some_and(|&(e, s)| e > epoch || (e == epoch && s < start))
+    }
+
+    /// Where `epoch` ends in a log that ends at `log_end`, as Kafka's `endOffsetFor`. `None` if it is later than all that
+    /// are known.
+    pub(super) fn end_of(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<EpochEnd> {
+        let later = self.starts.partition_point(|&(known, _)| known <= epoch);
+        let floor = later.checked_sub(1).and_then(|at| self.starts.get(at));
+        match self.starts.get(later) {
+            // Of an epoch from before the first one nothing is there.
+            Some(&(_, end)) => Some(EpochEnd { epoch: floor.map_or(epoch, |&(e, _)| e), end }),
+            None if self.latest() == Some(epoch) => Some(EpochEnd { epoch, end: log_end }),
+            None => None,
+        }
+    }
+
+    /// The latest that has begun.
     pub(super) fn latest(&self) -> Option<LeaderEpoch> {
         self.starts.last().map(|&(epoch, _)| epoch)
     }
@@ -57,6 +86,11 @@ impl LeaderEpochs {
         self.unsaved |= self.starts.len() != before;
     }
 
+    /// Forgets them all: the log is empty, and its file of them gone.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// Forgets epochs that begin at or after `end`.
     pub(super) fn truncate(&mut self, end: Offset) {
         let before = self.starts.len();
@@ -75,14 +109,13 @@ impl LeaderEpochs {
         self.unsaved &= self.starts != copy.starts;
     }
 
-    /// Writes the file, durably, if it changed.
-    pub(super) fn save(&mut self, fs: &dyn FileSystem, dir: &Path) -> Result<(), StorageError> {
+    /// Writes the file, durably, if it changed. Returns whether it did.
+    pub(super) fn save(&self, fs: &dyn FileSystem, dir: &Path) -> Result<bool, StorageError> {
         if self.unsaved {
             let lines = self.starts.iter().map(|(epoch, start)| format!("{epoch} {start}"));
             checkpoint::write_entries(fs, dir, names::LEADER_EPOCHS, lines)?;
-            self.unsaved = false;
         }
-        Ok(())
+        Ok(self.unsaved)
     }
 }
 
@@ -140,7 +173,8 @@ mod tests {
         epochs.assign(epoch(0), Offset::ZERO);
         epochs.assign(epoch(3), Offset::from(10));
         epochs.assign(epoch(3), Offset::from(12));
-        epochs.save(&fs, dir).unwrap();
+        assert!(epochs.save(&fs, dir).unwrap());
+        epochs.note_saved(&epochs.clone());
         assert_eq!(LeaderEpochs::load(&fs, dir), Some(epochs));
     }
 
@@ -158,6 +192,49 @@ mod tests {
         epochs.assign(epoch(1), Offset::from(5));
         epochs.assign(epoch(2), Offset::from(5));
         assert_eq!(epochs.starts, [(epoch(2), Offset::from(5))]);
+    }
+
+    /// C3: an epoch that has begun is told of, and is saved only when it has a record.
+    #[test]
+    fn an_epoch_is_saved_with_its_first_batch() {
+        let mut epochs = LeaderEpochs::default();
+        epochs.begin(epoch(2), Offset::from(5));
+        epochs.begin(epoch(3), Offset::from(5));
+        epochs.begin(epoch(3), Offset::from(9));
+        assert_eq!(
+            (epochs.starts.clone(), epochs.unsaved),
+            (vec![(epoch(3), Offset::from(5))], false)
+        );
+        assert!(!epochs.know(epoch(3), Offset::from(5)));
+        epochs.assign(epoch(3), Offset::from(5));
+        assert!(epochs.unsaved);
+        assert!(epochs.know(epoch(3), Offset::from(6)));
+        assert!(!epochs.know(epoch(4), Offset::from(6)));
+    }
+
+    /// The answers of Kafka's `endOffsetFor`.
+    #[test]
+    fn an_epoch_ends_where_the_next_one_begins() {
+        let mut epochs = LeaderEpochs::default();
+        let log_end = Offset::from(30);
+        assert_eq!(epochs.end_of(epoch(0), log_end), None);
+        for (n, start) in [(2, 5), (4, 10), (7, 20)] {
+            epochs.assign(epoch(n), Offset::from(start));
+        }
+        for (asked, answer) in [
+            (0, Some((0, 5))),
+            (1, Some((1, 5))),
+            (2, Some((2, 10))),
+            (3, Some((2, 10))),
+            (4, Some((4, 20))),
+            (6, Some((4, 20))),
+            (7, Some((7, 30))),
+            (8, None),
+        ] {
+            let answer =
+                answer.map(|(e, end)| EpochEnd { epoch: epoch(e), end: Offset::from(end) });
+            assert_eq!(epochs.end_of(epoch(asked), log_end), answer, "{asked}");
+        }
     }
 
     #[test]

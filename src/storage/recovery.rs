@@ -96,7 +96,8 @@ pub(super) fn load(how: &OpenLog, dir: &Arc<Path>) -> Result<Found, StorageError
         }
     }
     // Of those that were being removed when the power went, any may be there.
-    let deleted = below(&segments, how.deleted).to_vec();
+    let begins = digest::beginning(&segments).unwrap_or_default().max(how.deleted);
+    let deleted = below(&segments, begins).to_vec();
     let found = load_segments(how, dir, segments.split_off(deleted.len()))?;
     if !found.is_damaged() && !how.examine {
         deleted.iter().try_for_each(|segment| segment.remove())?;
@@ -113,8 +114,11 @@ fn load_segments(
     segments: Vec<Arc<Segment>>,
 ) -> Result<Found, StorageError> {
     let Some(active) = segments.last() else { return load_missing(how, dir) };
-    // A log with batches has epochs.
-    let epochs = LeaderEpochs::load(&*how.fs, dir).filter(|epochs| epochs.latest().is_some());
+    // A log with batches has epochs, and one without has none.
+    let epochs = match segments.iter().all(|segment| segment.size() == 0) {
+        true => Some(LeaderEpochs::default()),
+        false => LeaderEpochs::load(&*how.fs, dir).filter(|epochs| epochs.latest().is_some()),
+    };
     let durable = match how.shutdown {
         Shutdown::Clean => Offset::MAX,
         Shutdown::Unclean { recovery_point } => recovery_point.max(digest::durable(&segments)),

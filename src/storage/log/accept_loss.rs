@@ -87,7 +87,7 @@ impl Log {
             return Err(StorageError::Offline { partition: self.partition.clone() });
         }
         let durable = damaged.as_ref().map_or(self.flushed(), |damaged| damaged.durable);
-        let repairs = self.plan(&writer, damaged.is_some(), lost)?;
+        let repairs = self.plan(damaged.is_some(), lost)?;
         self.prepare(&repairs, now)?;
         let left = left.filter(|_| damaged.is_some());
         // A recovery cuts at what is bad above this point: not before that is accepted too.
@@ -112,19 +112,14 @@ impl Log {
     }
 
     /// The segments in which something is `lost`.
-    fn plan(
-        &self,
-        writer: &Writer,
-        is_damaged: bool,
-        lost: &[Damage],
-    ) -> Result<Vec<Repair>, StorageError> {
+    fn plan(&self, is_damaged: bool, lost: &[Damage]) -> Result<Vec<Repair>, StorageError> {
         let segments = self.segments.load_full();
         let ends = segments.iter().skip(1).map(|next| next.base()).chain([self.end()]);
-        let epochs = (!is_damaged).then(|| writer.epochs.clone());
+        let epochs = (!is_damaged).then(|| self.epochs.load_full());
         let mut repairs = Vec::new();
         for (segment, end) in segments.iter().zip(ends) {
             let mut repair = Repair { segment: Arc::clone(segment), parts: Vec::new() };
-            let mut pieces = Pieces::new(Arc::clone(segment), end, epochs.clone());
+            let mut pieces = Pieces::new(Arc::clone(segment), end).with_epochs(epochs.clone());
             while let Some(piece) = pieces.next()? {
                 let (bytes, offsets) = match piece {
                     Piece::Good(position, header, _) => (
@@ -172,7 +167,8 @@ impl Log {
     fn replace(&self, repairs: &[Repair]) -> Result<(), StorageError> {
         let sync_dir = || self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir));
         for Repair { segment, .. } in repairs {
-            for suffix in [names::OFFSET_INDEX, names::TIME_INDEX, names::DIGEST] {
+            self.reset_digest(segment)?;
+            for suffix in [names::OFFSET_INDEX, names::TIME_INDEX] {
                 remove_file(&*self.fs, &segment.path(suffix))?;
             }
         }
@@ -212,7 +208,8 @@ impl Log {
         let (known, transactions) = Known::load(&how, &self.dir, &mut found)?;
         let mut epochs = found.epochs;
         epochs.begin_at(self.start());
-        *writer = Writer::new(epochs, known);
+        *writer = Writer::new(known);
+        self.epochs.store(Arc::new(epochs));
         self.segments.store(Arc::new(found.segments));
         self.tail.clear();
         self.undecided.set(transactions);

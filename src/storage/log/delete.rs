@@ -18,7 +18,7 @@ impl Log {
     pub(crate) fn raise_start(&self, before: Offset) {
         let mut writer = self.writer.lock();
         self.start.raise(before.min(self.end()));
-        writer.epochs.begin_at(self.start());
+        self.change_epochs(&mut writer, |epochs| epochs.begin_at(self.start()));
     }
 
     /// Removes the segments that lie below the start as a whole. What is known of producers is durable before their
@@ -40,9 +40,14 @@ impl Log {
             writer.unsynced.retain(|segment| kept.iter().any(|k| Arc::ptr_eq(k, segment)));
             removed.to_vec()
         };
+        self.remove_segments(&removed)
+    }
+
+    /// Removes the files of segments that are not the log's any more.
+    pub(super) fn remove_segments(&self, removed: &[Arc<Segment>]) -> Result<(), StorageError> {
         let mut renamed = Vec::new();
         for segment in removed {
-            renamed.extend(self.rename_deleted(&segment)?);
+            renamed.extend(self.rename_deleted(segment)?);
         }
         self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir))?;
         renamed.iter().try_for_each(|path| remove_file(&*self.fs, path))

@@ -140,14 +140,6 @@ impl Log {
         }
         Ok(end)
     }
-
-    fn save_epochs(&self) -> Result<(), StorageError> {
-        // Cloned, since the writer's lock is not held across a sync.
-        let mut epochs = self.writer.lock().epochs.clone();
-        epochs.save(&*self.fs, &self.dir)?;
-        self.writer.lock().epochs.note_saved(&epochs);
-        Ok(())
-    }
 }
 
 /// Brings the index files up to date. On a full disk they stay as they are: that costs the next open a walk.

@@ -6,12 +6,12 @@ use crate::storage::AppendError;
 use crate::storage::log::append::Appended;
 use crate::storage::log::run::Run;
 use crate::storage::log::{Fetched, Log};
-use crate::storage::producers::ProducerBatch;
-use crate::storage::segment::{MAX_SEGMENT_BYTES, length};
+use crate::storage::segment::{MAX_SEGMENT_BYTES, Segment, length};
 
 impl Log {
     /// Appends what was read from the leader's log. Offsets may be missing between batches, where the leader has
-    /// compacted; what its producers may write was its business.
+    /// compacted; what its producers may write was its business. The first batch of all may begin below the log's start,
+    /// as the leader's does when records were deleted up to the middle of a batch (C13).
     ///
     /// Nothing is appended if any batch does not follow, or is damaged. After another error [`Log::end`] tells how many
     /// are in the log.
@@ -25,21 +25,24 @@ impl Log {
         if self.is_offline() {
             return Err(AppendError::NotWritten(self.offline_error()));
         }
-        // A segment that was begun for a batch that was not written takes no earlier one.
-        let base = self.segments.load().last().map_or(Offset::ZERO, |active| active.base());
-        let places = check_fetched(&fetched, self.end().max(base))?;
+        let empty = self.empty_segment();
+        let places = check_fetched(&fetched, self.may_begin_at(empty.as_deref(), &fetched))?;
         let mut run = Run::new(now, None);
-        for (batch, appended) in fetched.batches.into_iter().zip(places) {
+        let mut batches = fetched.batches.into_iter().zip(places).peekable();
+        if let Some(empty) = empty
+            && let Some(first) =
+                batches.next_if(|(_, first)| !empty.layout().follows(first.base, empty.base()))
+        {
+            self.append_first(&mut writer, &empty, first, now)?;
+        }
+        for (batch, appended) in batches {
             if self.must_roll(&run, batch.bytes().len(), appended)
                 || self.is_too_old(&mut writer, &run, appended)
             {
                 self.write_run(&mut writer, &mut run, &mut [])?;
                 self.roll(&mut writer, appended.base)?;
             }
-            if let Some(batch) = ProducerBatch::of_accepted(&batch) {
-                run.staged.add(&writer.known.producers, &batch);
-            }
-            run.push(batch, 0);
+            run.push_accepted(&writer.known.producers, batch);
         }
         self.write_run(&mut writer, &mut run, &mut [])?;
         // A log begins where its first segment does: where the leader's did when the first batch was copied.
@@ -47,6 +50,18 @@ impl Log {
             self.start.raise(first.base());
         }
         Ok(())
+    }
+
+    /// The lowest offset at which the first batch may begin.
+    fn may_begin_at(&self, empty: Option<&Segment>, fetched: &Fetched) -> Offset {
+        let end = self.end();
+        match fetched.batches.first().map(Batch::header) {
+            Some(first) if empty.is_some() && first.next_offset() > end => {
+                end.min(first.base_offset())
+            }
+            // A segment that was begun for a batch that was not written takes no earlier one.
+            _ => self.segments.load().last().map_or(end, |active| active.base().max(end)),
+        }
     }
 }
 

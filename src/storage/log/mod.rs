@@ -9,10 +9,11 @@
 //!   above `flushed` is not trusted again before recovery has rewritten it (rule R4).
 //!
 //! # Locks
-//! `flushing`, then `writer`. `writer` orders appends, rolls and truncations; only a truncation, and an append that has
-//! to take back what it wrote, holds it across a sync. `flushing` orders syncs, checkpoints and truncations. Readers
+//! `flushing`, then `writer`. `writer` orders appends, rolls and truncations; only a truncation or new
+//! beginning, an append that has to take back what it wrote, and the first one hold it across a sync. `flushing` orders syncs, checkpoints and truncations. Readers
 //! take no lock but the one of the index that they look into: they see an immutable list of segments and published
-//! sizes. That of the undecided transactions is a leaf: raising the high watermark takes no other.
+//! sizes. Nor do those who ask where a leader epoch ends: they see an immutable list too. The lock of the undecided
+//! transactions is a leaf: raising the high watermark takes no other.
 //!
 //! # Elsewhere
 //! What is found at open is `recovery`'s; who may read how far is decided above (`replica`).
@@ -22,6 +23,7 @@ mod accept_loss;
 mod age;
 mod append;
 mod delete;
+mod epoch;
 mod flush;
 mod follow;
 mod produced;
@@ -29,6 +31,7 @@ mod read;
 mod roll;
 mod run;
 mod scrub;
+mod start_over;
 mod truncate;
 
 #[cfg(test)]
@@ -108,6 +111,8 @@ pub(crate) struct Log {
     /// Why it has been offline since it was opened.
     damaged: Mutex<Option<Damaged>>,
     undecided: Undecided,
+    /// Changed by the holder of the writer's lock alone.
+    epochs: ArcSwap<LeaderEpochs>,
     writer: Mutex<Writer>,
     /// Held by whoever makes things durable: a sync that ends speaks for all that was written before it began.
     flushing: Mutex<()>,
@@ -128,7 +133,6 @@ struct Damaged {
 /// What only the holder of the writer's lock may touch.
 #[derive(Debug)]
 struct Writer {
-    epochs: LeaderEpochs,
     known: Known,
     /// Segments with bytes or, once sealed, index entries that no sync has covered; the active one last.
     unsynced: Vec<Arc<Segment>>,
@@ -142,15 +146,8 @@ struct Writer {
 
 impl Writer {
     /// Of a log of which everything is synced.
-    fn new(epochs: LeaderEpochs, known: Known) -> Self {
-        Self {
-            epochs,
-            known,
-            unsynced: Vec::new(),
-            unsynced_names: false,
-            began: None,
-            append_time: None,
-        }
+    fn new(known: Known) -> Self {
+        Self { known, unsynced: Vec::new(), unsynced_names: false, began: None, append_time: None }
     }
 }
 
@@ -187,7 +184,8 @@ impl Log {
             offline: AtomicBool::new(damaged.is_some()),
             damaged: Mutex::new(damaged),
             undecided: Undecided::new(transactions),
-            writer: Mutex::new(Writer::new(epochs, known)),
+            epochs: ArcSwap::from_pointee(epochs),
+            writer: Mutex::new(Writer::new(known)),
             flushing: Mutex::default(),
             tail: Arc::default(),
             cache: how.cache,

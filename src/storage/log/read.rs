@@ -78,7 +78,7 @@ impl Log {
         let after = segments.partition_point(|segment| segment.base() <= at);
         let end = segments.get(after).map_or(self.end(), |next| next.base());
         let Some(segment) = segments.get(after.saturating_sub(1)) else { return Ok(at..end) };
-        let mut pieces = Pieces::new(Arc::clone(segment), end, None).from(at)?;
+        let mut pieces = Pieces::new(Arc::clone(segment), end).from(at)?;
         while let Some(piece) = pieces.next()? {
             let offsets = match piece {
                 Piece::Good(_, header, _) => header.base_offset()..header.next_offset(),

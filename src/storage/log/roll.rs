@@ -1,6 +1,7 @@
 //! Beginning segments.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::base::Offset;
 use crate::env::OpenFile;
@@ -19,9 +20,30 @@ impl Log {
         if let Some(active) = self.segments.load().last() {
             return Ok(Arc::clone(active));
         }
+        let first = self.begin(base)?;
+        self.segments.store(Arc::new(vec![Arc::clone(&first)]));
+        writer.unsynced_names = true;
+        Ok(first)
+    }
+
+    /// A segment with which the log begins, and the directory, if there is none. If it is not at 0, that is where the log
+    /// begins for a recovery too. After an error there is none, or the log is offline.
+    pub(super) fn begin(&self, base: Offset) -> Result<Arc<Segment>, StorageError> {
         self.fs.create_dir(&self.dir).map_err(StorageError::io("create", &self.dir))?;
         self.write_metadata()?;
-        self.add_segment(writer, base)
+        let first = self.create_segment(base)?;
+        if base > Offset::ZERO {
+            let synced = self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir));
+            let said = synced.and_then(|()| first.save_empty_digest(self.digest_owner()));
+            said.inspect_err(|error| {
+                // On a full disk it was not said. Otherwise that is not known.
+                if !error.is_full() || first.remove().is_err() {
+                    log::error!("{} is offline: {error}", self.partition);
+                    self.offline.store(true, Ordering::Release);
+                }
+            })?;
+        }
+        Ok(Arc::new(first))
     }
 
     /// `partition.metadata` ties the directory to one life of its topic.
@@ -53,12 +75,15 @@ impl Log {
     }
 
     fn add_segment(&self, writer: &mut Writer, base: Offset) -> Result<Arc<Segment>, StorageError> {
-        let segment =
-            Arc::new(Segment::create(&self.fs, &self.dir, base, self.config.load().layout())?);
+        let segment = Arc::new(self.create_segment(base)?);
         let mut segments = Vec::clone(&self.segments.load());
         segments.push(Arc::clone(&segment));
         self.segments.store(Arc::new(segments));
         writer.unsynced_names = true;
         Ok(segment)
+    }
+
+    fn create_segment(&self, base: Offset) -> Result<Segment, StorageError> {
+        Segment::create(&self.fs, &self.dir, base, self.config.load().layout())
     }
 }

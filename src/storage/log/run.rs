@@ -12,7 +12,7 @@ use crate::storage::index::SegmentIndex;
 use crate::storage::log::age::Began;
 use crate::storage::log::append::{Appended, Refused};
 use crate::storage::log::{Log, Writer};
-use crate::storage::producers::Staged;
+use crate::storage::producers::{ProducerBatch, Producers, Staged};
 use crate::storage::segment::{Segment, length};
 
 /// Stamped batches that will be written together.
@@ -51,6 +51,14 @@ impl Run {
 
     pub(super) fn first(&self) -> Option<&BatchHeader> {
         self.batches.first().map(Batch::header)
+    }
+
+    /// Adds a batch that a leader has accepted.
+    pub(super) fn push_accepted(&mut self, producers: &Producers, batch: Batch) {
+        if let Some(batch) = ProducerBatch::of_accepted(&batch) {
+            self.staged.add(producers, &batch);
+        }
+        self.push(batch, 0);
     }
 
     /// Adds a batch, of which the result is to be found there.
@@ -175,7 +183,7 @@ impl Log {
         for batch in run.batches {
             let header = batch.header();
             if let Some(epoch) = header.leader_epoch() {
-                writer.epochs.assign(epoch, header.base_offset());
+                self.note_epoch(writer, epoch, header.base_offset());
             }
             if !segment.publish(header) {
                 self.offline.store(true, Ordering::Release);

@@ -119,9 +119,6 @@ impl Scrub {
         segment: &Arc<Segment>,
         next: Option<Offset>,
     ) -> Result<Self, StorageError> {
-        // Of a log that was damaged when it was opened not all of them are known.
-        let is_whole = log.damaged.lock().is_none();
-        let epochs = is_whole.then(|| log.writer.lock().epochs.clone());
         let durable = log.flushed();
         // The index before the size: it has no entry beyond.
         let mut index = segment.with_index(|index| index.entries())?;
@@ -130,6 +127,10 @@ impl Scrub {
         index.reverse();
         let digest = segment.digest();
         let end = next.unwrap_or_else(|| log.end());
+        let pieces = Pieces::new(Arc::clone(segment), end);
+        // After the size: a batch is published when its epoch is known. Of a log that was damaged when it was opened not
+        // all of them are.
+        let epochs = log.damaged.lock().is_none().then(|| log.epochs.load_full());
         Ok(Self {
             partition: log.partition.clone(),
             segment: Arc::clone(segment),
@@ -140,7 +141,7 @@ impl Scrub {
             digest,
             unmet: digest.filter(|digest| digest.length > 0),
             headers: Digest::empty(segment.base()),
-            pieces: Pieces::new(Arc::clone(segment), end, epochs),
+            pieces: pieces.with_epochs(epochs),
             report: ScrubReport::default(),
         })
     }

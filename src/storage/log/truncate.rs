@@ -12,7 +12,8 @@ use crate::storage::producers::Transactions;
 use crate::storage::segment::{Segment, length, remove_file};
 
 impl Log {
-    /// Removes every batch that ends at or after `offset`, durably. Nothing happens if the log ends before it.
+    /// Removes every batch that ends at or after `offset`, durably, and forgets the leader epochs that begin there.
+    /// No batch goes if the log ends before it.
     ///
     /// Readers may hold slices of what is cut, so the file that they look at keeps its length: the bytes that stay
     /// are copied to a new file that takes its name.
@@ -29,18 +30,25 @@ impl Log {
             return Err(self.offline_error());
         }
         if offset >= self.end() {
+            // An epoch that has begun there, without a record, is not the leader's (C6).
+            self.change_epochs(&mut writer, |epochs| epochs.truncate(offset));
             return Ok(());
         }
         let segments = self.segments.load_full();
         // The first one stays, if only for its name, which holds the log's start.
         let keep = segments.partition_point(|segment| segment.base() < offset).max(1);
         let (kept, removed) = segments.split_at(keep.min(segments.len()));
+        let last = kept.last().map(|last| cut_position(last, offset)).transpose()?;
+        if last.is_some_and(|(_, end)| end < self.start()) {
+            // It has no batch any more, and must not end before it begins.
+            return self.start_over(&mut writer, self.start());
+        }
         let cut = self.cut(&mut writer, kept, removed, offset);
         let (kept, end, transactions) = cut.inspect_err(|error| {
             log::error!("{} is offline: {error}", self.partition);
             self.offline.store(true, Ordering::Release);
         })?;
-        writer.epochs.truncate(end);
+        self.change_epochs(&mut writer, |epochs| epochs.truncate(end));
         writer.began = None;
         writer.unsynced.retain(|segment| kept.iter().any(|k| Arc::ptr_eq(k, segment)));
         self.segments.store(Arc::new(kept));
@@ -118,7 +126,8 @@ impl Log {
         let name = names::segment_file(old.base(), names::TXN_INDEX);
         transactions.save(&*self.fs, &self.dir, &name)?;
         // A digest would call the shorter file damaged.
-        for suffix in [names::OFFSET_INDEX, names::TIME_INDEX, names::DIGEST] {
+        self.reset_digest(old)?;
+        for suffix in [names::OFFSET_INDEX, names::TIME_INDEX] {
             remove_file(&*self.fs, &old.path(suffix))?;
         }
         self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir))?;

@@ -68,6 +68,12 @@ impl Known {
         Ok((known, transactions))
     }
 
+    /// Forgets everything, durably when the directory is synced: the log is empty.
+    pub(crate) fn forget(&mut self) -> Result<(), StorageError> {
+        self.producers = Producers::default();
+        self.snapshots.clear()
+    }
+
     /// Forgets what was known, and finds out what is to be known at `end`, of transactions too.
     pub(crate) fn rebuild(
         &mut self,

@@ -123,6 +123,14 @@ impl Snapshots {
         Ok(!removed.is_empty())
     }
 
+    /// Removes them all.
+    pub(super) fn clear(&mut self) -> Result<(), StorageError> {
+        self.obsolete.append(&mut self.offsets);
+        (self.newest, self.passing, self.unsynced, self.behind) = (None, None, None, 0);
+        let removed = std::mem::take(&mut self.obsolete);
+        removed.iter().try_for_each(|offset| remove_file(&*self.fs, &self.path(*offset)))
+    }
+
     /// Removes those that nobody would begin with: unreadable, at or below the log's start, neither at the base of a
     /// segment nor behind all of them.
     pub(super) fn tidy(&mut self, segments: &[Arc<Segment>]) {

@@ -8,6 +8,7 @@ mod accepting;
 mod damage;
 mod deleting;
 mod digests;
+mod epochs;
 mod faults;
 mod followers;
 // Kafka's directory has batches of both.
@@ -24,6 +25,7 @@ mod readers;
 mod recovery;
 mod rolling;
 mod snapshots;
+mod starting_over;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

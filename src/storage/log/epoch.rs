@@ -1,0 +1,65 @@
+//! Leader epochs: which leader wrote what, and who leads now.
+//!
+//! A follower finds with them where its log and its leader's part. They are read without a lock: nobody who asks waits
+//! for a write.
+
+use std::sync::Arc;
+
+use crate::base::{LeaderEpoch, Offset};
+use crate::storage::StorageError;
+use crate::storage::epochs::{EpochEnd, LeaderEpochs};
+use crate::storage::log::{Log, Writer};
+
+impl Log {
+    /// A leader takes office: what is appended from now on is of `epoch`. To be called before it serves anybody: who asks
+    /// where an earlier epoch ends must be told that it does, even if nothing is written in this one (C3).
+    ///
+    /// In memory alone: an epoch without a record needs no place on disk.
+    #[cfg_attr(not(test), expect(dead_code, reason = "there are no elections yet"))]
+    pub(crate) fn begin_epoch(&self, epoch: LeaderEpoch) {
+        let mut writer = self.writer.lock();
+        self.change_epochs(&mut writer, |epochs| epochs.begin(epoch, self.end()));
+    }
+
+    /// The latest epoch that has begun in the log, with a record or without: what a follower fetches with.
+    #[cfg_attr(not(test), expect(dead_code, reason = "there are no followers yet"))]
+    pub(crate) fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.epochs.load().latest()
+    }
+
+    /// Where `epoch` ends, or the latest one before it that the log knows of. Of an epoch from before the first one known
+    /// it is where that begins. `None` if `epoch` is later than all that are known.
+    #[cfg_attr(not(test), expect(dead_code, reason = "there are no followers yet"))]
+    pub(crate) fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
+        // The end first: whatever is below it is of an epoch that is known when they are looked at.
+        let end = self.end();
+        self.epochs.load().end_of(epoch, end)
+    }
+
+    /// Notes a batch of `epoch` at `base`, before its bytes are published.
+    pub(super) fn note_epoch(&self, writer: &mut Writer, epoch: LeaderEpoch, base: Offset) {
+        if !self.epochs.load().know(epoch, base) {
+            self.change_epochs(writer, |epochs| epochs.assign(epoch, base));
+        }
+    }
+
+    /// Changes what is known of them, which only the holder of the writer's lock may do.
+    pub(super) fn change_epochs(
+        &self,
+        _writer: &mut Writer,
+        change: impl FnOnce(&mut LeaderEpochs),
+    ) {
+        let mut epochs = LeaderEpochs::clone(&self.epochs.load());
+        change(&mut epochs);
+        self.epochs.store(Arc::new(epochs));
+    }
+
+    /// Writes the file, durably, if it has to be. The lock is not held meanwhile.
+    pub(super) fn save_epochs(&self) -> Result<(), StorageError> {
+        let epochs = self.epochs.load_full();
+        if epochs.save(&*self.fs, &self.dir)? {
+            self.change_epochs(&mut self.writer.lock(), |now| now.note_saved(&epochs));
+        }
+        Ok(())
+    }
+}
