@@ -12,7 +12,7 @@ const RECORDS: u32 = 100_000;
 /// A topic with records of 1 KiB, written and closed, so that it is read from its files.
 fn filled(dir: &std::path::Path, mode: ReadMode) -> (Cluster, Topic) {
     let open =
-        || Cluster::builder().flush_policy(FlushPolicy::Os).read_mode(mode).open(dir).unwrap();
+        || Cluster::builder().flush_policy(FlushPolicy::Os).read_mode(mode).open_at(dir).unwrap();
     let cluster = open();
     let topic = cluster.create_topic(NewTopic::new("t")).unwrap();
     let producer = cluster.producer().build().unwrap();

@@ -36,7 +36,7 @@ fn filled(dir: &Path, mib: u32) {
 }
 
 fn open(dir: &Path) -> Cluster {
-    Cluster::builder().flush_policy(FlushPolicy::Os).open(dir).unwrap()
+    Cluster::builder().flush_policy(FlushPolicy::Os).open_at(dir).unwrap()
 }
 
 fn reopen(c: &mut Criterion) {

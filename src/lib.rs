@@ -72,13 +72,13 @@ pub use base::{
 #[cfg(feature = "serde")]
 pub use client::Json;
 pub use client::{
-    AlterConfig, AutoOffsetReset, BatchDelivery, BatchMetadata, Cluster, ClusterBuilder, Consumer,
-    ConsumerBuilder, ConsumerInterceptor, ConsumerRecord, DecodeError, Delivery, Deserializer,
+    AlterConfig, AutoOffsetReset, BatchDelivery, BatchMetadata, Broker, BrokerDescription, Cluster,
+    ClusterBuilder, ClusterDescription, Consumer, ConsumerBuilder, ConsumerInterceptor, ConsumerRecord, DecodeError, Delivery, Deserializer,
     Destination, Error, Headers, HeadersIter, NewTopic, Outcome, Partition, PartitionDescription,
     Partitioner, Plain, Producer, ProducerBuilder, ProducerInterceptor, Ready, Record, RecordBuf,
-    RecordMetadata, RecordPart, RecordStream, Records, RecordsIter, Result, SeekTo, Serializer,
+    RecordMetadata, RecordPart, RecordStream, Records, RecordsIter, ReplicaDescription, Result, SeekTo, Serializer,
     Topic, TopicDescription, TrySendError, TypedRecord, TypedRecords, TypedTopic, Wakeup,
     Watermarks,
 };
-pub use cluster::{OpenReport, PartitionReport};
+pub use cluster::{ClusterEvent, ClusterEvents, ElectionKind, OpenReport, PartitionReport};
 pub use storage::{Damage, ScrubReport, TimestampedOffset};

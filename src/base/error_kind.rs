@@ -35,7 +35,7 @@ pub enum ErrorKind {
     /// Replicas on brokers that do not exist, twice on one broker, or not the same number for each partition; or a
     /// reassignment that cannot be given up, because no replica to go back to is in sync.
     InvalidReplicaAssignment,
-    /// A topic can have as many replicas as there are brokers: one.
+    /// A topic needs a replica, and can have as many as brokers are running.
     InvalidReplicationFactor,
     /// A call that makes no sense in the present state, such as seeking an unassigned partition.
     InvalidState,
@@ -45,11 +45,23 @@ pub enum ErrorKind {
     InvalidTopic,
     /// A batch that does not go with what is known of its producer's transaction.
     InvalidTxnState,
+    /// Nobody leads the partition at the moment: no replica that is in sync runs.
+    LeaderNotAvailable,
     /// A record or batch larger than `max.request.size`, `buffer.memory` or the topic's `max.message.bytes` or
     /// `segment.bytes` allows.
     MessageTooLarge,
     /// The replicas of the partition are not being reassigned.
     NoReassignmentInProgress,
+    /// Stores are missing that may know of later changes of the cluster's metadata.
+    MetadataIncomplete,
+    /// Stores that were opened separately, after a loss was accepted, do not go together any more.
+    MetadataDiverged,
+    /// Too few replicas are in sync for `acks=all` (`min.insync.replicas`). Nothing was written.
+    NotEnoughReplicas,
+    /// As [`NotEnoughReplicas`](Self::NotEnoughReplicas), but the leader has written it: it may stay.
+    NotEnoughReplicasAfterAppend,
+    /// The broker does not lead the partition, or stopped doing so before all replicas in sync had the batch.
+    NotLeaderOrFollower,
     /// The directory holds something, but no store of this crate; or nothing, where none is to be made.
     NotAStore,
     /// An offset below the log start or above the high watermark; or no position to begin at, without
@@ -61,6 +73,8 @@ pub enum ErrorKind {
     PolicyViolation,
     /// The first replica of the partition is not alive or not in sync, so that it cannot lead.
     PreferredLeaderNotAvailable,
+    /// A broker that is not there, or does not run; or none that knows all of the metadata does.
+    BrokerNotAvailable,
     /// The send buffer is full (`buffer.memory`) and the call may not wait.
     BufferFull,
     /// The directory or a file in it cannot be written.
@@ -101,9 +115,14 @@ impl ErrorKind {
             Self::OffsetOutOfRange => 1,
             Self::CorruptMessage => 2,
             Self::UnknownTopicOrPartition => 3,
+            Self::LeaderNotAvailable => 5,
+            Self::NotLeaderOrFollower => 6,
             Self::TimedOut => 7,
+            Self::BrokerNotAvailable => 8,
             Self::MessageTooLarge => 10,
             Self::InvalidTopic => 17,
+            Self::NotEnoughReplicas => 19,
+            Self::NotEnoughReplicasAfterAppend => 20,
             Self::InvalidTimestamp => 32,
             Self::UnsupportedVersion => 35,
             Self::TopicAlreadyExists => 36,
@@ -128,6 +147,8 @@ impl ErrorKind {
             | Self::BufferFull
             | Self::Closed
             | Self::InvalidState
+            | Self::MetadataDiverged
+            | Self::MetadataIncomplete
             | Self::NotAStore
             | Self::Serialization
             | Self::TornTail => return None,
@@ -139,7 +160,12 @@ impl ErrorKind {
         matches!(
             self,
             Self::AlreadyOpen
+                | Self::BrokerNotAvailable
                 | Self::BufferFull
+                | Self::LeaderNotAvailable
+                | Self::NotEnoughReplicas
+                | Self::NotEnoughReplicasAfterAppend
+                | Self::NotLeaderOrFollower
                 | Self::PreferredLeaderNotAvailable
                 | Self::StorageFull
                 | Self::TimedOut

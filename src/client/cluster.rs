@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::{ConfigEntry, TopicName};
-use crate::client::{ClusterBuilder, ConsumerBuilder, NewTopic, ProducerBuilder, Result, Topic};
-use crate::cluster::{ClusterError, Core, OpenReport};
+use crate::base::{BrokerId, ConfigEntry, ErrorKind, TopicName};
+use crate::client::{Broker, ClusterBuilder, ClusterDescription, ConsumerBuilder, Error};
+use crate::client::{NewTopic, ProducerBuilder, Result, Topic};
+use crate::cluster::{BrokerPlace, ClusterError, ClusterEvents, Core, OpenReport};
+use crate::env::{FileSystem, OsFs};
 use crate::storage::ScrubReport;
 
-/// A cluster in this process: one broker and its topics.
+/// A cluster in this process: its brokers and its topics.
 ///
 /// A handle, cheap to clone. The cluster closes when [`close`](Cluster::close) is called, or when the last handle of
 /// any kind is gone: `Cluster`, [`Topic`], [`Partition`](crate::Partition), [`Producer`](crate::Producer),
@@ -49,7 +51,7 @@ impl Cluster {
     /// [`ReadOnly`](crate::ErrorKind::ReadOnly) or [`Storage`](crate::ErrorKind::Storage) if files cannot be
     /// written or read. Nothing has been changed then.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
-        Self::builder().open(path)
+        Self::builder().open_at(path)
     }
 
     /// A cluster in memory. Nothing of it is left when it is closed.
@@ -143,6 +145,108 @@ impl Cluster {
         Ok(self.core.config().settings.describe()?)
     }
 
+    /// A broker, to be stopped, started and asked.
+    ///
+    /// # Errors
+    /// [`BrokerNotAvailable`](crate::ErrorKind::BrokerNotAvailable) if the cluster has no broker of this number.
+    pub fn broker(&self, id: i32) -> Result<Broker> {
+        let id = BrokerId::new(id).ok_or_else(|| {
+            Error::new(ErrorKind::BrokerNotAvailable, format!("no broker {id}"))
+        })?;
+        Ok(Broker::new(Arc::clone(&self.core), self.core.broker(id)?))
+    }
+
+    /// All brokers, running or not, in the order of their numbers.
+    pub fn brokers(&self) -> Vec<Broker> {
+        let brokers = self.core.brokers().all().into_iter();
+        brokers.map(|broker| Broker::new(Arc::clone(&self.core), broker)).collect()
+    }
+
+    /// Adds a broker, with its store in a directory: one that it had before, or a new one. Topics that are created from
+    /// now on may have replicas there; those that exist get some by [`Partition::reassign`](crate::Partition::reassign).
+    ///
+    /// ```
+    /// use brooklet::Cluster;
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let disk = |n: i32| dir.path().join(n.to_string());
+    /// let cluster = Cluster::builder().broker(1, disk(1)).open()?;
+    /// let second = cluster.add_broker(2, disk(2))?;
+    /// assert!(second.is_running());
+    /// cluster.remove_broker(2)?;
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`InvalidState`](crate::ErrorKind::InvalidState) if there is a broker of this number, and those of
+    /// [`Cluster::open`].
+    pub fn add_broker(&self, id: i32, path: impl Into<PathBuf>) -> Result<Broker> {
+        let fs = Arc::new(OsFs::new(self.core.config().read_mode));
+        self.add_broker_in(id, fs, path.into())
+    }
+
+    /// Adds a broker, with its store on a simulated disk.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn add_broker_on(&self, id: i32, disk: &crate::env::Disk) -> Result<Broker> {
+        self.add_broker_in(id, disk.file_system(), PathBuf::from("/"))
+    }
+
+    fn add_broker_in(&self, id: i32, fs: Arc<dyn FileSystem>, root: PathBuf) -> Result<Broker> {
+        let id = BrokerId::new(id).ok_or_else(|| {
+            let message = format!("a broker cannot have the number {id}");
+            Error::new(ErrorKind::InvalidConfig, message)
+        })?;
+        let rack = self.core.config().rack.clone();
+        let broker = self.core.add_broker(Some(id), BrokerPlace { fs, root, rack })?;
+        Ok(Broker::new(Arc::clone(&self.core), broker))
+    }
+
+    /// Stops a broker that has no replicas of topics any more, and forgets it. Its directory stays as it is.
+    ///
+    /// # Errors
+    /// [`InvalidState`](crate::ErrorKind::InvalidState) if it has replicas: move them first, by
+    /// [`Partition::reassign`](crate::Partition::reassign).
+    pub fn remove_broker(&self, id: i32) -> Result<()> {
+        let broker = self.broker(id)?;
+        Ok(self.core.remove_broker(broker.id())?)
+    }
+
+    /// The controller and the brokers, as they are now.
+    ///
+    /// ```
+    /// use brooklet::Cluster;
+    ///
+    /// let cluster = Cluster::builder().brokers(3).in_memory()?;
+    /// let description = cluster.describe()?;
+    /// assert_eq!((description.brokers.len(), description.controller), (3, description.brokers.first().map(|b| b.id)));
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed).
+    pub fn describe(&self) -> Result<ClusterDescription> {
+        ClusterDescription::of(&self.core)
+    }
+
+    /// What happens in the cluster from now on: other leaders, other replicas in sync, another controller, brokers that
+    /// start and stop.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, ClusterEvent, NewTopic};
+    ///
+    /// let cluster = Cluster::builder().brokers(2).in_memory()?;
+    /// cluster.create_topic(NewTopic::new("email").replication_factor(2))?;
+    /// let events = cluster.events();
+    /// cluster.broker(1)?.stop()?;
+    /// for event in events {
+    ///     println!("{event}");
+    /// }
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    pub fn events(&self) -> ClusterEvents {
+        self.core.controller().events().listen()
+    }
+
     /// A producer, to be configured and built.
     pub fn producer(&self) -> ProducerBuilder {
         ProducerBuilder::new(Arc::clone(&self.core))
@@ -187,13 +291,15 @@ impl Cluster {
     /// What was found when the cluster was opened: whether it had been closed, and what was read, cut, kept aside, made
     /// anew or is damaged. After a clean shutdown partitions are opened when they are first used, and tell from then on.
     pub fn open_report(&self) -> OpenReport {
-        self.core.store().open_report()
+        self.core.brokers().stores().iter().map(|store| store.open_report()).sum()
     }
 
     /// What the scrub in the background ([`ClusterBuilder::scrub_bytes_per_second`]) found when it last read each
     /// partition. Damage is logged when it is found, too.
     pub fn background_scrub(&self) -> ScrubReport {
-        self.core.store().background_scrub()
+        let mut report = ScrubReport::default();
+        self.core.brokers().stores().iter().for_each(|store| report += store.background_scrub());
+        report
     }
 
     /// Makes everything written so far durable, whatever the flush policy.

@@ -1,5 +1,6 @@
 //! How a cluster is configured and opened.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,7 +8,9 @@ use crate::base::{
     BrokerId, ConfigError, Draft, ErrorKind, FlushPolicy, ReadMode, Scope, Variable,
 };
 use crate::client::{Cluster, Error, NewTopic, Result, properties};
-use crate::cluster::{BrokerConfig, ClusterError, Core, OpenCluster};
+use crate::cluster::{
+    BrokerConfig, BrokerPlace, ClusterError, Core, OpenBroker, OpenCluster,
+};
 use crate::env;
 use crate::env::{FileSystem, MemFs, OsFs};
 
@@ -33,11 +36,107 @@ pub struct ClusterBuilder {
     draft: Draft,
     topics: Vec<NewTopic>,
     create_if_missing: bool,
+    accept_metadata_loss: bool,
+    brokers: Vec<(BrokerId, Directory)>,
+    /// How many brokers a cluster has that names none.
+    count: i32,
+    racks: BTreeMap<BrokerId, String>,
+}
+
+/// Where a broker keeps its files.
+#[derive(Clone, Debug)]
+enum Directory {
+    Path(PathBuf),
+    #[cfg(any(test, feature = "sim"))]
+    Disk(env::Disk),
 }
 
 impl ClusterBuilder {
     pub(super) fn new() -> Self {
-        Self { draft: Draft::new(Scope::Broker), topics: Vec::new(), create_if_missing: true }
+        Self {
+            draft: Draft::new(Scope::Broker),
+            topics: Vec::new(),
+            create_if_missing: true,
+            accept_metadata_loss: false,
+            brokers: Vec::new(),
+            count: 1,
+            racks: BTreeMap::new(),
+        }
+    }
+
+    /// Has a broker of this number (`node.id`, 0 or more), with its store in a directory of its own: on another disk than
+    /// the others, if one is to be lost without loss. [`open`](Self::open) opens all of them together.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, NewTopic};
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let disk = |n: i32| dir.path().join(n.to_string());
+    /// let cluster = Cluster::builder().broker(1, disk(1)).broker(2, disk(2)).broker(3, disk(3)).open()?;
+    /// let email = cluster.create_topic(NewTopic::new("email").partitions(3).replication_factor(3))?;
+    /// for partition in email.describe()?.partitions {
+    ///     assert_eq!(partition.isr.len(), 3);
+    /// }
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    pub fn broker(mut self, id: i32, path: impl Into<PathBuf>) -> Self {
+        let directory = Directory::Path(path.into());
+        if let Some(id) = self.broker_id(id) {
+            self.brokers.push((id, directory));
+        }
+        self
+    }
+
+    /// Has a broker of this number, with its store on a simulated disk.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn broker_on(mut self, id: i32, disk: &env::Disk) -> Self {
+        if let Some(id) = self.broker_id(id) {
+            self.brokers.push((id, Directory::Disk(disk.clone())));
+        }
+        self
+    }
+
+    /// How many brokers a cluster [in memory](Self::in_memory) or a [temporary](Self::temp) one has: 1 to so many.
+    /// Default: 1.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, NewTopic};
+    ///
+    /// let cluster = Cluster::builder().brokers(3).in_memory()?;
+    /// let email = cluster.create_topic(NewTopic::new("email").replication_factor(3))?;
+    /// cluster.broker(1)?.stop()?;
+    /// assert_eq!(email.partition(0)?.describe()?.isr.len(), 2);
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    pub fn brokers(mut self, count: u16) -> Self {
+        self.count = i32::from(count.max(1));
+        self
+    }
+
+    /// Where a broker stands (`broker.rack`): replicas of a partition are put into different racks, if there are as many.
+    pub fn rack(mut self, id: i32, rack: impl Into<String>) -> Self {
+        if let Some(id) = self.broker_id(id) {
+            self.racks.insert(id, rack.into());
+        }
+        self
+    }
+
+    fn broker_id(&mut self, id: i32) -> Option<BrokerId> {
+        let valid = BrokerId::new(id);
+        if valid.is_none() {
+            let error = ConfigError::Invalid(format!("a broker cannot have the number {id}"));
+            self.draft.fail(error.at("node.id"));
+        }
+        valid
+    }
+
+    /// Opens the cluster also if stores are missing that may know of later changes of its metadata: topics that were
+    /// created or deleted, records that were deleted, settings. Default: no, that is an error of kind
+    /// [`MetadataIncomplete`](ErrorKind::MetadataIncomplete). Whoever has done so must not open the missing stores with
+    /// the others again: what the two have gone through separately cannot be put together.
+    pub fn accept_metadata_loss(mut self, accept: bool) -> Self {
+        self.accept_metadata_loss = accept;
+        self
     }
 
     /// Sets a setting of the broker, by Kafka's name and in Kafka's units.
@@ -132,7 +231,7 @@ impl ClusterBuilder {
     ///
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let mistyped = dir.path().join("dtaa");
-    /// let error = Cluster::builder().create_if_missing(false).open(&mistyped).unwrap_err();
+    /// let error = Cluster::builder().create_if_missing(false).open_at(&mistyped).unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::NotAStore);
     /// assert!(!mistyped.exists());
     /// ```
@@ -191,7 +290,7 @@ impl ClusterBuilder {
     ///
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let path = dir.path().join("data");
-    /// let cluster = match Cluster::builder().strict_open(true).open(&path) {
+    /// let cluster = match Cluster::builder().strict_open(true).open_at(&path) {
     ///     Err(error) if error.kind() == ErrorKind::TornTail => {
     ///         eprintln!("{error}");
     ///         Cluster::open(&path)?
@@ -231,49 +330,73 @@ impl ClusterBuilder {
         self
     }
 
-    /// Opens the store in a directory, see [`Cluster::open`]. The settings `log.dirs` and `log.dir` are not looked
-    /// at.
-    pub fn open(self, path: impl Into<PathBuf>) -> Result<Cluster> {
-        let ready = self.finish()?;
-        let fs = Arc::new(OsFs::new(ready.config.read_mode));
-        ready.open(fs, path.into())
-    }
-
-    /// Opens the store in the directory that `log.dirs`, or else `log.dir`, names.
+    /// Opens the stores of the brokers that were [named](Self::broker), or else the one in the directory that `log.dirs`,
+    /// or `log.dir`, names.
+    ///
+    /// After a shutdown that was not clean, replicas that are in sync are asked which of them knows most, and that one
+    /// leads.
     ///
     /// # Errors
-    /// Those of [`Cluster::open`], and [`InvalidConfig`](ErrorKind::InvalidConfig) if neither is set.
-    pub fn open_log_dir(self) -> Result<Cluster> {
-        let mut ready = self.finish()?;
-        let path = ready.config.log_dir.take().ok_or_else(|| {
-            ConfigError::Invalid("no directory to open: set log.dirs or log.dir".to_owned())
-        })?;
+    /// Those of [`Cluster::open`]. [`InvalidConfig`](ErrorKind::InvalidConfig) if no directory is named, or two for one
+    /// broker; [`MetadataIncomplete`](ErrorKind::MetadataIncomplete) if a store is missing that may know of later changes
+    /// of the metadata; [`MetadataDiverged`](ErrorKind::MetadataDiverged) if one of them was opened without the others
+    /// (see [`accept_metadata_loss`](Self::accept_metadata_loss)).
+    pub fn open(mut self) -> Result<Cluster> {
+        let named = std::mem::take(&mut self.brokers);
+        let ready = self.finish()?;
+        if named.is_empty() {
+            let path = ready.config.log_dir.clone().ok_or_else(|| {
+                let why = "no directory to open: name brokers, or set log.dirs or log.dir";
+                ConfigError::Invalid(why.to_owned())
+            })?;
+            let fs = Arc::new(OsFs::new(ready.config.read_mode));
+            return ready.open(vec![(None, fs, path)]);
+        }
+        let mode = ready.config.read_mode;
+        let place = |(id, directory)| match directory {
+            Directory::Path(path) => (Some(id), Arc::new(OsFs::new(mode)) as _, path),
+            #[cfg(any(test, feature = "sim"))]
+            Directory::Disk(disk) => (Some(id), disk.file_system(), PathBuf::from("/")),
+        };
+        ready.open(named.into_iter().map(place).collect())
+    }
+
+    /// Opens the one store in a directory, see [`Cluster::open`]. The settings `log.dirs` and `log.dir` are not looked
+    /// at.
+    pub fn open_at(self, path: impl Into<PathBuf>) -> Result<Cluster> {
+        let ready = self.finish()?;
         let fs = Arc::new(OsFs::new(ready.config.read_mode));
-        ready.open(fs, path)
+        ready.open(vec![(None, fs, path.into())])
     }
 
     /// A cluster in memory, see [`Cluster::in_memory`].
     pub fn in_memory(self) -> Result<Cluster> {
-        self.create_if_missing(true)
-            .finish()?
-            .open(Arc::new(MemFs::default()), PathBuf::from("/memory"))
+        let ready = self.create_if_missing(true).finish()?;
+        let place = |id| (id, Arc::new(MemFs::default()) as _, PathBuf::from("/memory"));
+        let places = ready.ids().map(place).collect();
+        ready.open(places)
     }
 
     /// A cluster in a temporary directory, see [`Cluster::temp`].
     pub fn temp(self) -> Result<Cluster> {
         let ready = self.create_if_missing(true).finish()?;
-        let dir = tempfile::Builder::new().prefix("brooklet-").tempdir().map_err(|e| {
-            Error::new(ErrorKind::Storage, format!("cannot create a temporary directory: {e}"))
-        })?;
-        let path = dir.path().to_owned();
-        let fs = OsFs::new(ready.config.read_mode).removing_at_end(dir);
-        ready.open(Arc::new(fs), path)
+        let mode = ready.config.read_mode;
+        let place = |id| {
+            let dir = tempfile::Builder::new().prefix("brooklet-").tempdir().map_err(|e| {
+                let message = format!("cannot create a temporary directory: {e}");
+                Error::new(ErrorKind::Storage, message)
+            })?;
+            let path = dir.path().to_owned();
+            Ok((id, Arc::new(OsFs::new(mode).removing_at_end(dir)) as _, path))
+        };
+        let places = ready.ids().map(place).collect::<Result<_>>()?;
+        ready.open(places)
     }
 
     /// Opens the store on a simulated disk, or makes one on an empty disk.
     #[cfg(any(test, feature = "sim"))]
     pub fn open_on(self, disk: &env::Disk) -> Result<Cluster> {
-        self.finish()?.open(disk.file_system(), PathBuf::from("/"))
+        self.finish()?.open(vec![(None, disk.file_system(), PathBuf::from("/"))])
     }
 
     fn finish(self) -> Result<Ready> {
@@ -281,7 +404,8 @@ impl ClusterBuilder {
             log::warn!("{notice}");
         }
         let config = BrokerConfig::new(self.draft.finish()?)?;
-        Ok(Ready { config, topics: self.topics, create_if_missing: self.create_if_missing })
+        let Self { topics, create_if_missing, accept_metadata_loss, count, racks, .. } = self;
+        Ok(Ready { config, topics, create_if_missing, accept_metadata_loss, count, racks })
     }
 }
 
@@ -290,13 +414,37 @@ struct Ready {
     config: BrokerConfig,
     topics: Vec<NewTopic>,
     create_if_missing: bool,
+    accept_metadata_loss: bool,
+    count: i32,
+    racks: BTreeMap<BrokerId, String>,
 }
 
 impl Ready {
-    fn open(self, fs: Arc<dyn FileSystem>, root: PathBuf) -> Result<Cluster> {
-        let Self { config, topics, create_if_missing } = self;
+    /// The numbers of the brokers of a cluster that names none. A single one has that of the settings.
+    fn ids(&self) -> impl Iterator<Item = Option<BrokerId>> + use<> {
+        let first = self.config.id.filter(|_| self.count == 1);
+        (1..=self.count).map(move |id| first.or(BrokerId::new(id)))
+    }
+
+    fn open(
+        self,
+        places: Vec<(Option<BrokerId>, Arc<dyn FileSystem>, PathBuf)>,
+    ) -> Result<Cluster> {
+        let Self { config, topics, create_if_missing, accept_metadata_loss, racks, .. } = self;
+        let default_rack = config.rack.clone();
+        let broker = |(id, fs, root): (Option<BrokerId>, _, _)| {
+            let rack = id.and_then(|id| racks.get(&id).cloned()).or_else(|| default_rack.clone());
+            OpenBroker { id, place: BrokerPlace { fs, root, rack } }
+        };
+        let brokers = places.into_iter().map(broker).collect();
         let runtime = env::runtime();
-        let core = Core::open(OpenCluster { fs, root, create_if_missing, config, runtime })?;
+        let core = Core::open(OpenCluster {
+            brokers,
+            create_if_missing,
+            accept_metadata_loss,
+            config,
+            runtime,
+        })?;
         let is_missing = |topic: &NewTopic| core.topic(topic.name()).is_err();
         let missing = topics.into_iter().filter(is_missing).map(NewTopic::into_create);
         for created in core.create_topics(missing)? {

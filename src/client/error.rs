@@ -125,6 +125,11 @@ impl Error {
         self.0.kind.is_fenced()
     }
 
+    /// Whether it is about who leads a partition: another broker may take what this one did not.
+    pub(super) fn is_of_leader(&self) -> bool {
+        matches!(self.kind(), ErrorKind::NotLeaderOrFollower | ErrorKind::LeaderNotAvailable)
+    }
+
     /// For a read that met what is damaged: the offsets that cannot be read. Reading can go on at their end.
     pub fn unreadable_offsets(&self) -> Option<Range<Offset>> {
         self.0.unreadable.clone()
@@ -231,7 +236,20 @@ impl From<ClusterError> for Error {
             ClusterError::AlreadyOpen { .. } => ErrorKind::AlreadyOpen,
             ClusterError::NotAStore { .. }
             | ClusterError::NoStore { .. }
-            | ClusterError::OtherBroker { .. } => ErrorKind::NotAStore,
+            | ClusterError::OtherBroker { .. }
+            | ClusterError::OtherCluster { .. } => ErrorKind::NotAStore,
+            ClusterError::UnknownBroker(_) | ClusterError::NoController => {
+                ErrorKind::BrokerNotAvailable
+            }
+            ClusterError::DuplicateBroker(_)
+            | ClusterError::BrokerIsChanging(_)
+            | ClusterError::HasReplicas { .. } => ErrorKind::InvalidState,
+            ClusterError::NoReplica { .. } | ClusterError::AlterIsr(_) => {
+                ErrorKind::NotLeaderOrFollower
+            }
+            ClusterError::LeaderNotAvailable(..) => ErrorKind::LeaderNotAvailable,
+            ClusterError::MetadataIncomplete { .. } => ErrorKind::MetadataIncomplete,
+            ClusterError::MetadataDiverged { .. } => ErrorKind::MetadataDiverged,
             ClusterError::NewerFormat { .. } => ErrorKind::UnsupportedVersion,
             ClusterError::TopicExists(_) => ErrorKind::TopicAlreadyExists,
             ClusterError::TopicCollides { .. }
@@ -270,8 +288,13 @@ fn produce_kind(error: &ProduceError) -> ErrorKind {
         ProduceError::Append(error) => append_kind(error),
         ProduceError::Sync(e) => storage_kind(e),
         ProduceError::Encode(error) => batch_kind(error),
+        ProduceError::NotEnoughReplicas { .. } => ErrorKind::NotEnoughReplicas,
+        ProduceError::NotEnoughReplicasAfterAppend { .. } => {
+            ErrorKind::NotEnoughReplicasAfterAppend
+        }
+        ProduceError::NotLeader | ProduceError::LeaderLost => ErrorKind::NotLeaderOrFollower,
         ProduceError::Deleted => ErrorKind::TopicDeleted,
-        ProduceError::Closed => ErrorKind::Closed,
+        ProduceError::Unreplicated | ProduceError::Closed => ErrorKind::Closed,
     }
 }
 
@@ -318,9 +341,15 @@ impl From<ProduceError> for Error {
 
 fn produce_outcome(error: &ProduceError) -> Outcome {
     match error {
-        ProduceError::Append(AppendError::Unknown(_)) | ProduceError::Sync(_) => Outcome::Unknown,
+        ProduceError::Append(AppendError::Unknown(_))
+        | ProduceError::Sync(_)
+        | ProduceError::NotEnoughReplicasAfterAppend { .. }
+        | ProduceError::LeaderLost
+        | ProduceError::Unreplicated => Outcome::Unknown,
         ProduceError::Append(_)
         | ProduceError::Encode(_)
+        | ProduceError::NotEnoughReplicas { .. }
+        | ProduceError::NotLeader
         | ProduceError::Deleted
         | ProduceError::Closed => Outcome::NotWritten,
     }

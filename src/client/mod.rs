@@ -3,6 +3,7 @@
 //! Knows nothing of segments and files.
 
 mod batch_delivery;
+mod broker;
 mod cluster;
 mod cluster_builder;
 mod consumer;
@@ -17,6 +18,7 @@ mod topic;
 mod typed;
 
 pub use batch_delivery::{BatchDelivery, BatchMetadata};
+pub use broker::{Broker, BrokerDescription, ClusterDescription};
 pub use cluster::Cluster;
 pub use cluster_builder::ClusterBuilder;
 pub use consumer::{
@@ -25,7 +27,7 @@ pub use consumer::{
 };
 pub use error::{Error, Outcome, Result};
 pub use interceptor::{ConsumerInterceptor, ProducerInterceptor};
-pub use partition::{Partition, PartitionDescription, Watermarks};
+pub use partition::{Partition, PartitionDescription, ReplicaDescription, Watermarks};
 pub use producer::{Delivery, Partitioner, Producer, ProducerBuilder, Ready, TrySendError};
 pub use record::{Destination, Record, RecordMetadata};
 pub use record_buf::RecordBuf;

@@ -4,10 +4,12 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::base::{Acks, BrokerId, IsolationLevel, Offset, PartitionId, Timestamp, TopicPartition};
+use crate::base::{Acks, BrokerId, IsolationLevel, LeaderEpoch, Offset};
+use crate::base::{PartitionId, Timestamp, TopicPartition};
 use crate::client::batch_delivery::BatchOutcome;
 use crate::client::consumer::Records;
 use crate::client::{BatchDelivery, Error, Result, Topic};
+use crate::cluster::{ClusterError, ElectionKind, PartitionImage};
 use crate::record::Limits;
 use crate::replica::{Append, ProduceError, Replica};
 use crate::storage::{AppendOrigin, Damage, ScrubReport, TimestampedOffset};
@@ -66,10 +68,52 @@ pub struct PartitionDescription {
     pub id: PartitionId,
     /// The broker that leads it, `None` if none does.
     pub leader: Option<BrokerId>,
-    /// The brokers that have a replica.
+    /// Counts the terms of its leaders.
+    pub leader_epoch: LeaderEpoch,
+    /// The brokers that have a replica, the preferred leader first.
     pub replicas: Vec<BrokerId>,
     /// Those of them whose replica is in sync.
     pub isr: Vec<BrokerId>,
+    /// While the partition is being moved: those that have no replica before it.
+    pub adding: Vec<BrokerId>,
+    /// While the partition is being moved: those that have no replica after it.
+    pub removing: Vec<BrokerId>,
+}
+
+impl PartitionDescription {
+    pub(super) fn of(id: PartitionId, known: &PartitionImage) -> Self {
+        Self {
+            id,
+            leader: known.leader,
+            leader_epoch: known.leader_epoch,
+            replicas: known.replicas.clone(),
+            isr: known.isr.clone(),
+            adding: known.adding.clone(),
+            removing: known.removing.clone(),
+        }
+    }
+}
+
+/// A replica of a partition on a broker that runs, from [`Partition::replicas`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ReplicaDescription {
+    /// Where it is.
+    pub broker: BrokerId,
+    /// Whether it leads.
+    pub is_leader: bool,
+    /// Whether it is in sync.
+    pub is_in_sync: bool,
+    /// Where its log begins.
+    pub log_start: Offset,
+    /// Where its log ends.
+    pub log_end: Offset,
+    /// Up to where it can be read, as far as it knows.
+    pub high_watermark: Offset,
+    /// How many records the leader has that it lacks; `None` while nobody leads.
+    pub lag: Option<u64>,
+    /// Its log cannot be written: its disk has failed, or it is damaged.
+    pub is_offline: bool,
 }
 
 impl Partition {
@@ -93,7 +137,7 @@ impl Partition {
         &self.place
     }
 
-    /// Where the partition's replicas are: with one broker, there.
+    /// Who has the partition, who of them is in sync, and who leads.
     ///
     /// ```
     /// use brooklet::{Cluster, NewTopic};
@@ -108,15 +152,100 @@ impl Partition {
     /// # Errors
     /// [`TopicDeleted`](crate::ErrorKind::TopicDeleted).
     pub fn describe(&self) -> Result<PartitionDescription> {
+        let known = self.topic.core().partition(self.topic.image(), self.id())?;
+        Ok(PartitionDescription::of(self.id(), &known))
+    }
+
+    /// How far each replica on a broker that runs has come, in the order of [`PartitionDescription::replicas`].
+    ///
+    /// ```
+    /// use brooklet::{Cluster, NewTopic, Record};
+    ///
+    /// let cluster = Cluster::builder().brokers(3).in_memory()?;
+    /// let email = cluster.create_topic(NewTopic::new("email").replication_factor(3))?;
+    /// cluster.producer().build()?.send(Record::to(&email).value("welcome"))?.wait()?;
+    /// for replica in email.partition(0)?.replicas()? {
+    ///     println!("broker {}: up to {}, lag {:?}", replica.broker, replica.log_end, replica.lag);
+    /// }
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`TopicDeleted`](crate::ErrorKind::TopicDeleted); [`Storage`](crate::ErrorKind::Storage) if a replica cannot be
+    /// opened.
+    pub fn replicas(&self) -> Result<Vec<ReplicaDescription>> {
         let core = self.topic.core();
-        core.current(self.topic.image())?;
-        let broker = core.store().broker();
-        Ok(PartitionDescription {
-            id: self.id(),
-            leader: Some(broker),
-            replicas: vec![broker],
-            isr: vec![broker],
-        })
+        let known = core.partition(self.topic.image(), self.id())?;
+        let mut replicas = Vec::new();
+        for broker in &known.replicas {
+            match core.replica(self.topic.image(), self.id(), *broker) {
+                Ok(replica) => replicas.push(replica),
+                Err(ClusterError::UnknownBroker(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let leader = replicas.iter().find(|replica| Some(replica.broker()) == known.leader);
+        let leader_end = leader.map(|leader| leader.log().end());
+        let describe = |replica: &Arc<Replica>| {
+            let log = replica.log();
+            let log_end = log.end();
+            ReplicaDescription {
+                broker: replica.broker(),
+                is_leader: known.leader == Some(replica.broker()),
+                is_in_sync: known.isr.contains(&replica.broker()),
+                log_start: log.start(),
+                log_end,
+                high_watermark: replica.high_watermark(),
+                lag: leader_end.map(|end| end.distance_from(log_end).unwrap_or(0)),
+                is_offline: log.is_offline(),
+            }
+        };
+        Ok(replicas.iter().map(describe).collect())
+    }
+
+    /// Elects another leader (Kafka's `electLeaders`).
+    ///
+    /// # Errors
+    /// By [`kind`](crate::Error::kind): [`ElectionNotNeeded`](crate::ErrorKind::ElectionNotNeeded) if it leads already;
+    /// [`PreferredLeaderNotAvailable`](crate::ErrorKind::PreferredLeaderNotAvailable) if the preferred replica does not run
+    /// or is not in sync; [`LeaderNotAvailable`](crate::ErrorKind::LeaderNotAvailable) if no broker with a replica runs.
+    pub fn elect_leader(&self, kind: ElectionKind) -> Result<()> {
+        Ok(self.topic.core().elect_leader(self.topic.image(), self.id(), kind)?)
+    }
+
+    /// Begins to move the partition to other brokers, or to more or fewer of them, the preferred leader first. It is in use
+    /// meanwhile: brokers that are new to it catch up, then those that are not wanted any more drop theirs.
+    /// [`describe`](Self::describe) tells how far that is: who is `adding` and not in the `isr` is on its way.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, NewTopic};
+    ///
+    /// let cluster = Cluster::builder().brokers(3).in_memory()?;
+    /// let email = cluster.create_topic(NewTopic::new("email").replication_factor(1))?;
+    /// let partition = email.partition(0)?;
+    /// let all = cluster.brokers().iter().map(|broker| broker.id()).collect::<Vec<_>>();
+    /// partition.reassign(all.clone())?;
+    /// while !partition.describe()?.adding.is_empty() {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(partition.describe()?.replicas, all);
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`InvalidReplicaAssignment`](crate::ErrorKind::InvalidReplicaAssignment) if a broker is unknown, not running or
+    /// named twice.
+    pub fn reassign(&self, brokers: impl IntoIterator<Item = BrokerId>) -> Result<()> {
+        let target = Some(brokers.into_iter().collect());
+        Ok(self.topic.core().reassign(self.topic.image(), self.id(), target)?)
+    }
+
+    /// Gives up a move under way: the partition is where it was before.
+    ///
+    /// # Errors
+    /// [`NoReassignmentInProgress`](crate::ErrorKind::NoReassignmentInProgress).
+    pub fn cancel_reassignment(&self) -> Result<()> {
+        Ok(self.topic.core().reassign(self.topic.image(), self.id(), None)?)
     }
 
     pub(super) fn leader(&self) -> Result<Arc<Replica>> {
@@ -185,7 +314,7 @@ impl Partition {
         let outcome = Arc::new(BatchOutcome::default());
         let completion = Arc::clone(&outcome) as _;
         let append = Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion };
-        leader.enqueue(append)?;
+        leader.enqueue(append).map_err(|unqueued| unqueued.error)?;
         leader.drive();
         Ok(BatchDelivery::new(leader, Arc::clone(self.topic.core().runtime()), outcome))
     }

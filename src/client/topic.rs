@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::{ConfigEntry, TopicId, TopicName};
-use crate::client::{Partition, Result};
+use crate::base::{BrokerId, ConfigEntry, ErrorKind, TopicId, TopicName};
+use crate::client::{Partition, PartitionDescription, Result};
 use crate::cluster::{ClusterError, ConfigChange, Core, CreateTopic, TopicImage};
 use crate::storage::ScrubReport;
 
@@ -21,13 +21,15 @@ pub struct NewTopic {
     name: String,
     partitions: Option<u32>,
     replication_factor: Option<u16>,
+    assignment: Option<Vec<Vec<BrokerId>>>,
     config: Vec<(String, String)>,
 }
 
 impl NewTopic {
     /// A topic of this name.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), partitions: None, replication_factor: None, config: Vec::new() }
+        let (partitions, replication_factor, assignment) = (None, None, None);
+        Self { name: name.into(), partitions, replication_factor, assignment, config: Vec::new() }
     }
 
     /// Number of partitions, 1 to 100,000. Default: the cluster's `num.partitions`, 1 unless it was set.
@@ -36,10 +38,33 @@ impl NewTopic {
         self
     }
 
-    /// Number of replicas: 1, since there is one broker. Default: the cluster's `default.replication.factor`, 1
-    /// unless it was set.
+    /// Number of replicas of each partition, each on another broker: 1 to as many as are running. Default: the cluster's
+    /// `default.replication.factor`, 1 unless it was set. They are placed by Kafka's classic algorithm, which beginning
+    /// with the first topic goes round the brokers.
     pub fn replication_factor(mut self, replicas: u16) -> Self {
         self.replication_factor = Some(replicas);
+        self
+    }
+
+    /// The brokers of each partition, the preferred leader first, instead of a number of partitions and of replicas.
+    /// Creating the topic fails with [`InvalidReplicaAssignment`](crate::ErrorKind::InvalidReplicaAssignment) if a broker is
+    /// unknown, not running or named twice, or not all partitions have as many.
+    ///
+    /// ```
+    /// use brooklet::{Cluster, NewTopic};
+    ///
+    /// let cluster = Cluster::builder().brokers(3).in_memory()?;
+    /// let [one, two, three] = [1, 2, 3].map(|id| cluster.broker(id).unwrap().id());
+    /// let email = cluster.create_topic(NewTopic::new("email").assignment([[one, two], [three, one]]))?;
+    /// assert_eq!(email.partition(1)?.describe()?.leader, Some(three));
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    pub fn assignment<P>(mut self, partitions: impl IntoIterator<Item = P>) -> Self
+    where
+        P: IntoIterator<Item = BrokerId>,
+    {
+        let partitions = partitions.into_iter().map(|brokers| brokers.into_iter().collect());
+        self.assignment = Some(partitions.collect());
         self
     }
 
@@ -56,8 +81,8 @@ impl NewTopic {
     }
 
     pub(super) fn into_create(self) -> CreateTopic {
-        let Self { name, partitions, replication_factor, config } = self;
-        CreateTopic { name, partitions, replication_factor, config }
+        let Self { name, partitions, replication_factor, assignment, config } = self;
+        CreateTopic { name, partitions, replication_factor, assignment, config }
     }
 }
 
@@ -155,7 +180,7 @@ impl Topic {
 
     /// Number of partitions, as it is now. After a deletion: as it was when the handle was made.
     pub fn partition_count(&self) -> u32 {
-        self.current().partitions
+        self.current().partition_count()
     }
 
     /// What the topic is now, or what was last known of it.
@@ -182,12 +207,18 @@ impl Topic {
         let image = self.core.current(&self.image)?;
         let mut bytes = 0;
         for id in image.partition_ids() {
-            bytes += Partition::new(self.clone(), id).size_bytes()?;
+            match Partition::new(self.clone(), id).size_bytes() {
+                Ok(size) => bytes += size,
+                // What nobody can read at the moment takes up space, but nobody knows how much.
+                Err(error) if error.kind() == ErrorKind::LeaderNotAvailable => {}
+                Err(error) => return Err(error),
+            }
         }
+        let partitions = image.partitions();
         Ok(TopicDescription {
             name: image.name.clone(),
             id: image.id,
-            partitions: image.partitions,
+            partitions: partitions.map(|(id, p)| PartitionDescription::of(id, p)).collect(),
             config: image.config.overrides().collect(),
             size_bytes: bytes,
         })
@@ -268,7 +299,7 @@ pub(super) fn partition_id(
     topic.partition_id(index).ok_or_else(|| ClusterError::UnknownPartition {
         topic: topic.name.clone(),
         partition: index,
-        count: topic.partitions,
+        count: topic.partition_count(),
     })
 }
 
@@ -287,10 +318,10 @@ pub struct TopicDescription {
     pub name: TopicName,
     /// Identifies this life of the topic.
     pub id: TopicId,
-    /// Number of partitions.
-    pub partitions: u32,
+    /// Its partitions, in order.
+    pub partitions: Vec<PartitionDescription>,
     /// Settings that the topic overrides, by name.
     pub config: Vec<(&'static str, String)>,
-    /// Bytes in the topic's logs.
+    /// Bytes in the logs of the leaders.
     pub size_bytes: u64,
 }

@@ -44,6 +44,22 @@ pub(crate) struct BrokerConfig {
     pub(crate) delete_topics: bool,
     /// `fetch.max.bytes`.
     pub(crate) fetch_max_bytes: usize,
+    /// `broker.rack`, of a broker that has none of its own.
+    pub(crate) rack: Option<String>,
+    /// `broker.session.timeout.ms`.
+    pub(crate) session_timeout: Duration,
+    /// `replica.lag.time.max.ms`.
+    pub(crate) replica_lag_max: Duration,
+    /// `replica.fetch.max.bytes`.
+    pub(crate) replica_fetch_max_bytes: usize,
+    /// `replica.fetch.backoff.ms`.
+    pub(crate) replica_fetch_backoff: Duration,
+    /// `replica.high.watermark.checkpoint.interval.ms`.
+    pub(crate) high_watermark_interval: Duration,
+    /// `auto.leader.rebalance.enable`.
+    pub(crate) rebalance_leaders: bool,
+    /// `leader.imbalance.check.interval.seconds`.
+    pub(crate) leader_check_interval: Duration,
 }
 
 impl BrokerConfig {
@@ -66,6 +82,17 @@ impl BrokerConfig {
             auto_create_topics: settings.bool("auto.create.topics.enable")?,
             delete_topics: settings.bool("delete.topic.enable")?,
             fetch_max_bytes: settings.number("fetch.max.bytes")?,
+            rack: Some(settings.text("broker.rack")?).filter(|rack| !rack.is_empty()),
+            session_timeout: settings.duration("broker.session.timeout.ms")?,
+            replica_lag_max: settings.duration("replica.lag.time.max.ms")?,
+            replica_fetch_max_bytes: settings.number("replica.fetch.max.bytes")?,
+            replica_fetch_backoff: settings.duration("replica.fetch.backoff.ms")?,
+            high_watermark_interval: settings
+                .duration("replica.high.watermark.checkpoint.interval.ms")?,
+            rebalance_leaders: settings.bool("auto.leader.rebalance.enable")?,
+            leader_check_interval: Duration::from_secs(
+                settings.number("leader.imbalance.check.interval.seconds")?,
+            ),
             settings,
         };
         Ok(config)

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::base::BrokerId;
+use crate::cluster::sender::Sender;
 use crate::cluster::store::Store;
-use crate::env::FileSystem;
 use crate::env::sync::Mutex;
+use crate::env::{FileSystem, Role, Runtime};
 
 /// A broker's place: what it is opened from, again after it has stopped.
 #[derive(Clone, Debug)]
@@ -28,12 +29,14 @@ pub(crate) struct Broker {
     pub(crate) place: BrokerPlace,
     /// While it runs.
     store: ArcSwapOption<Store>,
+    /// Writes what nobody waits for. It outlives its broker's lives: what is left to it then goes to the next leader.
+    sender: Arc<Sender>,
     /// Counts its lives: what is said in an earlier one is too late.
     incarnation: AtomicU64,
     /// It is on its way out: it is elected to nothing any more.
     leaving: AtomicBool,
-    /// Held while it is started or stopped.
-    pub(super) changing: Mutex<()>,
+    /// Somebody is starting or stopping it.
+    pub(super) changing: Role,
 }
 
 impl fmt::Debug for Broker {
@@ -47,15 +50,20 @@ impl fmt::Debug for Broker {
 }
 
 impl Broker {
-    pub(super) fn new(id: BrokerId, place: BrokerPlace) -> Arc<Self> {
+    pub(super) fn new(id: BrokerId, place: BrokerPlace, runtime: &Arc<dyn Runtime>) -> Arc<Self> {
         Arc::new(Self {
             id,
             place,
             store: ArcSwapOption::empty(),
+            sender: Arc::new(Sender::new("brooklet-sender", Arc::clone(runtime))),
             incarnation: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
-            changing: Mutex::new(()),
+            changing: Role::new(),
         })
+    }
+
+    pub(crate) fn sender(&self) -> &Arc<Sender> {
+        &self.sender
     }
 
     /// Its store, while it runs.
@@ -92,19 +100,28 @@ impl Broker {
 
 /// All brokers of a cluster.
 #[derive(Debug, Default)]
-pub(crate) struct Brokers(ArcSwap<BTreeMap<BrokerId, Arc<Broker>>>);
+pub(crate) struct Brokers {
+    all: ArcSwap<BTreeMap<BrokerId, Arc<Broker>>>,
+    /// The senders of all that there ever were.
+    senders: Mutex<Vec<Arc<Sender>>>,
+}
 
 impl Brokers {
     pub(super) fn add(&self, broker: &Arc<Broker>) {
-        self.0.rcu(|brokers| {
+        self.senders.lock().push(Arc::clone(&broker.sender));
+        self.all.rcu(|brokers| {
             let mut brokers = BTreeMap::clone(brokers);
             brokers.insert(broker.id, Arc::clone(broker));
             brokers
         });
     }
 
+    pub(super) fn senders(&self) -> Vec<Arc<Sender>> {
+        self.senders.lock().clone()
+    }
+
     pub(super) fn remove(&self, id: BrokerId) {
-        self.0.rcu(|brokers| {
+        self.all.rcu(|brokers| {
             let mut brokers = BTreeMap::clone(brokers);
             brokers.remove(&id);
             brokers
@@ -112,32 +129,32 @@ impl Brokers {
     }
 
     pub(crate) fn get(&self, id: BrokerId) -> Option<Arc<Broker>> {
-        self.0.load().get(&id).cloned()
+        self.all.load().get(&id).cloned()
     }
 
     /// In the order of their ids.
     pub(crate) fn all(&self) -> Vec<Arc<Broker>> {
-        self.0.load().values().cloned().collect()
+        self.all.load().values().cloned().collect()
     }
 
     /// The store of a broker that runs.
     pub(crate) fn store(&self, id: BrokerId) -> Option<Arc<Store>> {
-        self.0.load().get(&id).and_then(|broker| broker.store())
+        self.all.load().get(&id).and_then(|broker| broker.store())
     }
 
     /// The stores of all brokers that run, in the order of their ids.
     pub(crate) fn stores(&self) -> Vec<Arc<Store>> {
-        self.0.load().values().filter_map(|broker| broker.store()).collect()
+        self.all.load().values().filter_map(|broker| broker.store()).collect()
     }
 
     /// Whether a broker can be elected.
     pub(crate) fn is_alive(&self, id: BrokerId) -> bool {
-        self.0.load().get(&id).is_some_and(|broker| broker.is_alive())
+        self.all.load().get(&id).is_some_and(|broker| broker.is_alive())
     }
 
     /// Those that can be elected, in the order of their ids.
     pub(crate) fn alive(&self) -> Vec<BrokerId> {
-        let brokers = self.0.load();
+        let brokers = self.all.load();
         brokers.values().filter(|broker| broker.is_alive()).map(|broker| broker.id).collect()
     }
 }

@@ -50,6 +50,8 @@ pub(crate) enum Change {
     Elect(ElectionKind, TopicId, TopicName, PartitionId),
     /// The broker has the longest log of those in sync, after all were left in the middle of things.
     ElectLongest(TopicId, PartitionId, BrokerId),
+    /// A replica is out of sync, whoever leads: its log is damaged.
+    ReplicaUnfit(TopicId, PartitionId, BrokerId),
     /// The brokers on which a partition is to be; `None` gives up a move under way.
     Reassign(TopicId, TopicName, PartitionId, Option<Vec<BrokerId>>),
 }
@@ -154,7 +156,11 @@ impl Surroundings<'_> {
             Change::BrokerBack(broker) => {
                 self.each_partition(image, *broker, |topic, partition| {
                     let is_alive = |id| self.brokers.is_alive(id);
-                    election::broker_back(partition, is_alive, topic.config.unclean)
+                    match partition.leader == Some(*broker) {
+                        // Nobody could record that it had ended: it leads again, and not in the term that it had.
+                        true => election::next_term(partition),
+                        false => election::broker_back(partition, is_alive, topic.config.unclean),
+                    }
                 })
             }
             Change::AlterIsr(asked) => self.alter_isr(asked, image)?,
@@ -178,6 +184,14 @@ impl Surroundings<'_> {
                 self.partition(topic, *partition, |known| {
                     let is_able = known.isr.contains(broker) && self.brokers.is_alive(*broker);
                     is_able.then(|| known.changed(|next| next.leader = Some(*broker))).flatten()
+                })
+            }
+            Change::ReplicaUnfit(id, partition, broker) => {
+                let Some(topic) = image.by_id(*id) else { return Ok(Prepared::default()) };
+                let is_alive = |id| self.brokers.is_alive(id);
+                self.partition(topic, *partition, |known| {
+                    election::without_broker(known, *broker, is_alive, false)
+                        .filter(|next| next.isr != known.isr)
                 })
             }
             Change::Reassign(id, name, partition, target) => {

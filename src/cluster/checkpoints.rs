@@ -115,6 +115,23 @@ impl Checkpoints {
         if saving.stale { self.write(&mut saving) } else { Ok(()) }
     }
 
+    /// A log is about to be cut to `end`: no recovery point on disk may lie above it.
+    pub(super) fn lower(
+        &self,
+        partition: &TopicPartition,
+        end: Offset,
+    ) -> Result<(), StorageError> {
+        let mut saving = self.saving.lock();
+        {
+            let mut points = self.points.lock();
+            if points.offsets.get(partition).is_none_or(|point| *point <= end) {
+                return Ok(());
+            }
+            points.offsets.insert(partition.clone(), end);
+        }
+        self.write(&mut saving)
+    }
+
     /// Brings the recovery points on disk up to date. A failure is logged: older points are true as well.
     pub(super) fn save(&self) {
         let mut saving = self.saving.lock();

@@ -1,70 +1,48 @@
-//! A running cluster: its broker, its controller, and the way to a partition's leader.
+//! A running cluster: its brokers, its controller, and the way to a partition's leader.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crate::base::{Bug, ConfigEntry, Offset, PartitionId, TopicId, TopicName, is_planted};
-use crate::cluster::controller::{Change, Controller};
-use crate::cluster::store::{OpenStore, Store};
+use crate::base::{Bug, ConfigEntry, Offset, PartitionId, TopicId, TopicName};
+use crate::base::{BrokerId, is_planted};
+use crate::cluster::brokers::Brokers;
+use crate::cluster::change::{Change, CreateTopic, ElectionKind};
+use crate::cluster::controller::Controller;
+use crate::cluster::metadata::{PartitionImage, TopicImage};
+use crate::cluster::metadata_log::METADATA_ID;
+use crate::cluster::network::Network;
+use crate::cluster::sender::Sender;
+use crate::cluster::store::Store;
 use crate::cluster::topic_config::{ConfigChange, TopicConfig};
-use crate::cluster::{BrokerConfig, ClusterError, CreateTopic, ProducerIds, TopicImage};
-use crate::env::{FileSystem, Runtime};
+use crate::cluster::{BrokerConfig, ClusterError, ProducerIds};
+use crate::env::{BufferPool, Moment, Runtime};
 use crate::replica::Replica;
 use crate::storage::{ReadError, StorageError};
 
 /// Name of the metadata log's topic.
 const METADATA_TOPIC: &str = "__brooklet_metadata";
 
-/// The metadata topic's id: the same in every cluster.
-const METADATA_ID: TopicId = TopicId::from_bytes(*b"brookletmetadata");
-
-/// What a cluster is opened with.
-#[derive(Debug)]
-pub(crate) struct OpenCluster {
-    pub(crate) fs: Arc<dyn FileSystem>,
-    pub(crate) root: PathBuf,
-    /// Whether an empty or missing directory becomes a store.
-    pub(crate) create_if_missing: bool,
-    pub(crate) config: BrokerConfig,
-    pub(crate) runtime: Arc<dyn Runtime>,
-}
+/// How long closing waits for background work.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running cluster.
 #[derive(Debug)]
 pub(crate) struct Core {
-    runtime: Arc<dyn Runtime>,
-    store: Arc<Store>,
-    controller: Controller,
-    config: Arc<BrokerConfig>,
-    closed: AtomicBool,
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) brokers: Arc<Brokers>,
+    pub(super) network: Arc<Network>,
+    pub(super) controller: Controller,
+    pub(super) config: Arc<BrokerConfig>,
+    /// For what has to be done in time, and touches no files.
+    pub(super) alarms: Arc<Sender>,
+    /// For what the cluster does by itself.
+    pub(super) keeper: Arc<Sender>,
+    pub(super) pool: Arc<BufferPool>,
+    pub(super) closed: AtomicBool,
 }
 
 impl Core {
-    pub(crate) fn open(how: OpenCluster) -> Result<Arc<Self>, ClusterError> {
-        let OpenCluster { fs, root, create_if_missing, config, runtime } = how;
-        let config = Arc::new(config);
-        let store = Arc::new(Store::open(OpenStore {
-            fs,
-            root,
-            create_if_missing,
-            config: Arc::clone(&config),
-            runtime: Arc::clone(&runtime),
-        })?);
-        let metadata = store.open_metadata(&metadata_topic()?)?;
-        let controller = Controller::open(
-            metadata,
-            Arc::clone(&store),
-            Arc::clone(&config),
-            Arc::clone(&runtime),
-        )?;
-        controller.with_image(|image| store.load(image))?;
-        if let Some(rate) = config.scrub_rate {
-            store.scrub_in_background(rate, controller.published());
-        }
-        Ok(Arc::new(Self { runtime, store, controller, config, closed: AtomicBool::new(false) }))
-    }
-
     pub(crate) fn config(&self) -> &BrokerConfig {
         &self.config
     }
@@ -77,15 +55,36 @@ impl Core {
         self.controller.producer_ids()
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
+    pub(crate) fn brokers(&self) -> &Brokers {
+        &self.brokers
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    pub(crate) fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    pub(crate) fn alarms(&self) -> &Arc<Sender> {
+        &self.alarms
+    }
+
+    pub(crate) fn keeper(&self) -> &Arc<Sender> {
+        &self.keeper
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<BufferPool> {
+        &self.pool
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
-    fn check_open(&self) -> Result<(), ClusterError> {
+    pub(crate) fn check_open(&self) -> Result<(), ClusterError> {
         if self.is_closed() { Err(ClusterError::Closed) } else { Ok(()) }
     }
 
@@ -94,7 +93,7 @@ impl Core {
         create: CreateTopic,
     ) -> Result<Arc<TopicImage>, ClusterError> {
         self.check_open()?;
-        self.controller.submit(Change::CreateTopic(create))
+        self.controller.submit(Change::CreateTopic(create)).and_then(topic)
     }
 
     /// Creates topics, each of which may fail for itself.
@@ -103,7 +102,8 @@ impl Core {
         create: impl IntoIterator<Item = CreateTopic>,
     ) -> Result<Vec<Result<Arc<TopicImage>, ClusterError>>, ClusterError> {
         self.check_open()?;
-        Ok(self.controller.submit_all(create.into_iter().map(Change::CreateTopic)))
+        let created = self.controller.submit_all(create.into_iter().map(Change::CreateTopic));
+        Ok(created.into_iter().map(|created| created.and_then(topic)).collect())
     }
 
     pub(crate) fn delete_topic(&self, id: TopicId, name: &TopicName) -> Result<(), ClusterError> {
@@ -124,8 +124,10 @@ impl Core {
         let change = Change::AlterConfig(topic.id, topic.name.clone(), changes);
         self.controller.submit(change)?;
         // Not by the controller: those who are answered may do anything, even ask it for a change.
-        self.store
-            .alter_topic(|| self.controller.with_image(|image| image.by_id(topic.id).cloned()));
+        for store in self.brokers.stores() {
+            store
+                .alter_topic(|| self.controller.with_image(|image| image.by_id(topic.id).cloned()));
+        }
         Ok(())
     }
 
@@ -241,26 +243,100 @@ impl Core {
         Ok(self.controller.with_image(|image| image.topics().cloned().collect()))
     }
 
+    /// Elects another leader of a partition.
+    pub(crate) fn elect_leader(
+        &self,
+        topic: &TopicImage,
+        partition: PartitionId,
+        kind: ElectionKind,
+    ) -> Result<(), ClusterError> {
+        self.check_open()?;
+        let change = Change::Elect(kind, topic.id, topic.name.clone(), partition);
+        self.controller.submit(change).map(drop)
+    }
+
+    /// Begins to move a partition, or gives that up.
+    pub(crate) fn reassign(
+        &self,
+        topic: &TopicImage,
+        partition: PartitionId,
+        target: Option<Vec<BrokerId>>,
+    ) -> Result<(), ClusterError> {
+        self.check_open()?;
+        let change = Change::Reassign(topic.id, topic.name.clone(), partition, target);
+        self.controller.submit(change)?;
+        // So that those who are to get it begin to copy.
+        match self.leader(topic, partition) {
+            Ok(leader) => leader.wake_followers(),
+            Err(error) => log::info!("{}-{partition} waits to be moved: {error}", topic.name),
+        }
+        Ok(())
+    }
+
+    /// What is known of a partition.
+    pub(crate) fn partition(
+        &self,
+        topic: &TopicImage,
+        partition: PartitionId,
+    ) -> Result<Arc<PartitionImage>, ClusterError> {
+        let topic = self.current(topic)?;
+        topic.partition(partition).cloned().ok_or_else(|| ClusterError::UnknownPartition {
+            topic: topic.name.clone(),
+            partition: partition.into(),
+            count: topic.partition_count(),
+        })
+    }
+
     /// The leader of a partition of `topic`.
     pub(crate) fn leader(
         &self,
         topic: &TopicImage,
         partition: PartitionId,
     ) -> Result<Arc<Replica>, ClusterError> {
-        self.current(topic)?;
-        self.store.replica(topic, partition, || {
-            self.controller.with_image(|image| {
-                let current = image.by_id(topic.id)?;
-                Some((Arc::clone(current), image.leader_epoch(current)))
-            })
-        })
+        self.leader_and_sender(topic, partition).map(|(leader, _)| leader)
+    }
+
+    /// The leader of a partition of `topic`, and the sender of its broker.
+    pub(crate) fn leader_and_sender(
+        &self,
+        topic: &TopicImage,
+        partition: PartitionId,
+    ) -> Result<(Arc<Replica>, Arc<Sender>), ClusterError> {
+        let known = self.partition(topic, partition)?;
+        let broker = known.leader.and_then(|leader| self.brokers.get(leader));
+        let led = broker.and_then(|broker| Some((broker.store()?, broker)));
+        let (store, broker) =
+            led.ok_or_else(|| ClusterError::LeaderNotAvailable(topic.name.clone(), partition))?;
+        Ok((self.replica_in(&store, topic, partition)?, Arc::clone(broker.sender())))
+    }
+
+    /// The replica of a partition of `topic` on a broker that runs.
+    pub(crate) fn replica(
+        &self,
+        topic: &TopicImage,
+        partition: PartitionId,
+        broker: BrokerId,
+    ) -> Result<Arc<Replica>, ClusterError> {
+        self.check_open()?;
+        let store = self.brokers.store(broker).ok_or(ClusterError::UnknownBroker(broker))?;
+        self.replica_in(&store, topic, partition)
+    }
+
+    fn replica_in(
+        &self,
+        store: &Store,
+        topic: &TopicImage,
+        partition: PartitionId,
+    ) -> Result<Arc<Replica>, ClusterError> {
+        let current = || self.controller.with_image(|image| image.by_id(topic.id).cloned());
+        store.replica(topic, partition, current)
     }
 
     /// Syncs every partition. The first error of one does not keep the others from it.
     pub(crate) fn sync(&self) -> Result<(), ClusterError> {
         self.check_open()?;
         let mut first_error = None;
-        for replica in self.store.replicas() {
+        for replica in self.brokers.stores().iter().flat_map(|store| store.replicas()) {
             // One that was deleted meanwhile is no failure.
             if let Err(error) = replica.flush()
                 && replica.ended().is_none()
@@ -271,14 +347,29 @@ impl Core {
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Writes and syncs everything and releases the directory. Later calls find the cluster closed.
+    /// Writes and syncs everything and releases the directories. Later calls find the cluster closed.
     pub(crate) fn close(&self) -> Result<(), StorageError> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         // Changes under way first: whoever makes one renames directories.
         self.controller.close();
-        self.store.close(self.controller.log())
+        let stores = self.brokers.stores();
+        if stores.len() > 1 {
+            // As long as the others can still copy.
+            stores.iter().for_each(|store| store.settle());
+        }
+        let deadline = self.runtime.now().after(CLOSE_TIMEOUT);
+        let deadline = deadline.unwrap_or(Moment::since_start(Duration::MAX));
+        // Before the stores, so that what was accepted is written.
+        self.brokers.senders().iter().for_each(|sender| sender.close(deadline));
+        self.keeper.close(deadline);
+        self.alarms.close(deadline);
+        let mut result = Ok(());
+        for store in stores {
+            result = result.and(store.close());
+        }
+        result
     }
 }
 
@@ -291,6 +382,14 @@ impl Drop for Core {
     }
 }
 
-pub(super) fn metadata_topic() -> Result<TopicImage, ClusterError> {
-    Ok(TopicImage::internal(METADATA_ID, TopicName::new(METADATA_TOPIC)?, TopicConfig::internal()?))
+/// A change of a topic comes to one.
+fn topic(changed: Option<Arc<TopicImage>>) -> Result<Arc<TopicImage>, ClusterError> {
+    changed.ok_or(ClusterError::NoController)
+}
+
+pub(super) fn metadata_topic(broker: BrokerId) -> Result<TopicImage, ClusterError> {
+    let partition = PartitionImage::new(vec![broker], &[broker]);
+    let partition = partition.ok_or(ClusterError::UnknownBroker(broker))?;
+    let (name, config) = (TopicName::new(METADATA_TOPIC)?, TopicConfig::internal()?);
+    Ok(TopicImage::internal(METADATA_ID, name, config, partition))
 }

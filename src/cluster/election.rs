@@ -69,6 +69,14 @@ pub(crate) fn broker_back(
     elect(partition, is_alive, unclean)
 }
 
+/// The same leader, in another term: it has been away, and may have lost what it had not synced.
+pub(crate) fn next_term(partition: &PartitionImage) -> Option<PartitionImage> {
+    // Leaving office and taking it are two changes, and one term.
+    let left = partition.changed(|next| next.leader = None)?;
+    let back = PartitionImage { leader: partition.leader, ..left };
+    back.is_valid().then_some(back)
+}
+
 /// Gives the leadership to the first replica.
 ///
 /// # Errors

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::base::{ConfigError, InvalidTopicName, TopicName};
+use crate::base::{BrokerId, ConfigError, InvalidTopicName, PartitionId};
+use crate::base::{TopicName, TopicPartition};
+use crate::cluster::election::AlterIsrError;
 use crate::replica::ProduceError;
 use crate::storage::{ReadError, StorageError};
 
@@ -19,6 +21,33 @@ pub(crate) enum ClusterError {
     NewerFormat { path: PathBuf, version: u32, supported: u32 },
     #[error("{} is broker {found}, not {expected}: its directory was moved or the id changed", path.display())]
     OtherBroker { path: PathBuf, found: i32, expected: i32 },
+    #[error("{} belongs to another cluster than the other stores", path.display())]
+    OtherCluster { path: PathBuf },
+    #[error("two directories are those of broker {0}: give each broker an id of its own")]
+    DuplicateBroker(BrokerId),
+    #[error("no broker {0}")]
+    UnknownBroker(BrokerId),
+    #[error("broker {0} is being started or stopped by somebody else")]
+    BrokerIsChanging(BrokerId),
+    #[error("broker {broker} has replicas of {topic} and others perhaps: move them first")]
+    HasReplicas { broker: BrokerId, topic: TopicName },
+    #[error("broker {broker} has no replica of {partition}")]
+    NoReplica { broker: BrokerId, partition: TopicPartition },
+    #[error(
+        "the stores of brokers {} are missing, which may know of later changes: open all stores together, or accept that loss",
+        ids(missing)
+    )]
+    MetadataIncomplete { missing: Vec<BrokerId> },
+    #[error(
+        "the stores of brokers {one} and {other} have gone on separately, after a loss was accepted: leave one of them out"
+    )]
+    MetadataDiverged { one: BrokerId, other: BrokerId },
+    #[error("no broker that knows all of the metadata is running: start those that were stopped last")]
+    NoController,
+    #[error("nobody leads {0}-{1} at the moment: no replica in sync is running")]
+    LeaderNotAvailable(TopicName, PartitionId),
+    #[error(transparent)]
+    AlterIsr(#[from] AlterIsrError),
     #[error("topic {0} exists")]
     TopicExists(TopicName),
     #[error(
@@ -67,4 +96,8 @@ pub(crate) enum ClusterError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+fn ids(brokers: &[BrokerId]) -> String {
+    brokers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -3,20 +3,25 @@
 //! Knows nothing of clients or groups.
 
 mod broker_config;
+mod brokers;
+mod change;
 mod checkpoints;
 mod controller;
 mod core;
-#[cfg_attr(not(test), expect(dead_code, reason = "for clusters of several brokers"))]
 mod election;
 mod error;
+mod events;
 mod flush_policy;
 mod identity;
+mod keeper;
+mod lifecycle;
 mod metadata;
+mod metadata_log;
+mod network;
+mod open;
 mod open_report;
-#[cfg_attr(not(test), expect(dead_code, reason = "for clusters of several brokers"))]
 mod placement;
 mod producer_ids;
-#[cfg_attr(not(test), expect(dead_code, reason = "for clusters of several brokers"))]
 mod reassignment;
 mod scrubber;
 mod sender;
@@ -29,10 +34,14 @@ mod topic_config;
 mod tests;
 
 pub(crate) use broker_config::BrokerConfig;
-pub(crate) use controller::CreateTopic;
-pub(crate) use core::{Core, OpenCluster};
+pub(crate) use brokers::{Broker, BrokerPlace};
+pub use change::ElectionKind;
+pub(crate) use change::CreateTopic;
+pub(crate) use core::Core;
 pub(crate) use error::ClusterError;
-pub(crate) use metadata::TopicImage;
+pub use events::{ClusterEvent, ClusterEvents};
+pub(crate) use metadata::{PartitionImage, TopicImage};
+pub(crate) use open::{OpenBroker, OpenCluster};
 pub use open_report::{OpenReport, PartitionReport};
 pub(crate) use producer_ids::ProducerIds;
 pub(crate) use sender::{Drive, Sender};

@@ -110,6 +110,7 @@ impl Network {
     }
 
     /// Cuts two brokers off from each other, or connects them again.
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn set_cut(&self, one: BrokerId, other: BrokerId, cut: bool) {
         let link = (one.min(other), one.max(other));
         let mut faults = self.faults.lock();
@@ -122,6 +123,7 @@ impl Network {
     }
 
     /// Has a broker's replicas copy only this long after they could; `None` for not at all.
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn set_delay(&self, broker: BrokerId, delay: Option<Duration>) {
         {
             let mut faults = self.faults.lock();

@@ -1,9 +1,10 @@
 //! What opening a store came to.
 
 use std::fmt;
+use std::iter::Sum;
 use std::path::PathBuf;
 
-use crate::base::TopicPartition;
+use crate::base::{BrokerId, TopicPartition};
 use crate::storage::{Damage, Recovered};
 
 /// What was found when a cluster was opened: see [`Cluster::open_report`](crate::Cluster::open_report).
@@ -46,6 +47,8 @@ pub struct OpenReport {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PartitionReport {
+    /// The broker with this replica.
+    pub broker: BrokerId,
     /// The partition.
     pub partition: TopicPartition,
     /// Bytes of log that were read and checked.
@@ -70,12 +73,14 @@ pub struct PartitionReport {
 impl PartitionReport {
     /// `None` if there is nothing to be told.
     pub(super) fn new(
+        broker: BrokerId,
         partition: TopicPartition,
         found: Recovered,
         failure: Option<String>,
     ) -> Option<Self> {
         let is_of_interest = failure.is_some() || found != Recovered::default();
         is_of_interest.then_some(Self {
+            broker,
             partition,
             scanned_bytes: found.scanned_bytes,
             cut_bytes: found.cut_bytes,
@@ -84,6 +89,19 @@ impl PartitionReport {
             files_rebuilt: found.rebuilt,
             damage: found.damage,
             failure,
+        })
+    }
+}
+
+/// Of several stores: closed if all were.
+impl Sum for OpenReport {
+    fn sum<I: Iterator<Item = Self>>(reports: I) -> Self {
+        let none = Self { clean: true, ..Self::default() };
+        reports.fold(none, |mut all, report| {
+            all.clean &= report.clean;
+            all.partitions.extend(report.partitions);
+            all.quarantine_dropped_bytes += report.quarantine_dropped_bytes;
+            all
         })
     }
 }

@@ -127,10 +127,9 @@ impl Turn {
         let current = || {
             let image = self.image.read();
             let topic = image.topic(partition.topic.as_str())?;
-            let is_of_it = topic.partition_ids().any(|id| id == partition.partition);
-            is_of_it.then(|| (Arc::clone(topic), image.leader_epoch(topic)))
+            topic.partition(partition.partition).map(|_| Arc::clone(topic))
         };
-        let (topic, _) = current()?;
+        let topic = current()?;
         // Who uses the partition is told too.
         let opened = store.replica(&topic, partition.partition, current);
         opened.inspect_err(|error| log::warn!("{partition} was not scrubbed: {error}")).ok()

@@ -12,11 +12,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::base::{BrokerId, FlushPolicy, LeaderEpoch, PartitionId, TopicId, TopicPartition};
+use crate::base::{BrokerId, FlushPolicy, LeaderEpoch, Offset};
+use crate::base::{PartitionId, TopicId, TopicPartition};
 use crate::base::{Bug, is_planted};
 use crate::cluster::checkpoints::{Checkpoints, LOG_STARTS};
 use crate::cluster::identity::{self, Identity};
@@ -30,7 +31,7 @@ use crate::cluster::{BrokerConfig, ClusterError, TopicImage};
 use crate::env::replace_file;
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{BufferPool, EntryKind, FileLock, FileSystem, Moment, Runtime};
-use crate::replica::{OpenReplica, Replica};
+use crate::replica::{OpenReplica, PartitionState, Peers, Replica};
 use crate::storage::{Log, OpenLog, Quarantine, Recovered, ScrubReport};
 use crate::storage::{Shutdown, StorageError, TailCache};
 
@@ -47,9 +48,6 @@ const DELETE_SUFFIX: &str = "-delete";
 /// cache together with what the producers are filling.
 const TAIL_BYTES: usize = 8 << 20;
 
-/// Bytes of empty buffers kept for the producers.
-const POOL_BYTES: usize = 8 << 20;
-
 /// Bytes of cut logs that a store keeps aside.
 const QUARANTINE_BYTES: u64 = 64 << 20;
 
@@ -60,8 +58,14 @@ pub(crate) struct OpenStore {
     pub(crate) root: PathBuf,
     /// Whether an empty or missing directory becomes a store.
     pub(crate) create_if_missing: bool,
+    /// Which broker it is to be, if that matters.
+    pub(crate) broker: Option<BrokerId>,
+    /// The cluster that a new store belongs to; `None` for a new one.
+    pub(crate) cluster: Option<TopicId>,
     pub(crate) config: Arc<BrokerConfig>,
     pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) pool: Arc<BufferPool>,
+    pub(crate) peers: Arc<dyn Peers>,
 }
 
 /// One broker's replicas and the directory that they are in.
@@ -69,10 +73,11 @@ pub(crate) struct OpenStore {
 pub(crate) struct Store {
     fs: Arc<dyn FileSystem>,
     root: Arc<Path>,
-    broker: BrokerId,
+    identity: Identity,
+    config: Arc<BrokerConfig>,
     runtime: Arc<dyn Runtime>,
+    peers: Arc<dyn Peers>,
     cache: Arc<TailCache>,
-    pool: Arc<BufferPool>,
     quarantine: Arc<Quarantine>,
     was_clean: bool,
     /// There are logs that could not be recovered: the next shutdown is none the cleaner.
@@ -80,12 +85,14 @@ pub(crate) struct Store {
     /// What was found in the logs that were opened.
     found: Mutex<BTreeMap<TopicPartition, PartitionReport>>,
     replicas: RwLock<BTreeMap<(TopicId, PartitionId), Arc<Replica>>>,
+    /// That of the metadata log.
+    metadata: OnceLock<Arc<Replica>>,
     /// Topics that were deleted, of which directories may be left.
     opening: Mutex<BTreeSet<TopicId>>,
     checkpoints: Arc<Checkpoints>,
     syncer: Arc<Syncer>,
-    sender: Arc<Sender>,
-    alarms: Arc<Sender>,
+    /// Copies what other brokers lead.
+    fetcher: Arc<Sender>,
     scrubbing: Scrubbing,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn FileLock>>>,
@@ -94,7 +101,8 @@ pub(crate) struct Store {
 impl Store {
     /// Takes possession of a directory: a store of this crate, or an empty one that becomes one.
     pub(crate) fn open(how: OpenStore) -> Result<Self, ClusterError> {
-        let OpenStore { fs, root, create_if_missing, config, runtime } = how;
+        let OpenStore { fs, root, create_if_missing, broker, cluster, .. } = how;
+        let OpenStore { config, runtime, pool, peers, .. } = how;
         // The store may be reached by a link. In it none is followed.
         let root = match fs.resolve(&root) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => root,
@@ -115,21 +123,24 @@ impl Store {
         let identity = match Identity::load(&*fs, &root)? {
             Some(identity) => identity,
             None => {
-                let broker = config.id.or(BrokerId::new(1)).unwrap_or(BrokerId::ZERO);
-                let (cluster, directory) = (random_id(&*runtime), random_id(&*runtime));
+                let broker = broker.or(BrokerId::new(1)).unwrap_or(BrokerId::ZERO);
+                let cluster = cluster.unwrap_or_else(|| random_id(&*runtime));
+                let directory = random_id(&*runtime);
                 let identity = Identity { cluster, broker, directory };
                 Checkpoints::create(&*fs, &root)?;
                 identity.save(&*fs, &root)?;
                 identity
             }
         };
-        if let Some(expected) = config.id.filter(|id| *id != identity.broker) {
+        if let Some(expected) = broker.filter(|id| *id != identity.broker) {
             let (found, expected) = (identity.broker.value(), expected.value());
             return Err(ClusterError::OtherBroker { path: root.to_path_buf(), found, expected });
         }
+        if cluster.is_some_and(|cluster| cluster != identity.cluster) {
+            return Err(ClusterError::OtherCluster { path: root.to_path_buf() });
+        }
         let was_clean = take_clean_marker(&*fs, &root)? || is_new;
         let checkpoints = Arc::new(Checkpoints::load(Arc::clone(&fs), Arc::clone(&root))?);
-        let pool = Arc::new(BufferPool::new(POOL_BYTES));
         let quarantine = Quarantine::new(Arc::clone(&fs), Arc::clone(&root), QUARANTINE_BYTES);
         let intervals = Intervals {
             checkpoint: config.checkpoint_interval,
@@ -137,19 +148,20 @@ impl Store {
         };
         let syncer = Syncer::new(Arc::clone(&runtime), Arc::downgrade(&checkpoints), intervals);
         Ok(Self {
-            broker: identity.broker,
-            cache: Arc::new(TailCache::new(TAIL_BYTES, Arc::clone(&pool))),
-            pool,
+            identity,
+            config,
+            peers,
+            cache: Arc::new(TailCache::new(TAIL_BYTES, pool)),
             quarantine: Arc::new(quarantine),
             was_clean,
             unrecovered: AtomicBool::new(false),
             found: Mutex::default(),
             replicas: RwLock::default(),
+            metadata: OnceLock::new(),
             opening: Mutex::default(),
             syncer: Arc::new(syncer),
             checkpoints,
-            sender: Arc::new(Sender::new("brooklet-sender", Arc::clone(&runtime))),
-            alarms: Arc::new(Sender::new("brooklet-alarms", Arc::clone(&runtime))),
+            fetcher: Arc::new(Sender::new("brooklet-fetcher", Arc::clone(&runtime))),
             scrubbing: Scrubbing::default(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
@@ -160,16 +172,30 @@ impl Store {
     }
 
     pub(crate) fn broker(&self) -> BrokerId {
-        self.broker
+        self.identity.broker
     }
 
-    pub(crate) fn sender(&self) -> &Arc<Sender> {
-        &self.sender
+    /// The directory's own id: another one is another directory.
+    pub(crate) fn directory(&self) -> TopicId {
+        self.identity.directory
     }
 
-    /// For what has to be done in time, and touches no files.
-    pub(crate) fn alarms(&self) -> &Arc<Sender> {
-        &self.alarms
+    pub(crate) fn cluster(&self) -> TopicId {
+        self.identity.cluster
+    }
+
+    /// Whether the store had been closed, or is new.
+    pub(crate) fn was_clean(&self) -> bool {
+        self.was_clean
+    }
+
+    /// The replica of the metadata log, once it was opened.
+    pub(crate) fn metadata(&self) -> Option<Arc<Replica>> {
+        self.metadata.get().cloned()
+    }
+
+    pub(crate) fn fetcher(&self) -> &Arc<Sender> {
+        &self.fetcher
     }
 
     /// What the syncer does about once a second.
@@ -178,16 +204,12 @@ impl Store {
         self.checkpoints.save();
     }
 
-    pub(crate) fn pool(&self) -> &Arc<BufferPool> {
-        &self.pool
-    }
-
     /// The replica of `partition`, opened if it is not yet, as `current` says that the topic is by then.
     pub(crate) fn replica(
         &self,
         topic: &TopicImage,
         partition: PartitionId,
-        current: impl FnOnce() -> Option<(Arc<TopicImage>, LeaderEpoch)>,
+        current: impl FnOnce() -> Option<Arc<TopicImage>>,
     ) -> Result<Arc<Replica>, ClusterError> {
         if let Some(replica) = self.replicas.read().get(&(topic.id, partition)) {
             return Ok(Arc::clone(replica));
@@ -198,8 +220,7 @@ impl Store {
         }
         // With `opening` held: whoever alters the topic from now on will find the replica that is opened here.
         let current = current().filter(|_| !deleted.contains(&topic.id));
-        let (topic, epoch) =
-            current.ok_or_else(|| ClusterError::TopicDeleted(topic.name.clone()))?;
+        let topic = current.ok_or_else(|| ClusterError::TopicDeleted(topic.name.clone()))?;
         if let Some(replica) = self.replicas.read().get(&(topic.id, partition)) {
             return Ok(Arc::clone(replica));
         }
@@ -210,7 +231,12 @@ impl Store {
                 self.remove_partitions(&[named])?;
             }
         }
-        let replica = self.open_replica(&topic, partition, epoch)?;
+        let state = self.state(&topic, partition);
+        let state = state.ok_or_else(|| ClusterError::NoReplica {
+            broker: self.broker(),
+            partition: TopicPartition::new(topic.name.clone(), partition),
+        })?;
+        let replica = self.open_replica(&topic, partition, state)?;
         self.replicas.write().insert((topic.id, partition), Arc::clone(&replica));
         Ok(replica)
     }
@@ -227,11 +253,80 @@ impl Store {
                 let Some(replica) = replicas.get(&(topic.id, partition)) else { continue };
                 replica.log().set_config(topic.config.log);
                 replica.set_policy(self.policy(&topic));
-                altered.push(Arc::clone(replica));
+                altered.push((Arc::clone(replica), self.state(&topic, partition)));
             }
         }
         // With no lock held: a policy that is less strict answers those who wait.
-        altered.iter().for_each(|replica| replica.policy_changed());
+        for (replica, state) in altered {
+            replica.policy_changed();
+            state.into_iter().for_each(|state| replica.assume(state));
+        }
+    }
+
+    /// Has the replica of a partition, if it is open, know what the partition is by now, as `current` says. One that is
+    /// not to be here any more goes, with its files.
+    pub(crate) fn assume(
+        &self,
+        id: TopicId,
+        partition: PartitionId,
+        current: impl FnOnce() -> Option<Arc<TopicImage>>,
+    ) {
+        let (topic, state, replica) = {
+            // Whoever is about to open one has looked at the partition as it was, or will find it as it is.
+            let _opening = self.opening.lock();
+            let Some(topic) = current() else { return };
+            let replica = self.replicas.read().get(&(id, partition)).cloned();
+            let state = self.state(&topic, partition);
+            if state.is_none() {
+                self.replicas.write().remove(&(id, partition));
+            }
+            (topic, state, replica)
+        };
+        // With no lock held: those who wait are answered.
+        match (state, replica) {
+            (Some(state), Some(replica)) => replica.assume(state),
+            (Some(_), None) => {}
+            (None, replica) => self.remove_replica(&topic, partition, replica.as_deref()),
+        }
+    }
+
+    /// The partition was moved to other brokers.
+    fn remove_replica(
+        &self,
+        topic: &TopicImage,
+        partition: PartitionId,
+        replica: Option<&Replica>,
+    ) {
+        if let Some(replica) = replica {
+            replica.abandon();
+        }
+        let name = TopicPartition::new(topic.name.clone(), partition);
+        if let Err(error) = self.remove_partitions(std::slice::from_ref(&name)) {
+            // They go at the next open.
+            log::warn!("files of {name} are left on broker {}: {error}", self.broker());
+        }
+    }
+
+    /// What a replica here is to know of a partition; `None` if there is to be none.
+    fn state(&self, topic: &TopicImage, partition: PartitionId) -> Option<PartitionState> {
+        let known = topic.partition(partition)?;
+        if !known.replicas.contains(&self.broker()) {
+            return None;
+        }
+        Some(PartitionState {
+            replicas: known.replicas.clone(),
+            isr: known.isr.clone(),
+            leader: known.leader,
+            leader_epoch: known.leader_epoch,
+            partition_epoch: known.partition_epoch,
+            min_isr: topic.config.min_isr,
+            max_lag: self.config.replica_lag_max,
+        })
+    }
+
+    /// The partitions of which the replicas are open.
+    pub(crate) fn open_partitions(&self) -> Vec<(TopicId, PartitionId)> {
+        self.replicas.read().keys().copied().collect()
     }
 
     /// The flush policy of a topic. In memory there is nothing to sync.
@@ -243,7 +338,7 @@ impl Store {
         &self,
         topic: &TopicImage,
         partition: PartitionId,
-        epoch: LeaderEpoch,
+        state: PartitionState,
     ) -> Result<Arc<Replica>, StorageError> {
         let partition = TopicPartition::new(topic.name.clone(), partition);
         let opened = Log::open(self.open_log(topic, partition.clone()));
@@ -251,13 +346,21 @@ impl Store {
             Ok((_, found)) => (found.clone(), None),
             Err(error) => (Recovered::default(), Some(error.to_string())),
         };
-        if let Some(report) = PartitionReport::new(partition.clone(), found, failure) {
-            self.found.lock().insert(partition, report);
+        if let Some(report) = PartitionReport::new(self.broker(), partition.clone(), found, failure) {
+            self.found.lock().insert(partition.clone(), report);
         }
+        let high_watermark = match state.replicas.len() {
+            // What recovery kept is on disk, and with one replica that makes it committed.
+            1 => Offset::MAX,
+            _ => self.checkpoints.high_watermark(&partition).unwrap_or_default(),
+        };
         let replica = Replica::new(OpenReplica {
+            broker: self.broker(),
             log: opened?.0,
             topic_id: topic.id,
-            epoch,
+            state,
+            high_watermark,
+            peers: Arc::clone(&self.peers),
             policy: self.policy(topic),
             runtime: Arc::clone(&self.runtime),
             syncer: Arc::clone(&self.syncer) as _,
@@ -352,18 +455,22 @@ impl Store {
             return Ok(remove_tree(&*self.fs, &path)?);
         }
         let Some(found) = TopicPartition::parse_directory_name(name) else { return Ok(()) };
-        let topic = image.topic(found.topic.as_str()).filter(|topic| {
-            u32::try_from(found.partition.value()).is_ok_and(|p| p < topic.partitions)
-        });
+        let topic = image.topic(found.topic.as_str());
+        let topic = topic.filter(|topic| topic.partition(found.partition).is_some());
         let owner = Log::owner(&*self.fs, &path)?;
         match topic {
             _ if owner.is_some_and(|id| image.is_deleted(id)) => {
                 self.opening.lock().extend(owner);
                 self.remove_partitions(&[found])?;
             }
+            // It was moved to other brokers while this one was away.
+            Some(topic)
+                if owner == Some(topic.id) && self.state(topic, found.partition).is_none() =>
+            {
+                self.remove_partitions(&[found])?;
+            }
             Some(topic) if !self.was_clean => {
-                let current = || Some((Arc::clone(topic), image.leader_epoch(topic)));
-                self.replica(topic, found.partition, current)?;
+                self.replica(topic, found.partition, || Some(Arc::clone(topic)))?;
             }
             Some(_) => {}
             None if found.topic.is_internal() => {}
@@ -435,18 +542,37 @@ impl Store {
         self.replicas.read().values().cloned().collect()
     }
 
-    /// Writes and syncs everything, and leaves the mark of a clean shutdown. `metadata` is closed last.
-    pub(crate) fn close(&self, metadata: &Replica) -> Result<(), StorageError> {
+    /// Takes nothing new, and sees to it that what was accepted is written, and on all replicas in sync, in time.
+    pub(crate) fn settle(&self) {
+        let opening = self.opening.lock();
+        let replicas = self.replicas();
+        drop(opening);
+        let deadline = self.close_deadline();
+        for replica in &replicas {
+            if let Err(error) = replica.settle(deadline) {
+                log::error!("{} was not written: {error}", replica.partition());
+            }
+        }
+    }
+
+    fn close_deadline(&self) -> Moment {
+        let deadline = self.runtime.now().after(CLOSE_TIMEOUT);
+        deadline.unwrap_or(Moment::since_start(Duration::MAX))
+    }
+
+    /// Writes and syncs everything, and leaves the mark of a clean shutdown. The metadata log is closed last.
+    pub(crate) fn close(&self) -> Result<(), StorageError> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        self.end_background();
+        let deadline = self.close_deadline();
+        self.end_background(deadline);
         let opening = self.opening.lock();
         let replicas = self.replicas();
         drop(opening);
         let mut first_error = None;
-        for replica in replicas.iter().map(|r| &**r).chain([metadata]) {
-            if let Err(error) = replica.close() {
+        for replica in replicas.iter().chain(self.metadata.get()) {
+            if let Err(error) = replica.close(deadline) {
                 log::error!("{} was not closed cleanly: {error}", replica.partition());
                 first_error.get_or_insert(error);
             }
@@ -460,11 +586,25 @@ impl Store {
         result
     }
 
-    fn end_background(&self) {
-        let deadline = self.runtime.now().after(CLOSE_TIMEOUT);
-        let deadline = deadline.unwrap_or(Moment::since_start(Duration::MAX));
-        self.sender.close(deadline);
-        self.alarms.close(deadline);
+    /// Leaves everything as it is, as a loss of power would: nothing is written any more. What is not acknowledged is
+    /// given back.
+    pub(crate) fn abandon(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let opening = self.opening.lock();
+        let replicas = self.replicas();
+        drop(opening);
+        for replica in replicas.iter().chain(self.metadata.get()) {
+            replica.abandon();
+        }
+        self.checkpoints.end();
+        self.end_background(self.close_deadline());
+        self.lock.lock().take();
+    }
+
+    fn end_background(&self, deadline: Moment) {
+        self.fetcher.close(deadline);
         self.scrubbing.close(deadline);
         self.syncer.close(deadline);
     }
@@ -479,9 +619,19 @@ impl Store {
             .map_err(StorageError::io("write", &path))
     }
 
-    /// Opens the metadata log, which is always synced.
+    /// Opens the metadata log, which is always synced. Nobody leads it before it is told so.
     pub(crate) fn open_metadata(&self, topic: &TopicImage) -> Result<Arc<Replica>, StorageError> {
-        self.open_replica(topic, PartitionId::ZERO, LeaderEpoch::ZERO)
+        let state = PartitionState {
+            replicas: vec![self.broker()],
+            isr: Vec::new(),
+            leader: None,
+            leader_epoch: LeaderEpoch::ZERO,
+            partition_epoch: 0,
+            min_isr: 1,
+            max_lag: self.config.replica_lag_max,
+        };
+        let replica = self.open_replica(topic, PartitionId::ZERO, state)?;
+        Ok(Arc::clone(self.metadata.get_or_init(|| replica)))
     }
 }
 
@@ -489,14 +639,14 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         if !*self.closed.get_mut() {
-            self.end_background();
+            self.end_background(self.close_deadline());
             self.checkpoints.end();
         }
     }
 }
 
 /// Whether there is a store in a directory, rather than nothing. One that holds something else is not touched.
-fn is_store(fs: &dyn FileSystem, root: &Path) -> Result<bool, ClusterError> {
+pub(super) fn is_store(fs: &dyn FileSystem, root: &Path) -> Result<bool, ClusterError> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     let not_a_store =
         |reason: &str| ClusterError::NotAStore { path: root.to_owned(), reason: reason.to_owned() };

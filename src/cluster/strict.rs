@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::{Offset, PartitionId, TopicPartition};
+use crate::base::{BrokerId, Offset, PartitionId, TopicPartition};
 use crate::cluster::checkpoints::Checkpoints;
-use crate::cluster::controller::apply_batch;
 use crate::cluster::core::metadata_topic;
 use crate::cluster::metadata::Image;
+use crate::cluster::metadata_log::apply_batch;
 use crate::cluster::{BrokerConfig, ClusterError, TopicImage};
 use crate::env::{BufferPool, EntryKind, FileSystem, Runtime};
 use crate::record::Batch;
@@ -34,7 +34,7 @@ pub(super) fn refuse_torn_tails(
 ) -> Result<(), ClusterError> {
     let checkpoints = Checkpoints::load(Arc::clone(fs), Arc::clone(root))?;
     let store = Examination { fs, root, checkpoints, runtime };
-    let metadata = metadata_topic()?;
+    let metadata = metadata_topic(BrokerId::ZERO)?;
     let mut image = Image::new(Arc::clone(config));
     for batch in store.batches(&metadata, PartitionId::ZERO)? {
         apply_batch(&mut image, &batch?).map_err(|reason| StorageError::damaged(root, reason))?;

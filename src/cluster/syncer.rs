@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
 
-use crate::base::{PartitionId, TopicId};
+use crate::base::{Offset, PartitionId, TopicId, TopicPartition};
 use crate::cluster::checkpoints::Checkpoints;
 use crate::env::sync::Mutex;
 use crate::env::{Moment, Next, Runtime, Task};
 use crate::replica::{Replica, SyncScheduler};
+use crate::storage::StorageError;
 
 /// How often the syncer does what nobody asks for.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +118,13 @@ impl SyncScheduler for Syncer {
     fn flushed(&self) {
         if !self.flushed.swap(true, Ordering::AcqRel) {
             self.wake();
+        }
+    }
+
+    fn truncating(&self, partition: &TopicPartition, to: Offset) -> Result<(), StorageError> {
+        match self.checkpoints.upgrade() {
+            Some(checkpoints) => checkpoints.lower(partition, to),
+            None => Ok(()),
         }
     }
 }

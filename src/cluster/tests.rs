@@ -11,7 +11,9 @@ use bytes::BytesMut;
 
 use crate::base::{Acks, Config, FlushPolicy, Offset, PartitionId, Scope};
 use crate::cluster::TopicImage;
-use crate::cluster::{BrokerConfig, ClusterError, ConfigChange, Core, CreateTopic, OpenCluster};
+use crate::cluster::store::Store;
+use crate::cluster::{BrokerConfig, BrokerPlace, ClusterError, ConfigChange, Core, CreateTopic};
+use crate::cluster::{OpenBroker, OpenCluster};
 use crate::env::{CallKind, Disk, Fault, PowerCut, Threads, pause};
 use crate::record::{BatchBuilder, CloseOptions, RecordFields};
 use crate::replica::{Append, Completion, ProduceError, Refusal};
@@ -23,10 +25,11 @@ const CLEAN_MARKER: &str = ".kafka_cleanshutdown";
 const LONG: Duration = Duration::from_secs(20);
 
 fn try_open(disk: &Disk) -> Result<Arc<Core>, ClusterError> {
+    let place = BrokerPlace { fs: disk.file_system(), root: PathBuf::from(ROOT), rack: None };
     Core::open(OpenCluster {
-        fs: disk.file_system(),
-        root: PathBuf::from(ROOT),
+        brokers: vec![OpenBroker { id: None, place }],
         create_if_missing: true,
+        accept_metadata_loss: false,
         config: BrokerConfig::new(Config::new(Scope::Broker)).unwrap(),
         runtime: Arc::new(Threads::new()),
     })
@@ -34,6 +37,11 @@ fn try_open(disk: &Disk) -> Result<Arc<Core>, ClusterError> {
 
 fn open(disk: &Disk) -> Arc<Core> {
     try_open(disk).unwrap()
+}
+
+/// The store of the one broker.
+fn store(core: &Core) -> Arc<Store> {
+    core.brokers().stores().pop().unwrap()
 }
 
 fn create(core: &Core, name: &str) -> Result<Arc<TopicImage>, ClusterError> {
@@ -62,7 +70,7 @@ fn append(core: &Core, topic: &TopicImage) -> Result<Appended, ProduceError> {
     let answer = Arc::new(Answer::default());
     let completion = Arc::clone(&answer) as _;
     let append = Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion };
-    replica.enqueue(append)?;
+    replica.enqueue(append).map_err(|unqueued| unqueued.error)?;
     replica.drive();
     let _ = replica.flush();
     while answer.0.get().is_none() {
@@ -223,11 +231,10 @@ fn a_deleted_topic_has_no_replica_again() {
     let disk = store_with_records();
     let core = open(&disk);
     let old = core.topic("email").unwrap();
-    let epoch = crate::base::LeaderEpoch::ZERO;
     core.delete_topic(old.id, &old.name).unwrap();
     // As one who looked at the metadata just before.
-    let current = || Some((Arc::clone(&old), epoch));
-    let opened = core.store().replica(&old, PartitionId::ZERO, current);
+    let current = || Some(Arc::clone(&old));
+    let opened = store(&core).replica(&old, PartitionId::ZERO, current);
     assert!(matches!(opened, Err(ClusterError::TopicDeleted(_))), "{opened:?}");
     assert!(!exists(&disk, "email-0"));
 }
@@ -250,7 +257,7 @@ fn a_topic_may_be_deleted_and_created_again_under_load() {
                             Err(error) => panic!("{error:?}"),
                         }
                     }
-                    core.store().checkpoint();
+                    store(&core).checkpoint();
                 }
             });
         }
@@ -277,7 +284,7 @@ fn append_to(replica: &crate::replica::Replica) -> Result<Appended, ProduceError
     let answer = Arc::new(Answer::default());
     let completion = Arc::clone(&answer) as _;
     let append = Append { batch, origin: AppendOrigin::Client, acks: Acks::All, completion };
-    replica.enqueue(append)?;
+    replica.enqueue(append).map_err(|unqueued| unqueued.error)?;
     while answer.0.get().is_none() {
         replica.help();
     }
@@ -305,7 +312,7 @@ fn one_log_that_cannot_be_checkpointed_does_not_keep_the_others_from_it() {
     append(&core, &bad).unwrap();
     append(&core, &good).unwrap();
     disk.fail(Fault::new(io::ErrorKind::Other).at("a-bad").for_good());
-    core.store().checkpoint();
+    store(&core).checkpoint();
     disk.heal();
     assert_eq!(recovery_point(&disk, &bad), None);
     assert_eq!(recovery_point(&disk, &good), Some(Offset::from(1)));
@@ -411,9 +418,9 @@ fn a_log_that_is_opened_while_its_topic_is_altered_keeps_to_the_change() {
             }
             // For the change to come to its end, if nothing keeps it from that.
             pause(Duration::from_millis(20));
-            Some((Arc::clone(&email), crate::base::LeaderEpoch::ZERO))
+            Some(Arc::clone(&email))
         };
-        core.store().replica(&email, PartitionId::ZERO, current).unwrap()
+        store(&core).replica(&email, PartitionId::ZERO, current).unwrap()
     });
     assert_eq!(replica.log().max_batch_bytes(), 5_000);
 }
@@ -475,10 +482,10 @@ fn a_topic_is_as_it_was_after_a_change_that_was_not_recorded() {
     disk.heal();
     assert_eq!(*core.current(&email).unwrap(), *email);
     core.add_partitions(&email, 2).unwrap();
-    assert_eq!(core.current(&email).unwrap().partitions, 2);
+    assert_eq!(core.current(&email).unwrap().partition_count(), 2);
     core.close().unwrap();
     let again = open(&disk);
-    assert_eq!(again.topic("email").unwrap().partitions, 2);
+    assert_eq!(again.topic("email").unwrap().partition_count(), 2);
     assert_eq!(again.topic("email").unwrap().config, email.config);
 }
 

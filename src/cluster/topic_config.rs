@@ -34,6 +34,10 @@ pub(crate) struct TopicConfig {
     overrides: Config,
     pub(crate) log: LogConfig,
     pub(crate) policy: FlushPolicy,
+    /// `min.insync.replicas`.
+    pub(crate) min_isr: usize,
+    /// `unclean.leader.election.enable`.
+    pub(crate) unclean: bool,
 }
 
 impl TopicConfig {
@@ -72,7 +76,9 @@ impl TopicConfig {
         log.producer_id_expiration = broker.duration("producer.id.expiration.ms")?;
         let own = Source { settings: &overrides, bounds: BOUNDS };
         let policy = if own.is_set() { own.policy(&effective)? } else { of_broker };
-        Ok(Self { overrides, log, policy })
+        let min_isr = effective.number("min.insync.replicas")?;
+        let unclean = effective.bool("unclean.leader.election.enable")?;
+        Ok(Self { overrides, log, policy, min_isr, unclean })
     }
 
     /// The settings after `changes`, which hold all or none.

@@ -6,10 +6,9 @@ use std::sync::atomic::Ordering;
 
 use crate::base::Offset;
 use crate::replica::office::Standing;
-use crate::replica::queue::{Completion, Refusal, Written};
+use crate::replica::queue::{Completion, Written};
 use crate::replica::write::Answer;
 use crate::replica::{ProduceError, Replica};
-use crate::storage::Appended;
 
 impl Replica {
     /// Raises the high watermark to where all replicas in sync have come. A follower's is its leader's.
@@ -53,7 +52,7 @@ impl Replica {
         let error = self.blame_disk(error.clone());
         let failed = self.waiting.lock().take_all();
         let answer = |failed: Written| match error {
-            ProduceError::NotLeader => failed.given_back(),
+            ProduceError::LeaderLost => failed.given_back(),
             _ => (failed.completion, Err(error.clone().into())),
         };
         self.answer(failed.into_iter().map(answer).collect());

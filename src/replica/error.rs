@@ -25,9 +25,12 @@ pub(crate) enum ProduceError {
         "written to the leader, but then {in_sync} replicas were in sync, and min.insync.replicas={needed}"
     )]
     NotEnoughReplicasAfterAppend { in_sync: usize, needed: usize },
-    /// Another broker leads the partition by now, or none does. What was written here may be there too.
-    #[error("the broker does not lead the partition any more")]
+    /// Another broker leads the partition by now, or none does. Nothing was written.
+    #[error("the broker does not lead the partition")]
     NotLeader,
+    /// It is in this leader's log, and may be in that of the next, or not.
+    #[error("the broker stopped leading the partition before all replicas in sync had the batch")]
+    LeaderLost,
     /// It is in the leader's log, but not in all others.
     #[error("the cluster was closed before all replicas in sync had the batch")]
     Unreplicated,
@@ -40,6 +43,14 @@ pub(crate) enum ProduceError {
 }
 
 impl ProduceError {
+    /// What remains to be said if another broker takes over from one whose disk has failed.
+    pub(super) fn elsewhere(&self) -> Self {
+        match self {
+            Self::Append(AppendError::NotWritten(_)) => Self::NotLeader,
+            _ => Self::LeaderLost,
+        }
+    }
+
     /// Whether a file could not be written or synced.
     pub(super) fn is_of_disk(&self) -> bool {
         use AppendError::{NotWritten, Unknown};

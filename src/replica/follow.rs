@@ -120,7 +120,6 @@ impl Replica {
                     "{}: the leader has offsets {start} to {end}, and not {position}: begun anew",
                     self.partition()
                 );
-                self.syncer.truncating(self.partition(), Offset::ZERO)?;
                 self.log.start_over_at(start)?;
                 self.high_watermark.set(start);
                 Ok(Done::Cut)

@@ -86,10 +86,6 @@ impl InSync {
         self.proposed = None;
     }
 
-    pub(super) fn epoch_start(&self) -> Offset {
-        self.epoch_start
-    }
-
     pub(super) fn follower(&self, broker: BrokerId) -> Option<&Progress> {
         self.followers.get(&broker)
     }

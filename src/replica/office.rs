@@ -146,6 +146,11 @@ impl Replica {
         }
         let way = |broker: BrokerId| self.peers.follower(self, broker);
         self.followers.store(Arc::new(brokers.into_iter().map(way).collect()));
+        self.wake_followers();
+    }
+
+    /// Has the followers look whether there is something for them.
+    pub(crate) fn wake_followers(&self) {
         self.followers.load().iter().for_each(|follower| follower.wake());
     }
 
@@ -232,6 +237,6 @@ impl Replica {
         }
         log::warn!("{} on broker {}: {error}", self.partition(), self.broker());
         self.peers.failed(self);
-        ProduceError::NotLeader
+        error.elsewhere()
     }
 }

@@ -23,6 +23,7 @@ pub(crate) struct PartitionState {
 
 impl PartitionState {
     /// Of a partition with one replica, which leads in `epoch`.
+    #[cfg(test)]
     pub(crate) fn alone(broker: BrokerId, epoch: LeaderEpoch) -> Self {
         Self {
             replicas: vec![broker],

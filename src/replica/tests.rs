@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::base::{Acks, FlushPolicy, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use crate::base::{Acks, BrokerId, FlushPolicy, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use crate::base::{Timestamp, TopicId, TopicPartition};
 use crate::env::sync::{Event, Mutex};
 use crate::env::{BufferPool, CallKind, Disk, Fault, Moment, Runtime, Threads, pause};
 use crate::record::{BatchBuilder, BatchProducer, CloseOptions, RecordFields};
-use crate::replica::{
-    Append, Completion, OpenReplica, ProduceError, Refusal, Replica, SyncScheduler,
-};
+use crate::replica::{Append, Completion, Follower, OpenReplica, PartitionState, Peers};
+use crate::replica::{ProduceError, Refusal, Replica, SyncScheduler};
 use crate::storage::{
     AppendError, AppendOrigin, Appended, Log, LogConfig, OpenLog, Quarantine, Shutdown,
     StorageError, TailCache,
@@ -28,6 +27,11 @@ type Answer = Result<Appended, ProduceError>;
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(50);
 
+/// Nobody is to wait until then.
+fn later() -> Moment {
+    Threads::new().now().after(LONG).unwrap()
+}
+
 /// Notes what it is asked for, and does nothing.
 #[derive(Debug, Default)]
 struct Scheduled(Mutex<Vec<Arc<Replica>>>);
@@ -38,6 +42,28 @@ impl SyncScheduler for Scheduled {
     }
 
     fn flushed(&self) {}
+
+    fn truncating(&self, _partition: &TopicPartition, _to: Offset) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
+/// Of a replica without others.
+#[derive(Debug)]
+struct Alone;
+
+impl Peers for Alone {
+    fn follower(&self, _leader: &Replica, _broker: BrokerId) -> Arc<dyn Follower> {
+        panic!("there is no follower")
+    }
+
+    fn synced(&self, _follower: &Replica) {}
+
+    fn isr_is_outdated(&self, _leader: &Arc<Replica>) {}
+
+    fn watch_lag(&self, _leader: &Arc<Replica>, _at: Moment) {}
+
+    fn failed(&self, _replica: &Replica) {}
 }
 
 impl Scheduled {
@@ -124,13 +150,17 @@ impl Place {
         })
         .unwrap();
         let scheduled = Arc::new(Scheduled::default());
+        let broker = BrokerId::ZERO;
         let replica = Replica::new(OpenReplica {
+            broker,
             log,
             topic_id,
-            epoch: LeaderEpoch::ZERO,
+            state: PartitionState::alone(broker, LeaderEpoch::ZERO),
+            high_watermark: Offset::MAX,
             policy,
             runtime: Arc::new(Threads::new()),
             syncer: Arc::clone(&scheduled) as _,
+            peers: Arc::new(Alone),
         });
         Self { disk, scheduled, replica }
     }
@@ -304,7 +334,7 @@ fn a_failed_sync_fails_all_who_wait_and_everything_after() {
         "{later:?}"
     );
     place.replica.flush().unwrap_err();
-    place.replica.close().unwrap_err();
+    place.replica.close(later()).unwrap_err();
     assert_eq!(place.replica.high_watermark(), Offset::from(1));
 }
 
@@ -315,7 +345,7 @@ fn closing_answers_what_a_failed_sync_left() {
     let late = place.enqueue(Acks::All);
     place.replica.drive();
     place.replica.log().take_offline();
-    place.replica.close().unwrap_err();
+    place.replica.close(later()).unwrap_err();
     assert!(is_unknown(&late.answer().unwrap()));
 }
 
@@ -409,7 +439,7 @@ fn closing_waits_for_a_write_under_way_and_refuses_what_comes_later() {
         scope.spawn(|| place.replica.drive());
         arrivals.recv_timeout(LONG).unwrap();
         let queued = place.enqueue(Acks::All);
-        scope.spawn(|| closed.send(place.replica.close()).unwrap());
+        scope.spawn(|| closed.send(place.replica.close(later())).unwrap());
         assert!(is_closed.recv_timeout(SHORT).is_err(), "a batch is still being written");
         let late = place.enqueue(Acks::All);
         assert!(matches!(late.answer(), Some(Err(ProduceError::Closed))));
@@ -471,7 +501,7 @@ fn a_panic_answers_all_it_concerns_and_leaves_no_role_taken() {
             assert!(is_unknown(&asker.answer().unwrap()), "{call:?}");
         }
         place.enqueue(Acks::All).wait(&place.replica).unwrap_err();
-        place.replica.close().unwrap_err();
+        place.replica.close(later()).unwrap_err();
     }
 }
 
@@ -483,7 +513,7 @@ fn an_answer_may_close_the_replica() {
         fn complete(self: Arc<Self>, _: Result<Appended, Refusal>) {}
 
         fn tell(&self) {
-            self.0.close().unwrap();
+            self.0.close(later()).unwrap();
             self.1.set(()).unwrap();
         }
 
@@ -526,7 +556,7 @@ fn one_who_panics_when_told_keeps_no_answer_from_others() {
         let asker = place.enqueue(Acks::All);
         place.enqueue_for(Arc::new(Panics), Acks::None);
         asker.wait(&place.replica).unwrap();
-        place.replica.close().unwrap();
+        place.replica.close(later()).unwrap();
     }
 }
 

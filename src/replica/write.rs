@@ -236,7 +236,7 @@ impl Replica {
         // The watermark may have passed the new batches before they were noted as waiting.
         self.acknowledge();
         if syncing == Syncing::Scheduler {
-            self.followers.load().iter().for_each(|follower| follower.wake());
+            self.wake_followers();
         }
         self.watch_lag();
     }
@@ -275,6 +275,6 @@ impl Written {
     /// For a batch that was written, but will not be acknowledged by this leader.
     pub(super) fn given_back(self) -> Answer {
         let batch = self.batch.map(EncodedBatch::thaw);
-        (self.completion, Err(Refusal { error: ProduceError::NotLeader, batch }))
+        (self.completion, Err(Refusal { error: ProduceError::LeaderLost, batch }))
     }
 }

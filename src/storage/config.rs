@@ -70,6 +70,11 @@ impl Layout {
 }
 
 impl LogConfig {
+    /// Largest batch that a log takes.
+    pub(crate) fn max_batch_bytes(&self) -> usize {
+        usize::try_from(self.max_message_bytes.min(self.segment_bytes)).unwrap_or(usize::MAX)
+    }
+
     pub(super) fn layout(&self) -> Layout {
         Layout { interval: self.index_interval_bytes, gaps: self.compact }
     }

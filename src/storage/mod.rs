@@ -26,9 +26,7 @@ use config::Layout;
 pub(crate) use config::LogConfig;
 pub use damage::Damage;
 pub(crate) use digest::{Digest, Owner, Place};
-#[cfg_attr(not(test), expect(unused_imports, reason = "there are no followers yet"))]
-pub(crate) use epochs::EpochEnd;
-pub(crate) use epochs::read_leader_epochs;
+pub(crate) use epochs::{EpochEnd, read_leader_epochs};
 pub(crate) use error::{AppendError, LossError, ReadError, StorageError};
 pub(crate) use log::{Appended, Fetched, Log, LogScrub, OpenLog, Refused};
 pub use log::{ScrubReport, TimestampedOffset};

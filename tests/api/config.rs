@@ -173,20 +173,20 @@ fn a_stock_file_opens_the_directory_that_it_names() {
     // Java's escapes, for the sake of other platforms' paths.
     let path = data.to_str().unwrap().replace('\\', "\\\\");
     std::fs::write(&file, stock.replace("/tmp/kraft-combined-logs", &path)).unwrap();
-    let open = || Cluster::builder().properties_file(&file).open_log_dir().unwrap();
+    let open = || Cluster::builder().properties_file(&file).open().unwrap();
     topic(&open(), 2);
     assert!(data.join("brooklet.store").is_file());
     assert_eq!(open().topic("email").unwrap().partition_count(), 2);
     // `log.dir` is what `log.dirs` falls back on.
-    let cluster = Cluster::builder().properties(format!("log.dir={path}")).open_log_dir().unwrap();
+    let cluster = Cluster::builder().properties(format!("log.dir={path}")).open().unwrap();
     assert_eq!(cluster.topics().unwrap().len(), 1);
-    assert_eq!(kind(Cluster::builder().open_log_dir()), ErrorKind::InvalidConfig);
+    assert_eq!(kind(Cluster::builder().open()), ErrorKind::InvalidConfig);
 }
 
 #[test]
 fn a_store_keeps_the_number_of_its_broker() {
     let dir = tempfile::tempdir().unwrap();
-    let open = |builder: ClusterBuilder| builder.open(dir.path());
+    let open = |builder: ClusterBuilder| builder.open_at(dir.path());
     let seven = || Cluster::builder().node_id(BrokerId::new(7).unwrap());
     open(seven()).unwrap().close().unwrap();
     open(Cluster::builder()).unwrap().close().unwrap();
@@ -200,7 +200,7 @@ fn topics_named_in_the_environment_are_there_after_opening() {
     let dir = tempfile::tempdir().unwrap();
     let open = |topics: &str| {
         let variables = [("KAFKA_CREATE_TOPICS", topics), ("KAFKA_HEAP_OPTS", "-Xmx1G")];
-        Cluster::builder().environment(variables).open(dir.path())
+        Cluster::builder().environment(variables).open_at(dir.path())
     };
     let names = |cluster: &Cluster| {
         cluster.topics().unwrap().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
@@ -342,7 +342,7 @@ fn altered_settings_are_there_after_reopening_and_count_more_than_the_brokers() 
     let dir = tempfile::tempdir().unwrap();
     let open = |bytes: u32| {
         let builder = Cluster::builder().config("log.segment.bytes", bytes);
-        let cluster = builder.config("log.index.interval.bytes", bytes).open(dir.path()).unwrap();
+        let cluster = builder.config("log.index.interval.bytes", bytes).open_at(dir.path()).unwrap();
         let email = match cluster.topic("email") {
             Ok(email) => email,
             Err(_) => topic(&cluster, 1),

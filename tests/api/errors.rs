@@ -195,13 +195,13 @@ fn a_store_is_not_made_where_that_is_not_wanted() {
     let dir = tempfile::tempdir().unwrap();
     let existing = || Cluster::builder().create_if_missing(false);
     for path in [dir.path().join("missing"), dir.path().to_owned()] {
-        let error = existing().open(&path).unwrap_err();
+        let error = existing().open_at(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotAStore);
         assert!(error.to_string().contains("there is no brooklet store in"), "{error}");
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     Cluster::open(dir.path()).unwrap().close().unwrap();
-    existing().open(dir.path()).unwrap();
+    existing().open_at(dir.path()).unwrap();
     // These are always new.
     existing().in_memory().unwrap();
     existing().temp().unwrap();

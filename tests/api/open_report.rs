@@ -185,7 +185,7 @@ fn a_log_that_is_shorter_than_it_was_closed_can_be_read() {
             }
             edit(&log(dir.path()), |log| log.truncate(log.len() / 10 * (10 - cut)));
             let before = files(&dir.path().join("email-0"));
-            let cluster = Cluster::builder().strict_open(strict).open(dir.path()).unwrap();
+            let cluster = Cluster::builder().strict_open(strict).open_at(dir.path()).unwrap();
             let good = 10 - u32::try_from(cut).unwrap();
             assert_eq!(read(&cluster, 0..good), values(0..good));
             let report = cluster.open_report();
@@ -211,7 +211,7 @@ fn a_strict_open_refuses_to_cut_and_changes_nothing() {
         edit(&dir.path().join(format!("{name}.log")), |log| log.extend(&tail));
         let before = files(dir.path());
         for _ in 0..2 {
-            let error = Cluster::builder().strict_open(true).open(dir.path()).unwrap_err();
+            let error = Cluster::builder().strict_open(true).open_at(dir.path()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TornTail, "{error}");
             assert!(error.to_string().contains(&format!("{} bytes", tail.len())), "{error}");
             assert!(files(dir.path()) == before, "files were changed");
@@ -227,7 +227,7 @@ const METADATA: &str = "__brooklet_metadata-0/00000000000000000000";
 #[test]
 fn a_strict_open_of_what_is_whole_is_as_any_other() {
     let dir = filled();
-    let strict = || Cluster::builder().strict_open(true).open(dir.path()).unwrap();
+    let strict = || Cluster::builder().strict_open(true).open_at(dir.path()).unwrap();
     for is_clean in [true, false] {
         if !is_clean {
             unclean(dir.path());
@@ -241,5 +241,5 @@ fn a_strict_open_of_what_is_whole_is_as_any_other() {
         cluster.close().unwrap();
     }
     let new = tempfile::tempdir().unwrap();
-    Cluster::builder().strict_open(true).open(new.path()).unwrap().close().unwrap();
+    Cluster::builder().strict_open(true).open_at(new.path()).unwrap().close().unwrap();
 }

@@ -5,7 +5,7 @@ use brooklet::Offset;
 fn records_and_topics_are_there_after_reopening() {
     for mode in [ReadMode::Map, ReadMode::Pread] {
         let dir = tempfile::tempdir().unwrap();
-        let open = || Cluster::builder().read_mode(mode).open(dir.path()).unwrap();
+        let open = || Cluster::builder().read_mode(mode).open_at(dir.path()).unwrap();
         let mut expected = Vec::new();
         for round in 0..4u32 {
             let cluster = open();

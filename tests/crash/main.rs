@@ -56,7 +56,7 @@ fn policy(round: u64) -> FlushPolicy {
 }
 
 fn open(dir: &Path, round: u64) -> (Cluster, Topic) {
-    let cluster = Cluster::builder().flush_policy(policy(round)).open(dir).unwrap();
+    let cluster = Cluster::builder().flush_policy(policy(round)).open_at(dir).unwrap();
     let topic = cluster.topic("t").or_else(|_| {
         let topic = NewTopic::new("t").partitions(PARTITIONS).config("segment.bytes", 30_000);
         cluster.create_topic(topic)

@@ -106,7 +106,7 @@ pub(super) fn run(options: &Options, output: &mut Output) -> Result<ExitCode, Fa
 
 fn act(options: &Options, output: &mut Output) -> Result<(), Failure> {
     let action = &options.action;
-    let cluster = Cluster::builder().create_if_missing(action.create).open(&options.data)?;
+    let cluster = Cluster::builder().create_if_missing(action.create).open_at(&options.data)?;
     if action.create {
         create(&cluster, options, output)?;
     } else if action.list {

@@ -3,21 +3,29 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::{ErrorKind, IsolationLevel, Offset, Timestamp, TopicPartition};
+use crate::base::{ErrorKind, IsolationLevel, LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::client::consumer::aborted::AbortedBatches;
 use crate::client::consumer::records::{Chunk, Records};
 use crate::client::consumer::{AutoOffsetReset, SeekTo, Settings};
-use crate::client::{Error, Result};
+use crate::client::{Error, Partition, Result};
 use crate::env::Runtime;
 use crate::env::sync::Event;
 use crate::record::{Batch, DecodedBatch, Limits};
-use crate::replica::Replica;
+use crate::replica::{ProduceError, Replica};
 use crate::storage::ReadError;
 
 /// Reads one partition.
 #[derive(Debug)]
 pub(super) struct Fetcher {
+    partition: Partition,
+    /// Whom it reads from, as was last known.
     leader: Arc<Replica>,
+    /// The version of the metadata in which that was seen.
+    seen_in: u64,
+    /// Nobody leads: there is nothing to read.
+    is_leaderless: bool,
+    /// The leader's term in which the last batch before the position was written.
+    epoch: Option<LeaderEpoch>,
     arrived: Arc<Event>,
     isolation: IsolationLevel,
     runtime: Arc<dyn Runtime>,
@@ -61,14 +69,20 @@ struct Current {
 
 impl Fetcher {
     pub(super) fn new(
-        leader: Arc<Replica>,
+        partition: Partition,
         arrived: &Arc<Event>,
         runtime: &Arc<dyn Runtime>,
         settings: &Settings,
     ) -> Result<Self> {
+        let seen_in = partition.topic().core().metadata_version();
+        let leader = partition.leader()?;
         leader.watch(arrived);
         let mut fetcher = Self {
+            partition,
             leader,
+            seen_in,
+            is_leaderless: false,
+            epoch: None,
             arrived: Arc::clone(arrived),
             isolation: settings.isolation,
             runtime: Arc::clone(runtime),
@@ -104,8 +118,60 @@ impl Fetcher {
         Ok(found.map_or_else(|| self.end(), |found| found.offset))
     }
 
-    pub(super) fn reads(&self, leader: &Arc<Replica>) -> bool {
-        Arc::ptr_eq(&self.leader, leader)
+    /// Whether it reads this life of the partition.
+    pub(super) fn reads(&self, partition: &Partition) -> bool {
+        self.partition.topic().id() == partition.topic().id()
+    }
+
+    /// Whether nobody leads the partition, so that there is nobody to tell of news.
+    pub(super) fn is_leaderless(&self) -> bool {
+        self.is_leaderless
+    }
+
+    /// Goes on with another leader, if there is one by now.
+    pub(super) fn follow_leader(&mut self, settings: &Settings) -> Result<()> {
+        let version = self.partition.topic().core().metadata_version();
+        if version == self.seen_in && !self.is_leaderless {
+            return Ok(());
+        }
+        let leader = match self.partition.leader() {
+            Ok(leader) => leader,
+            Err(error) if error.is_of_leader() => {
+                self.is_leaderless = true;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        (self.seen_in, self.is_leaderless) = (version, false);
+        if Arc::ptr_eq(&leader, &self.leader) {
+            return Ok(());
+        }
+        leader.watch(&self.arrived);
+        self.leader.unwatch(&self.arrived);
+        self.leader = leader;
+        self.check_truncation(settings)
+    }
+
+    /// What was read may not be in the log of the new leader, after an unclean election or the loss of what was not
+    /// synced (KIP-320).
+    fn check_truncation(&mut self, settings: &Settings) -> Result<()> {
+        let (Some(epoch), Some(position)) = (self.epoch, self.position) else { return Ok(()) };
+        let Some(known) = self.leader.log().end_of_epoch(epoch) else { return Ok(()) };
+        if known.end >= position {
+            return Ok(());
+        }
+        self.ahead.clear();
+        self.current = None;
+        if settings.reset == AutoOffsetReset::None {
+            let (partition, end) = (self.leader.partition(), known.end);
+            let message = format!(
+                "{partition} was read up to {position}, but its log now differs from {end} on: seek there"
+            );
+            return Err(Error::new(ErrorKind::OffsetOutOfRange, message));
+        }
+        log::warn!("{}: records from {} on were lost, and are read anew", self.partition, known.end);
+        self.position = Some(known.end);
+        Ok(())
     }
 
     /// # Errors
@@ -169,11 +235,16 @@ impl Fetcher {
         settings: &Settings,
         collected: &mut Collected,
     ) -> Result<()> {
+        self.follow_leader(settings)?;
+        if self.is_leaderless {
+            return Ok(());
+        }
         while !self.paused && collected.room > 0 {
             match &mut self.current {
                 Some(current) => {
                     let chunk = current.take(partition, collected.room);
                     collected.room -= chunk.count();
+                    self.epoch = current.batch.header().leader_epoch();
                     if current.remaining == 0 {
                         self.position = Some(current.batch.header().next_offset());
                         self.current = None;
@@ -245,8 +316,16 @@ impl Fetcher {
             fetched = self.leader.fetch(start, max_bytes, self.isolation);
         }
         // Looked at afterwards: the files of a topic that was deleted meanwhile may be those of another.
-        if let Some(ended) = self.leader.ended() {
-            return Err(ended.into());
+        match self.leader.ended() {
+            None => {}
+            // Its broker is gone. The next leader has all that was to be read.
+            Some(ProduceError::NotLeader | ProduceError::Closed)
+                if !self.partition.topic().core().is_closed() =>
+            {
+                self.is_leaderless = true;
+                return Ok(false);
+            }
+            Some(ended) => return Err(ended.into()),
         }
         let fetched = fetched.map_err(|error| self.in_partition(error))?;
         let bytes = fetched.batches.iter().map(|batch| batch.bytes().len()).sum();

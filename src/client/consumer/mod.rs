@@ -34,6 +34,9 @@ pub use records::{ConsumerRecord, Headers, HeadersIter, Records, RecordsIter};
 pub use stream::RecordStream;
 pub use wakeup::Wakeup;
 
+/// Time between two looks for the leader of a partition that has none (`retry.backoff.ms`).
+const LOOK_FOR_LEADER: Duration = Duration::from_millis(100);
+
 /// Where to go on reading, for [`Consumer::seek`].
 ///
 /// ```
@@ -136,10 +139,10 @@ impl Consumer {
                 let message = format!("{partition} belongs to another cluster than the consumer");
                 return Err(Error::new(ErrorKind::InvalidState, message));
             }
-            let (place, leader) = (partition.topic_partition().clone(), partition.leader()?);
-            let is_kept = self.fetchers.get(&place).is_some_and(|before| before.reads(&leader));
+            let place = partition.topic_partition().clone();
+            let is_kept = self.fetchers.get(&place).is_some_and(|before| before.reads(&partition));
             let runtime = self.core.runtime();
-            let begin = || Fetcher::new(leader, &self.arrived, runtime, &self.settings);
+            let begin = || Fetcher::new(partition, &self.arrived, runtime, &self.settings);
             let fetcher = if is_kept { None } else { Some(begin()?) };
             assigned.insert(place, fetcher);
         }
@@ -226,13 +229,21 @@ impl Consumer {
             if !records.is_empty() || is_over || self.wakeup.take() {
                 return Ok(records);
             }
-            runtime.park(listener, self.patience().into_iter().chain(deadline).min());
+            let until = [self.patience(), self.look_again(), deadline];
+            runtime.park(listener, until.into_iter().flatten().min());
         }
     }
 
     /// Until when there may be less than `fetch.min.bytes` asks for, if there is less.
     fn patience(&self) -> Option<Moment> {
         self.short_since.and_then(|since| since.after(self.settings.fetch_max_wait))
+    }
+
+    /// When to look for leaders, where there are none.
+    fn look_again(&self) -> Option<Moment> {
+        let is_leaderless = self.fetchers.values().any(Fetcher::is_leaderless);
+        let now = self.core.runtime().now();
+        is_leaderless.then(|| now.after(LOOK_FOR_LEADER)).flatten()
     }
 
     /// Takes what is there, from each partition in turn.
@@ -282,6 +293,10 @@ impl Consumer {
         let Settings { fetch_min_bytes, fetch_max_wait, .. } = self.settings;
         if fetch_min_bytes <= 1 {
             return true;
+        }
+        for fetcher in self.fetchers.values_mut() {
+            // An error comes to light when it is read.
+            let _ = fetcher.follow_leader(&self.settings);
         }
         let available = self.fetchers.values().map(|fetcher| fetcher.available(&self.settings));
         let available = available.fold(0, usize::saturating_add);

@@ -43,11 +43,12 @@ impl<'a> RecordStream<'a> {
 
     /// Has the task woken when there has been less than `fetch.min.bytes` for too long.
     fn set_alarm(&mut self) {
-        let patience = self.consumer.patience();
+        let until = [self.consumer.patience(), self.consumer.look_again()];
+        let patience = until.into_iter().flatten().min();
         if patience.is_some() && patience != self.alarm {
             self.alarm = patience;
             let alarm = Alarm(Arc::clone(&self.consumer.arrived));
-            self.consumer.core.store().alarms().submit(Arc::new(alarm), patience);
+            self.consumer.core.alarms().submit(Arc::new(alarm), patience);
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::base::{ErrorKind, FlushPolicy, Timestamp, TopicId};
 use crate::client::Error;
 use crate::client::producer::flight::{END, Flight};
 use crate::client::producer::pending::{Origin, Pending};
+use crate::client::producer::way::Way;
 use crate::client::producer::{Inner, Settings};
 use crate::cluster::{Drive, ProducerIds, Sender};
 use crate::env::sync::Mutex;
@@ -47,8 +48,7 @@ const BUSY_PATIENCE: Duration = Duration::from_micros(500);
 pub(super) struct Accumulator {
     pub(super) me: Weak<Self>,
     origin: Arc<Origin>,
-    pub(super) replica: Arc<Replica>,
-    pub(super) sender: Arc<Sender>,
+    pub(super) way: Arc<Way>,
     /// Gives up batches in time.
     pub(super) alarms: Arc<Sender>,
     pool: Arc<BufferPool>,
@@ -133,15 +133,14 @@ pub(super) enum NoRoom {
 }
 
 impl Accumulator {
-    /// Of the producer's batches for the partition that `replica` leads.
-    pub(super) fn new(producer: &Inner, replica: Arc<Replica>) -> Arc<Self> {
+    /// Of the producer's batches for the partition to which this is the way.
+    pub(super) fn new(producer: &Inner, way: Way) -> Arc<Self> {
         let Inner { core, settings, memory, interceptors, id, .. } = producer;
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             origin: Arc::new(Origin {
                 accumulator: Weak::clone(me),
-                replica: Arc::downgrade(&replica),
-                partition: replica.partition().clone(),
+                partition: way.partition(),
                 acks: settings.acks,
                 memory: Arc::clone(memory),
                 interceptors: Arc::clone(interceptors),
@@ -149,10 +148,9 @@ impl Accumulator {
                 in_flight: AtomicUsize::new(0),
                 wanted: AtomicBool::new(false),
             }),
-            replica,
-            sender: Arc::clone(core.store().sender()),
-            alarms: Arc::clone(core.store().alarms()),
-            pool: Arc::clone(core.store().pool()),
+            way: Arc::new(way),
+            alarms: Arc::clone(core.alarms()),
+            pool: Arc::clone(core.pool()),
             runtime: Arc::clone(core.runtime()),
             settings: Arc::clone(settings),
             ids: Arc::clone(core.producer_ids()),
@@ -168,7 +166,17 @@ impl Accumulator {
 
     /// Orders accumulators, for whoever goes through several.
     pub(super) fn key(&self) -> (TopicId, i32) {
-        (self.replica.topic_id(), self.replica.partition().partition.value())
+        (self.way.topic().id, self.origin.partition.partition.value())
+    }
+
+    /// Writes what is queued.
+    pub(super) fn drive_leader(&self) {
+        self.way.with(Replica::drive);
+    }
+
+    /// Whether a caller may well write to the leader itself.
+    fn is_idle(&self, now: Moment) -> bool {
+        self.way.with(|leader| leader.is_idle(now)).unwrap_or(false)
     }
 
     /// Encodes a record into the open batch.
@@ -189,7 +197,7 @@ impl Accumulator {
                     if self.origin.in_flight.load(Ordering::Acquire) >= self.settings.max_in_flight
                     {
                         if patience == Patience::MayBlock {
-                            self.replica.drive();
+                            self.drive_leader();
                         }
                         return Err(NoRoom::Yet);
                     }
@@ -213,7 +221,7 @@ impl Accumulator {
     /// The size at which a batch that is begun now will be full.
     fn limit(&self, now: Moment) -> usize {
         let size = self.settings.batch_size;
-        let busy = self.origin.in_flight.load(Ordering::Acquire) > 0 || !self.replica.is_idle(now);
+        let busy = self.origin.in_flight.load(Ordering::Acquire) > 0 || !self.is_idle(now);
         // Who sets `linger.ms` says with `batch.size` how long to wait at most.
         let wanted = if busy && size > 0 && self.settings.linger.is_zero() {
             size.max(MAX_GROWN_BATCH.min(self.settings.max_request_size))
@@ -221,7 +229,20 @@ impl Accumulator {
             size
         };
         // Never larger than what the log takes: the records would have done well in smaller ones.
-        wanted.min(self.replica.log().max_batch_bytes())
+        let most = self.way.with(|leader| leader.log().max_batch_bytes());
+        wanted.min(most.unwrap_or_else(|| self.way.topic().config.log.max_batch_bytes()))
+    }
+
+    /// Whether the partition takes records, from whoever leads it; nobody may do so for the moment.
+    fn check_leader(&self) -> Result<(), NoRoom> {
+        if let Some(Ok(())) = self.way.with(Replica::takes_new) {
+            return Ok(());
+        }
+        let takes = |leader: Arc<Replica>| Ok(leader.takes_new()?);
+        match self.way.look_again().and_then(takes) {
+            Err(error) if !error.is_of_leader() => Err(NoRoom::Ended(error)),
+            _ => Ok(()),
+        }
     }
 
     #[inline]
@@ -240,7 +261,7 @@ impl Accumulator {
     }
 
     fn open_batch(&self, size: usize) -> Result<OpenBatch, NoRoom> {
-        self.replica.takes_new().map_err(|error| NoRoom::Ended(error.into()))?;
+        self.check_leader()?;
         let memory = &self.origin.memory;
         let reserved = size.max(self.settings.batch_size.min(memory.limit()));
         if !memory.reserve(reserved) {
@@ -299,9 +320,9 @@ impl Accumulator {
         } else if appended.first {
             // With nothing else going on, the write is done before the sender would be awake. Not if a sync has to
             // follow: the caller may be about to wait, and will then do both.
-            let alone =
-                self.settings.linger.is_zero() && self.replica.policy() != FlushPolicy::OnAck;
-            if alone && patience == Patience::MayBlock && self.replica.is_idle(self.runtime.now()) {
+            let is_unsynced = |leader: &Replica| leader.policy() != FlushPolicy::OnAck;
+            let alone = self.settings.linger.is_zero() && self.way.with(is_unsynced) == Some(true);
+            if alone && patience == Patience::MayBlock && self.is_idle(self.runtime.now()) {
                 self.write();
             } else {
                 self.submit(appended.due);
@@ -313,9 +334,13 @@ impl Accumulator {
     /// is still in its processor's cache, and it is held back while the disk is.
     fn write_closed(&self, patience: Patience) {
         match patience {
-            Patience::MayBlock => self.replica.drive(),
+            Patience::MayBlock => self.drive_leader(),
             // The replica, since what is open by now may wait for its company.
-            Patience::NoBlocking => self.sender.submit(Arc::clone(&self.replica) as _, None),
+            Patience::NoBlocking => {
+                if let Some(leader) = self.way.replica() {
+                    self.way.sender().submit(leader, None);
+                }
+            }
         }
     }
 
@@ -324,7 +349,7 @@ impl Accumulator {
         if !self.submitted.swap(true, Ordering::AcqRel)
             && let Some(me) = self.me.upgrade()
         {
-            self.sender.submit(me, Some(due));
+            self.way.sender().submit(me, Some(due));
         }
     }
 
@@ -423,7 +448,7 @@ impl Accumulator {
 
     /// A batch came to its end, and another was to be closed as soon as that.
     pub(super) fn urge(self: &Arc<Self>) {
-        self.sender.submit(Arc::clone(self) as _, None);
+        self.way.sender().submit(Arc::clone(self) as _, None);
     }
 
     /// The producer is gone: the sender sees to what could not be closed.
@@ -444,7 +469,7 @@ impl Accumulator {
     /// Closes the open batch and writes what is queued.
     pub(super) fn write(&self) {
         self.close();
-        self.replica.drive();
+        self.drive_leader();
     }
 }
 
@@ -458,7 +483,8 @@ impl Drive for Accumulator {
             // Whoever writes this log at the moment fills this batch too, and will write it: two who take turns
             // would only be in each other's way.
             let latest = due.after(BUSY_PATIENCE);
-            if !self.replica.is_idle(now) && latest.is_some_and(|latest| latest > now) {
+            if self.way.with(|leader| leader.is_idle(now)) == Some(false)
+                && latest.is_some_and(|latest| latest > now) {
                 return now.after(NAP);
             }
         }

@@ -16,22 +16,25 @@
 //! - Batches are sent in the order in which they were closed.
 //! - A batch that may be in the log is never numbered anew.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use crate::base::{Bug, ErrorKind, ProducerEpoch, ProducerId, is_planted};
-use crate::client::Error;
+use crate::client::{Error, Outcome};
 use crate::client::producer::accumulator::Accumulator;
 use crate::client::producer::pending::Pending;
 use crate::cluster::{Drive, ProducerIds};
 use crate::env::Moment;
 use crate::record::{BatchProducer, EncodedBatch, next_sequence};
-use crate::replica::{Append, Completion, Refusal};
+use crate::replica::{Append, Completion, ProduceError, Refusal, Replica, Unqueued};
 use crate::storage::{AppendOrigin, Appended};
 
 /// The end of time: what is driven then has nothing to wait for.
 pub(super) const END: Moment = Moment::since_start(Duration::MAX);
+
+/// How often a batch is sent again at once, because somebody else leads by now.
+const QUICK_RETRIES: u32 = 3;
 
 /// What only the holder of the `closing` lock may touch.
 #[derive(Debug, Default)]
@@ -99,6 +102,8 @@ pub(super) struct Sent {
     /// Place among the batches of the accumulator.
     number: u64,
     retries: AtomicU32,
+    /// A leader had it and was one no longer: it may be in the log.
+    maybe_written: AtomicBool,
     /// What became of it in the end.
     ended: OnceLock<Result<Appended, Error>>,
 }
@@ -126,6 +131,18 @@ impl Completion for Sent {
 
     fn hand_over(&self) -> bool {
         self.pending.hand_over()
+    }
+}
+
+impl Sent {
+    /// Why it is given up, after all this time.
+    fn given_up(&self) -> Error {
+        match self.maybe_written.load(Ordering::SeqCst) {
+            false => given_up(),
+            true => Error::timed_out(
+                "given up after delivery.timeout.ms: a leader had it, and it may be in the log",
+            ),
+        }
     }
 }
 
@@ -161,8 +178,14 @@ impl Accumulator {
     ) -> Option<Error> {
         let number = flight.closed;
         flight.closed += 1;
-        let (accumulator, retries) = (Arc::clone(self), AtomicU32::new(0));
-        let sent = Arc::new(Sent { pending, accumulator, number, retries, ended: OnceLock::new() });
+        let sent = Arc::new(Sent {
+            pending,
+            accumulator: Arc::clone(self),
+            number,
+            retries: AtomicU32::new(0),
+            maybe_written: AtomicBool::new(false),
+            ended: OnceLock::new(),
+        });
         let is_early = self.out.load(Ordering::SeqCst) > 0 && !self.may_overtake(flight);
         if is_early || self.muted.load(Ordering::SeqCst) {
             flight.held.push(Held { sent, batch });
@@ -171,7 +194,29 @@ impl Accumulator {
             }
             return None;
         }
-        self.send(&sent, batch)
+        match self.send(&sent, batch) {
+            Ok(()) => None,
+            Err(unsent) => self.hold(flight, sent, *unsent, self.runtime.now()).map(|(_, e)| e),
+        }
+    }
+
+    /// Holds a batch that there is nobody to send to, from now until `at`. Returns it if it is to be given up.
+    fn hold(
+        &self,
+        flight: &mut Flight,
+        sent: Arc<Sent>,
+        unsent: Unqueued,
+        at: Moment,
+    ) -> Option<(Arc<Sent>, Error)> {
+        let Unqueued { error, batch } = unsent;
+        let error = Error::from(error);
+        if !error.is_of_leader() || flight.is_last {
+            return Some((sent, error));
+        }
+        flight.held.push(Held { sent, batch });
+        flight.resume_at = flight.resume_at.max(Some(at));
+        self.mute(flight, at);
+        None
     }
 
     /// Whether a batch may be sent while those before it are out: the leader will see that it comes too early.
@@ -193,18 +238,19 @@ impl Accumulator {
     pub(super) fn see_to_held(self: &Arc<Self>) {
         if self.muted.load(Ordering::SeqCst) && self.out.load(Ordering::SeqCst) == 0 {
             let at = self.closing.lock().resume_at;
-            self.sender.submit(Arc::new(Resume(Arc::clone(self))), at);
+            self.way.sender().submit(Arc::new(Resume(Arc::clone(self))), at);
         }
     }
 
-    fn send(&self, sent: &Arc<Sent>, batch: EncodedBatch) -> Option<Error> {
+    fn send(&self, sent: &Arc<Sent>, batch: EncodedBatch) -> Result<(), Box<Unqueued>> {
+        let Some(leader) = self.way.replica() else {
+            return Err(Box::new(Unqueued { error: ProduceError::NotLeader, batch }));
+        };
         self.out.fetch_add(1, Ordering::SeqCst);
         let (origin, acks) = (AppendOrigin::Client, self.settings.acks);
         let completion = Arc::clone(sent) as _;
-        let refused =
-            self.replica.enqueue_accepted(Append { batch, origin, acks, completion }).err()?;
-        self.out.fetch_sub(1, Ordering::SeqCst);
-        Some(refused.into())
+        let queued = leader.enqueue_accepted(Append { batch, origin, acks, completion });
+        queued.inspect_err(|_| _ = self.out.fetch_sub(1, Ordering::SeqCst))
     }
 
     /// Numbers were given to a batch that will never be sent. To be followed by [`see_to_held`](Self::see_to_held).
@@ -225,8 +271,13 @@ impl Accumulator {
     fn refused(self: Arc<Self>, sent: Arc<Sent>, refusal: Refusal) {
         let Refusal { error, batch } = refusal;
         let (error, now) = (Error::from(error), self.runtime.now());
+        if error.outcome() == Outcome::Unknown {
+            sent.maybe_written.store(true, Ordering::SeqCst);
+        }
+        // Before the lock: this may open files.
+        let is_led = error.is_of_leader() && self.way.look_again().is_ok();
         let mut flight = self.closing.lock();
-        let again = self.when_again(&flight, &sent, &error, now).zip(batch);
+        let again = self.when_again(&flight, &sent, &error, is_led, now).zip(batch);
         match again {
             Some((at, batch)) => {
                 flight.resume_at = flight.resume_at.max(Some(at));
@@ -248,23 +299,38 @@ impl Accumulator {
         flight: &Flight,
         sent: &Sent,
         error: &Error,
+        is_led: bool,
         now: Moment,
     ) -> Option<Moment> {
-        if flight.is_last || sent.pending.result().is_some() || self.replica.ended().is_some() {
+        let is_over = self.way.with(|leader| {
+            !matches!(leader.ended(), None | Some(ProduceError::NotLeader))
+        });
+        if flight.is_last || sent.pending.result().is_some() || is_over == Some(true) {
             return None;
         }
+        let later = || {
+            let retries = sent.retries.fetch_add(1, Ordering::Relaxed);
+            let at = now.after(self.backoff(retries))?;
+            let in_time = retries < self.settings.retries && at < sent.pending.deadline();
+            in_time.then_some(at)
+        };
         match error.kind() {
+            // Another does by now: the time that is lost would be for nothing.
+            _ if is_led && sent.retries.fetch_add(1, Ordering::Relaxed) < QUICK_RETRIES => Some(now),
+            ErrorKind::NotLeaderOrFollower
+            | ErrorKind::LeaderNotAvailable
+            | ErrorKind::NotEnoughReplicas
+            | ErrorKind::NotEnoughReplicasAfterAppend => later(),
             // One before it has not been written yet.
             ErrorKind::OutOfOrderSequenceNumber => {
                 let muted = self.muted.load(Ordering::SeqCst);
                 (muted || !self.is_oldest(&sent.pending)).then_some(now)
             }
             // Not a full disk: whoever runs the program can make room, and has to know.
-            ErrorKind::Storage if !self.replica.log().is_offline() => {
-                let retries = sent.retries.fetch_add(1, Ordering::Relaxed);
-                let at = now.after(self.backoff(retries))?;
-                let in_time = retries < self.settings.retries && at < sent.pending.deadline();
-                in_time.then_some(at)
+            ErrorKind::Storage
+                if self.way.with(|leader| leader.log().is_offline()) == Some(false) =>
+            {
+                later()
             }
             _ => None,
         }
@@ -292,21 +358,43 @@ impl Accumulator {
             }
             flight.is_last |= now == END;
             let late = if now == END { Vec::new() } else { flight.take_late(now) };
-            let failed = self.send_held(&mut flight);
+            drop(flight);
+            // Before the lock is taken again: this may open files.
+            let is_led = match self.way.with(Replica::is_leader) {
+                Some(true) => true,
+                _ => self.way.look_again().is_ok(),
+            };
+            let mut flight = self.closing.lock();
+            let failed = match is_led || now == END {
+                true => self.send_held(&mut flight, now),
+                false => Vec::new(),
+            };
+            let again = (!is_led && now != END && !flight.held.is_empty()).then(|| {
+                let at = now.after(self.settings.retry_backoff).unwrap_or(now);
+                *flight.resume_at.insert(at)
+            });
             drop(flight);
             for sent in late {
-                sent.pending.finish(Err(given_up()));
+                sent.pending.finish(Err(sent.given_up()));
             }
             for (sent, error) in failed {
                 sent.pending.finish(Err(error));
             }
-            self.replica.drive();
+            if again.is_some() {
+                return again;
+            }
+            self.drive_leader();
             // If the one that was sent alone was refused at once, nobody comes in: it is the next one's turn.
         }
     }
 
     /// Sends what is held, or the first of it alone if the others must not get in front of it. Returns what has failed.
-    fn send_held(self: &Arc<Self>, flight: &mut Flight) -> Vec<(Arc<Sent>, Error)> {
+    fn send_held(
+        self: &Arc<Self>,
+        flight: &mut Flight,
+        now: Moment,
+    ) -> Vec<(Arc<Sent>, Error)> {
+        let mut failed = Vec::new();
         let mut held = std::mem::take(&mut flight.held);
         held.sort_by_key(|held| held.sent.number);
         if std::mem::take(&mut flight.has_hole)
@@ -314,18 +402,33 @@ impl Accumulator {
         {
             identity.next_incarnation(&self.ids);
             self.is_known.store(false, Ordering::SeqCst);
+            // With another number it could be there twice.
+            let maybe = held.extract_if(.., |held| held.sent.maybe_written.load(Ordering::SeqCst));
+            failed.extend(maybe.map(|held| (Arc::clone(&held.sent), held.sent.given_up())));
             for held in &mut held {
                 held.batch.set_producer(identity.take(held.batch.record_count()));
             }
         }
+        let mut rest = Vec::new();
         if !self.may_overtake(flight) && held.len() > 1 {
-            flight.held = held.split_off(1);
+            rest = held.split_off(1);
         } else {
             flight.resume_at = None;
             self.muted.store(false, Ordering::SeqCst);
         }
-        let send = |Held { sent, batch }| self.send(&sent, batch).map(|error| (sent, error));
-        held.into_iter().filter_map(send).collect()
+        for Held { sent, batch } in held {
+            // Those behind one that found nobody are held with it.
+            let sending = match flight.held.is_empty() {
+                true => self.send(&sent, batch),
+                false => Err(Box::new(Unqueued { error: ProduceError::NotLeader, batch })),
+            };
+            if let Err(unsent) = sending {
+                let at = now.after(self.settings.retry_backoff).unwrap_or(now);
+                failed.extend(self.hold(flight, sent, *unsent, at));
+            }
+        }
+        flight.held.extend(rest);
+        failed
     }
 
     /// Gives up what has taken longer than `delivery.timeout.ms`. Returns when to look again.
@@ -347,7 +450,7 @@ impl Accumulator {
             (held, late)
         };
         for sent in held {
-            sent.pending.finish(Err(given_up()));
+            sent.pending.finish(Err(sent.given_up()));
         }
         for pending in &out {
             let message = "not acknowledged within delivery.timeout.ms; it may still be written";
@@ -355,7 +458,7 @@ impl Accumulator {
         }
         if !out.is_empty() {
             // The next sync may have been left to somebody who waited for one of these.
-            self.replica.schedule();
+            self.way.with(Replica::schedule);
         }
         // Before the last look: who begins a batch from now on arms the alarm again.
         self.armed.store(false, Ordering::SeqCst);

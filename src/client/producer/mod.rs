@@ -8,6 +8,7 @@ mod memory;
 mod partitioner;
 mod pending;
 mod ready;
+mod way;
 
 #[cfg(test)]
 mod ending_tests;
@@ -33,6 +34,7 @@ use accumulator::{Accumulator, NoRoom, Patience};
 use builder::Settings;
 use memory::Memory;
 use partitioner::{Custom, Sticky};
+use way::Way;
 
 pub use builder::ProducerBuilder;
 pub use delivery::Delivery;
@@ -372,7 +374,7 @@ impl Producer {
     #[cold]
     fn look_again(&self, route: Arc<Route>, version: u64) -> Arc<Route> {
         match self.inner.core.current(&route.image) {
-            Ok(image) if image.partitions > route.image.partitions => {
+            Ok(image) if image.partition_count() > route.image.partition_count() => {
                 self.inner.put_route(&image, version)
             }
             Ok(_) => {
@@ -420,7 +422,7 @@ impl Producer {
         route: &'r Route,
         record: &Record<'_>,
     ) -> Result<&'r Arc<Accumulator>> {
-        let partitions = route.image.partitions;
+        let partitions = route.image.partition_count();
         let index = match (record.partition, &self.inner.partitioner.0, self.key_of(record)) {
             (Some(partition), ..) => partition,
             (None, Some(custom), _) => {
@@ -451,8 +453,8 @@ impl Producer {
         index: u32,
         slot: &'r Slot,
     ) -> Result<&'r Arc<Accumulator>> {
-        let replica = self.inner.core.leader(&route.image, partition_id(&route.image, index)?)?;
-        let accumulator = Accumulator::new(&self.inner, replica);
+        let way = Way::new(&self.inner.core, &route.image, partition_id(&route.image, index)?)?;
+        let accumulator = Accumulator::new(&self.inner, way);
         Ok(slot.get_or_init(|| accumulator))
     }
 }
@@ -467,7 +469,7 @@ impl Route {
     ) -> Arc<Self> {
         let mut known = accumulators.iter().cloned();
         let slots = image.partition_ids().map(|_| known.next().unwrap_or_default()).collect();
-        let sticky = Sticky::new(image.partitions, seed);
+        let sticky = Sticky::new(image.partition_count(), seed);
         let seen_in = AtomicU64::new(version);
         Arc::new(Self { accumulators: slots, sticky, seen_in, image })
     }
@@ -481,7 +483,7 @@ impl Inner {
         self.by_id.rcu(|routes| {
             let mut routes = HashMap::clone(routes);
             let known = routes.get(&image.id);
-            if known.is_none_or(|known| known.image.partitions < image.partitions) {
+            if known.is_none_or(|known| known.image.partition_count() < image.partition_count()) {
                 let accumulators = known.map_or(&[][..], |known| &known.accumulators);
                 routes.insert(image.id, Route::new(Arc::clone(image), accumulators, version, seed));
             }

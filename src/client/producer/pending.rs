@@ -18,8 +18,6 @@ use crate::storage::Appended;
 #[derive(Debug)]
 pub(super) struct Origin {
     pub(super) accumulator: Weak<Accumulator>,
-    /// Who waits helps the replica, also when the accumulator went with its producer.
-    pub(super) replica: Weak<Replica>,
     pub(super) partition: TopicPartition,
     pub(super) acks: Acks,
     pub(super) memory: Arc<Memory>,
@@ -162,11 +160,10 @@ impl Pending {
             if let Some(result) = self.result.get() {
                 return result;
             }
+            // It is there for as long as batches of its are on their way.
             if let Some(accumulator) = self.origin.accumulator.upgrade() {
                 accumulator.close_if(self);
-            }
-            if let Some(replica) = self.origin.replica.upgrade() {
-                replica.help();
+                accumulator.way.with(Replica::help);
             }
             if self.result.get().is_none() {
                 self.origin.runtime.park(listener, None);

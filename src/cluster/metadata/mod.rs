@@ -4,6 +4,6 @@ mod image;
 mod partition;
 mod record;
 
-pub(crate) use image::{BrokerImage, Image, MAX_PARTITIONS, TopicImage};
+pub(crate) use image::{Image, MAX_PARTITIONS, TopicImage};
 pub(crate) use partition::{PartitionImage, common, is_distinct, without};
 pub(crate) use record::{Assignment, MetadataRecord};

@@ -25,7 +25,7 @@ pub(crate) struct Appended {
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) error: AppendError,
-    /// The batch, if nothing of it was written: it can be tried again.
+    /// The batch, to be tried again: here if nothing of it was written, else with another leader.
     pub(crate) batch: Option<EncodedBatch>,
 }
 

@@ -15,21 +15,24 @@ impl Log {
     /// where an earlier epoch ends must be told that it does, even if nothing is written in this one (C3).
     ///
     /// In memory alone: an epoch without a record needs no place on disk.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there are no elections yet"))]
     pub(crate) fn begin_epoch(&self, epoch: LeaderEpoch) {
         let mut writer = self.writer.lock();
         self.change_epochs(&mut writer, |epochs| epochs.begin(epoch, self.end()));
     }
 
     /// The latest epoch that has begun in the log, with a record or without: what a follower fetches with.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there are no followers yet"))]
     pub(crate) fn latest_epoch(&self) -> Option<LeaderEpoch> {
         self.epochs.load().latest()
     }
 
+    /// The epoch of the last record, if there is one.
+    pub(crate) fn written_epoch(&self) -> Option<LeaderEpoch> {
+        let last = Offset::new(self.end().value() - 1)?;
+        self.epochs.load().at(last)
+    }
+
     /// Where `epoch` ends, or the latest one before it that the log knows of. Of an epoch from before the first one known
     /// it is where that begins. `None` if `epoch` is later than all that are known.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there are no followers yet"))]
     pub(crate) fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
         // The end first: whatever is below it is of an epoch that is known when they are looked at.
         let end = self.end();

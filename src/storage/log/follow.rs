@@ -15,7 +15,6 @@ impl Log {
     ///
     /// Nothing is appended if any batch does not follow, or is damaged. After another error [`Log::end`] tells how many
     /// are in the log.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there are no followers yet"))]
     pub(crate) fn append_as_follower(
         &self,
         fetched: Fetched,

@@ -266,8 +266,7 @@ impl Log {
 
     /// Largest batch that the log takes.
     pub(crate) fn max_batch_bytes(&self) -> usize {
-        let config = self.config.load();
-        usize::try_from(config.max_message_bytes.min(config.segment_bytes)).unwrap_or(usize::MAX)
+        self.config.load().max_batch_bytes()
     }
 
     /// What is appended from now on keeps to `config`. The active segment keeps its index interval.

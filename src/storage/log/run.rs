@@ -148,8 +148,7 @@ impl Log {
                     } else {
                         None
                     };
-                    let is_definite = matches!(error, AppendError::NotWritten(_));
-                    let batch = batch.filter(|_| is_definite).map(EncodedBatch::thaw);
+                    let batch = batch.map(EncodedBatch::thaw);
                     *result = Err(Refused { error: error.clone(), batch });
                 }
                 Err(error)

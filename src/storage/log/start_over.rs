@@ -25,7 +25,6 @@ impl Log {
     ///
     /// After an error the log is as it was, or offline, or has begun anew: then files are left that the next open
     /// removes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there are no followers yet"))]
     pub(crate) fn start_over_at(&self, offset: Offset) -> Result<(), StorageError> {
         let _flushing = self.flushing.lock();
         let mut writer = self.writer.lock();

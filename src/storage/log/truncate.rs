@@ -22,7 +22,6 @@ impl Log {
     /// is written later for durable.
     ///
     /// After an error the log is offline: which of the files went is not known.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a leader never truncates: for followers"))]
     pub(crate) fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
         let _flushing = self.flushing.lock();
         let mut writer = self.writer.lock();

@@ -16,7 +16,7 @@ fn scratch() -> tempfile::TempDir {
 }
 
 fn open(dir: &Path) -> Cluster {
-    Cluster::builder().flush_policy(FlushPolicy::Os).open(dir).unwrap()
+    Cluster::builder().flush_policy(FlushPolicy::Os).open_at(dir).unwrap()
 }
 
 /// One record in each partition of a topic.

@@ -68,7 +68,7 @@ fn policies() -> std::ops::Range<usize> {
 }
 
 fn open(dir: &Path, policy: usize) -> Result<Cluster, Error> {
-    Cluster::builder().flush_policy(POLICIES[policy]).open(dir)
+    Cluster::builder().flush_policy(POLICIES[policy]).open_at(dir)
 }
 
 /// Sends one record and waits; reports the acknowledgement.

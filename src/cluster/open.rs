@@ -1,0 +1,322 @@
+//! Opening a cluster: all stores together, from the newest metadata among them.
+//!
+//! 1. Take possession of every store; new ones become part of the cluster that the others are of.
+//! 2. Read the metadata log of each. The newest says who has to be there: a store that is missing may know of later
+//!    changes, which would be lost without a word.
+//! 3. Its broker takes office as the controller, of another incarnation: all leader epochs rise.
+//! 4. Open what was not closed. Of replicas in sync that were left in the middle of things, the one with the longest log
+//!    leads: it has all that was acknowledged, and the most of what was not.
+//! 5. Only then do followers copy, and cut what their leaders do not have.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::base::{BrokerId, PartitionId, TopicId};
+use crate::cluster::brokers::{Broker, BrokerPlace, Brokers};
+use crate::cluster::change::Change;
+use crate::cluster::controller::Controller;
+use crate::cluster::core::{Core, metadata_topic};
+use crate::cluster::keeper::Rebalance;
+use crate::cluster::metadata::{Image, without};
+use crate::cluster::metadata_log::{MetadataLog, damaged};
+use crate::cluster::network::Network;
+use crate::cluster::sender::Sender;
+use crate::cluster::store::{OpenStore, Store, is_store};
+use crate::cluster::{BrokerConfig, ClusterError};
+use crate::env::sync::RwLock;
+use crate::env::{BufferPool, Runtime};
+use crate::replica::Replica;
+
+/// Bytes of empty buffers kept for the producers.
+const POOL_BYTES: usize = 8 << 20;
+
+/// What a cluster is opened with.
+#[derive(Debug)]
+pub(crate) struct OpenCluster {
+    pub(crate) brokers: Vec<OpenBroker>,
+    /// Whether empty or missing directories become stores.
+    pub(crate) create_if_missing: bool,
+    /// Goes on without stores that are missing, and whatever they alone know.
+    pub(crate) accept_metadata_loss: bool,
+    pub(crate) config: BrokerConfig,
+    pub(crate) runtime: Arc<dyn Runtime>,
+}
+
+/// A broker that is to be opened.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenBroker {
+    /// `None` for whichever it is.
+    pub(crate) id: Option<BrokerId>,
+    pub(crate) place: BrokerPlace,
+}
+
+impl Core {
+    pub(crate) fn open(how: OpenCluster) -> Result<Arc<Self>, ClusterError> {
+        let OpenCluster { config, runtime, .. } = how;
+        let config = Arc::new(config);
+        let brokers = Arc::new(Brokers::default());
+        let published = Arc::new(RwLock::new(Image::new(Arc::clone(&config))));
+        let pool = Arc::new(BufferPool::new(POOL_BYTES));
+        let network = Network::new(
+            Arc::clone(&brokers),
+            Arc::clone(&published),
+            &config,
+            Arc::clone(&runtime),
+        );
+        let opening = Opening { config: &config, runtime: &runtime, pool: &pool, network: &network };
+        let opened = opening.stores(how.brokers, how.create_if_missing)?;
+        for (place, store) in opened {
+            let broker = Broker::new(store.broker(), place, &runtime);
+            broker.begin(store);
+            brokers.add(&broker);
+        }
+        let stores = brokers.stores();
+        for store in &stores {
+            store.open_metadata(&metadata_topic(store.broker())?)?;
+        }
+        let members = members(&stores, &config, how.accept_metadata_loss)?;
+        let controller = Controller::new(
+            Arc::clone(&brokers),
+            published,
+            Arc::clone(&config),
+            Arc::clone(&runtime),
+        );
+        controller.open(&members)?;
+        let core = Arc::new(Self {
+            alarms: Arc::new(Sender::new("brooklet-alarms", Arc::clone(&runtime))),
+            keeper: Arc::new(Sender::new("brooklet-keeper", Arc::clone(&runtime))),
+            runtime,
+            brokers,
+            network,
+            controller,
+            config,
+            pool,
+            closed: AtomicBool::new(false),
+        });
+        core.network.attach(&core);
+        core.begin(&stores)?;
+        Ok(core)
+    }
+
+    /// Opens the replicas, with a controller in office.
+    fn begin(self: &Arc<Self>, stores: &[Arc<Store>]) -> Result<(), ClusterError> {
+        for store in stores {
+            self.register(store)?;
+        }
+        for store in stores {
+            self.load(store)?;
+        }
+        self.elect_at_open(stores)?;
+        self.network.begin();
+        self.see_to_followers();
+        if self.config.rebalance_leaders && stores.len() > 1 {
+            let at = self.runtime.now().after(self.config.leader_check_interval);
+            self.keeper.submit(Arc::new(Rebalance::new(self)), at);
+        }
+        Ok(())
+    }
+
+    /// Has the metadata say where a broker's replicas are.
+    pub(super) fn register(&self, store: &Store) -> Result<(), ClusterError> {
+        let broker = store.broker();
+        let rack = self.brokers.get(broker).and_then(|broker| broker.place.rack.clone());
+        let directory = store.directory();
+        self.controller.submit(Change::RegisterBroker { broker, directory, rack }).map(drop)
+    }
+
+    /// Goes through the directories of a store.
+    pub(super) fn load(&self, store: &Arc<Store>) -> Result<(), ClusterError> {
+        let image = self.controller.with_image(|image| image.clone());
+        store.load(&image)?;
+        if let Some(rate) = self.config.scrub_rate {
+            store.scrub_in_background(rate, self.controller.published());
+        }
+        Ok(())
+    }
+
+    /// Partitions with several replicas, of which one was not closed, get the leader that knows most. Those whose leader
+    /// does not run get another.
+    fn elect_at_open(&self, stores: &[Arc<Store>]) -> Result<(), ClusterError> {
+        let present = |id: BrokerId| stores.iter().any(|store| store.broker() == id);
+        let absent = self.controller.with_image(|image| {
+            let known = image.brokers().keys().copied();
+            known.filter(|id| !present(*id)).collect::<Vec<_>>()
+        });
+        let mut changes = absent.into_iter().map(Change::BrokerLost).collect::<Vec<_>>();
+        for (id, replicas) in replicated(stores) {
+            let all = replicas.iter().map(|replica| replica.broker()).collect::<Vec<_>>();
+            let Some(state) = replicas.first().map(|replica| replica.state()) else { continue };
+            let able = replicas.iter().filter(|replica| {
+                state.isr.contains(&replica.broker()) && !replica.log().is_offline()
+            });
+            let length = |replica: &&Arc<Replica>| {
+                let log = replica.log();
+                // Of those that are equal the leader, else the first.
+                let is_leader = state.leader == Some(replica.broker());
+                let place = state.replicas.iter().position(|id| *id == replica.broker());
+                (log.written_epoch(), log.end(), is_leader, std::cmp::Reverse(place))
+            };
+            let Some(longest) = able.max_by_key(length) else { continue };
+            if state.leader != Some(longest.broker()) && all.len() > 1 {
+                changes.push(Change::ElectLongest(id.0, id.1, longest.broker()));
+            }
+            let failed = replicas.iter().filter(|replica| replica.log().is_offline());
+            for replica in failed.filter(|replica| state.isr.contains(&replica.broker())) {
+                log::warn!(
+                    "{} on broker {} is not in sync: {}",
+                    replica.partition(),
+                    replica.broker(),
+                    replica.log().offline_error()
+                );
+                changes.push(Change::ReplicaUnfit(id.0, id.1, replica.broker()));
+            }
+        }
+        for result in self.controller.submit_all(changes) {
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Opens the leaders of partitions of which not all replicas are in sync, so that those can catch up.
+    pub(super) fn see_to_followers(&self) {
+        let lagging = self.controller.with_image(|image| {
+            let mut lagging = Vec::new();
+            for topic in image.topics() {
+                for (id, partition) in topic.partitions() {
+                    if partition.isr.len() < partition.replicas.len() {
+                        lagging.push((Arc::clone(topic), id));
+                    }
+                }
+            }
+            lagging
+        });
+        for (topic, partition) in lagging {
+            if let Err(error) = self.leader(&topic, partition) {
+                log::info!("{}-{partition} is not replicated yet: {error}", topic.name);
+            }
+        }
+        self.network.wake_all();
+    }
+}
+
+/// The open replicas of stores of which one was not closed, by partition, where there are several.
+fn replicated(stores: &[Arc<Store>]) -> BTreeMap<(TopicId, PartitionId), Vec<Arc<Replica>>> {
+    let mut all = BTreeMap::<_, Vec<_>>::new();
+    if stores.iter().all(|store| store.was_clean()) {
+        return all;
+    }
+    for replica in stores.iter().flat_map(|store| store.replicas()) {
+        all.entry((replica.topic_id(), replica.partition().partition)).or_default().push(replica);
+    }
+    all
+}
+
+/// What stores are opened with.
+pub(super) struct Opening<'a> {
+    pub(super) config: &'a Arc<BrokerConfig>,
+    pub(super) runtime: &'a Arc<dyn Runtime>,
+    pub(super) pool: &'a Arc<BufferPool>,
+    pub(super) network: &'a Arc<Network>,
+}
+
+impl Opening<'_> {
+    /// Those that exist first: new ones become part of their cluster.
+    fn stores(
+        &self,
+        brokers: Vec<OpenBroker>,
+        create_if_missing: bool,
+    ) -> Result<Vec<(BrokerPlace, Arc<Store>)>, ClusterError> {
+        let mut existing = Vec::new();
+        let mut new = Vec::new();
+        for broker in brokers {
+            match is_store(&*broker.place.fs, &broker.place.root)? {
+                true => existing.push(broker),
+                false => new.push(broker),
+            }
+        }
+        let mut opened = Vec::<(BrokerPlace, Arc<Store>)>::new();
+        for broker in existing.into_iter().chain(new) {
+            let cluster = opened.first().map(|(_, store)| store.cluster());
+            let store = self.store(&broker, cluster, create_if_missing)?;
+            if opened.iter().any(|(_, other)| other.broker() == store.broker()) {
+                return Err(ClusterError::DuplicateBroker(store.broker()));
+            }
+            opened.push((broker.place, store));
+        }
+        Ok(opened)
+    }
+
+    pub(super) fn store(
+        &self,
+        broker: &OpenBroker,
+        cluster: Option<TopicId>,
+        create_if_missing: bool,
+    ) -> Result<Arc<Store>, ClusterError> {
+        let OpenBroker { id, place } = broker;
+        let store = Store::open(OpenStore {
+            fs: Arc::clone(&place.fs),
+            root: place.root.clone(),
+            create_if_missing,
+            broker: id.or(self.config.id),
+            cluster,
+            config: Arc::clone(self.config),
+            runtime: Arc::clone(self.runtime),
+            pool: Arc::clone(self.pool),
+            peers: Arc::clone(self.network) as _,
+        });
+        Ok(Arc::new(store?))
+    }
+}
+
+/// The members of the metadata log that are there, if they are all.
+fn members(
+    stores: &[Arc<Store>],
+    config: &Arc<BrokerConfig>,
+    accept_loss: bool,
+) -> Result<Vec<BrokerId>, ClusterError> {
+    let logs = stores.iter().filter_map(|store| Some((store, store.metadata()?)));
+    let logs = logs.collect::<Vec<_>>();
+    let length = |(_, log): &&(&Arc<Store>, Arc<Replica>)| (log.log().latest_epoch(), log.log().end());
+    let newest = logs.iter().rev().max_by_key(length);
+    let Some((_, newest)) = newest.filter(|(_, log)| log.log().end() > log.log().start()) else {
+        return Ok(stores.iter().map(|store| store.broker()).collect());
+    };
+    let image = MetadataLog::replay(newest, config)?;
+    let mut present = Vec::new();
+    for (store, log) in &logs {
+        let id = store.broker();
+        let known = image.brokers().get(&id).map(|known| known.directory);
+        let is_it = known.is_none_or(|known| known == store.directory());
+        let is_empty = log.log().end() == log.log().start();
+        if !image.members().contains(&id) || !is_it || is_empty {
+            continue;
+        }
+        if log.log().is_offline() && log.broker() != newest.broker() {
+            log::warn!("the metadata log of broker {id}: {}", log.log().offline_error());
+            continue;
+        }
+        let own = MetadataLog::replay(log, config)?;
+        let is_other = |(epoch, id): (&i32, &[u8; 16])| {
+            image.terms().get(epoch).is_some_and(|known| known != id)
+        };
+        if own.terms().iter().any(is_other) {
+            return Err(ClusterError::MetadataDiverged { one: newest.broker(), other: id });
+        }
+        present.push(id);
+    }
+    if newest.log().is_offline() {
+        return Err(damaged(newest, &newest.log().offline_error().to_string()).into());
+    }
+    let missing = without(image.members(), &present);
+    if missing.is_empty() || accept_loss {
+        if !missing.is_empty() {
+            log::warn!("opened without the metadata of brokers {missing:?}, as was asked for");
+        }
+        if present.is_empty() {
+            present.push(newest.broker());
+        }
+        return Ok(present);
+    }
+    Err(ClusterError::MetadataIncomplete { missing })
+}
