@@ -228,12 +228,12 @@ impl Controller {
                     made.push(Err(error));
                     continue;
                 }
+                self.note_members(&mut batch);
                 made.push(self.prepare(&proposal.change, &mut batch));
                 if batch.bytes > MAX_BATCH_BYTES {
                     break;
                 }
             }
-            self.note_members(&mut batch);
             self.record(rest, &mut made, &batch, effects);
             results.append(&mut made);
         }

@@ -13,10 +13,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use crate::base::{BrokerId, PartitionId, TopicId};
-use crate::cluster::brokers::Brokers;
+use crate::cluster::brokers::{Broker, Brokers};
 use crate::cluster::keeper::{Failed, LagWatch, OutdatedIsr};
 use crate::cluster::metadata::Image;
 use crate::cluster::metadata_log::METADATA_ID;
+use crate::cluster::store::Store;
 use crate::cluster::{BrokerConfig, ClusterError, Core, Drive};
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{Moment, Runtime};
@@ -28,7 +29,8 @@ use crate::replica::{
 #[derive(Debug)]
 pub(crate) struct Network {
     me: Weak<Self>,
-    pub(super) brokers: Arc<Brokers>,
+    /// They hold on to this.
+    brokers: Weak<Brokers>,
     image: Arc<RwLock<Image>>,
     runtime: Arc<dyn Runtime>,
     /// Most that a follower gets of a partition at once.
@@ -50,14 +52,14 @@ struct Faults {
 
 impl Network {
     pub(super) fn new(
-        brokers: Arc<Brokers>,
+        brokers: &Arc<Brokers>,
         image: Arc<RwLock<Image>>,
         config: &BrokerConfig,
         runtime: Arc<dyn Runtime>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
-            brokers,
+            brokers: Arc::downgrade(brokers),
             image,
             runtime,
             max_bytes: config.replica_fetch_max_bytes,
@@ -78,6 +80,14 @@ impl Network {
         self.open.store(true, Ordering::Release);
     }
 
+    fn store(&self, broker: BrokerId) -> Option<Arc<Store>> {
+        self.brokers.upgrade()?.store(broker)
+    }
+
+    fn broker(&self, id: BrokerId) -> Option<Arc<Broker>> {
+        self.brokers.upgrade()?.get(id)
+    }
+
     pub(super) fn core(&self) -> Option<Arc<Core>> {
         self.core.get()?.upgrade()
     }
@@ -89,7 +99,7 @@ impl Network {
         id: TopicId,
         partition: PartitionId,
     ) -> Result<Option<Arc<Replica>>, ClusterError> {
-        let Some(store) = self.brokers.store(broker) else { return Ok(None) };
+        let Some(store) = self.store(broker) else { return Ok(None) };
         if id == METADATA_ID {
             return Ok(store.metadata());
         }
@@ -137,7 +147,7 @@ impl Network {
 
     /// Has all followers look whether there is something for them.
     pub(super) fn wake_all(&self) {
-        for store in self.brokers.stores() {
+        for store in self.brokers.upgrade().iter().flat_map(|brokers| brokers.stores()) {
             let metadata = store.metadata();
             for replica in store.replicas().into_iter().chain(metadata) {
                 replica.wake_followers();
@@ -150,7 +160,7 @@ impl Network {
         if !self.open.load(Ordering::Acquire) && follower.id != METADATA_ID {
             return Ok(Step::Later);
         }
-        let Some(broker) = self.brokers.get(follower.broker) else { return Ok(Step::Done) };
+        let Some(broker) = self.broker(follower.broker) else { return Ok(Step::Done) };
         let Some(replica) = self.replica(follower.broker, follower.id, follower.partition)? else {
             return Ok(Step::Done);
         };
@@ -215,7 +225,7 @@ impl Peers for Network {
     }
 
     fn synced(&self, follower: &Replica) {
-        let Some(broker) = self.brokers.get(follower.broker()) else { return };
+        let Some(broker) = self.broker(follower.broker()) else { return };
         let Some(said) = follower.as_follower(broker.incarnation()) else { return };
         let Some(leader) = follower.state().leader else { return };
         let leader = self.replica(leader, follower.topic_id(), follower.partition().partition);
@@ -284,7 +294,7 @@ impl FollowerTask {
     }
 
     fn submit(&self, network: &Network, due: Option<Moment>) {
-        if let Some(store) = network.brokers.store(self.broker)
+        if let Some(store) = network.store(self.broker)
             && let Some(me) = self.me.upgrade()
             && !self.queued.swap(true, Ordering::SeqCst)
         {

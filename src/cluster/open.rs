@@ -58,12 +58,8 @@ impl Core {
         let brokers = Arc::new(Brokers::default());
         let published = Arc::new(RwLock::new(Image::new(Arc::clone(&config))));
         let pool = Arc::new(BufferPool::new(POOL_BYTES));
-        let network = Network::new(
-            Arc::clone(&brokers),
-            Arc::clone(&published),
-            &config,
-            Arc::clone(&runtime),
-        );
+        let network =
+            Network::new(&brokers, Arc::clone(&published), &config, Arc::clone(&runtime));
         let opening = Opening { config: &config, runtime: &runtime, pool: &pool, network: &network };
         let opened = opening.stores(how.brokers, how.create_if_missing)?;
         for (place, store) in opened {

@@ -28,7 +28,7 @@ const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(50);
 
 /// Nobody is to wait until then.
-fn later() -> Moment {
+fn in_time() -> Moment {
     Threads::new().now().after(LONG).unwrap()
 }
 
@@ -192,7 +192,7 @@ impl Place {
         let completion = Arc::clone(&asker) as _;
         let append = Append { batch, origin: AppendOrigin::Client, acks, completion };
         if let Err(error) = self.replica.enqueue(append) {
-            Arc::clone(&asker).complete(Err(error.into()));
+            Arc::clone(&asker).complete(Err(error.error.into()));
         }
         asker
     }
@@ -334,7 +334,7 @@ fn a_failed_sync_fails_all_who_wait_and_everything_after() {
         "{later:?}"
     );
     place.replica.flush().unwrap_err();
-    place.replica.close(later()).unwrap_err();
+    place.replica.close(in_time()).unwrap_err();
     assert_eq!(place.replica.high_watermark(), Offset::from(1));
 }
 
@@ -345,7 +345,7 @@ fn closing_answers_what_a_failed_sync_left() {
     let late = place.enqueue(Acks::All);
     place.replica.drive();
     place.replica.log().take_offline();
-    place.replica.close(later()).unwrap_err();
+    place.replica.close(in_time()).unwrap_err();
     assert!(is_unknown(&late.answer().unwrap()));
 }
 
@@ -439,7 +439,7 @@ fn closing_waits_for_a_write_under_way_and_refuses_what_comes_later() {
         scope.spawn(|| place.replica.drive());
         arrivals.recv_timeout(LONG).unwrap();
         let queued = place.enqueue(Acks::All);
-        scope.spawn(|| closed.send(place.replica.close(later())).unwrap());
+        scope.spawn(|| closed.send(place.replica.close(in_time())).unwrap());
         assert!(is_closed.recv_timeout(SHORT).is_err(), "a batch is still being written");
         let late = place.enqueue(Acks::All);
         assert!(matches!(late.answer(), Some(Err(ProduceError::Closed))));
@@ -501,7 +501,7 @@ fn a_panic_answers_all_it_concerns_and_leaves_no_role_taken() {
             assert!(is_unknown(&asker.answer().unwrap()), "{call:?}");
         }
         place.enqueue(Acks::All).wait(&place.replica).unwrap_err();
-        place.replica.close(later()).unwrap_err();
+        place.replica.close(in_time()).unwrap_err();
     }
 }
 
@@ -513,7 +513,7 @@ fn an_answer_may_close_the_replica() {
         fn complete(self: Arc<Self>, _: Result<Appended, Refusal>) {}
 
         fn tell(&self) {
-            self.0.close(later()).unwrap();
+            self.0.close(in_time()).unwrap();
             self.1.set(()).unwrap();
         }
 
@@ -556,7 +556,7 @@ fn one_who_panics_when_told_keeps_no_answer_from_others() {
         let asker = place.enqueue(Acks::All);
         place.enqueue_for(Arc::new(Panics), Acks::None);
         asker.wait(&place.replica).unwrap();
-        place.replica.close(later()).unwrap();
+        place.replica.close(in_time()).unwrap();
     }
 }
 
