@@ -73,12 +73,12 @@ pub use base::{
 pub use client::Json;
 pub use client::{
     AlterConfig, AutoOffsetReset, BatchDelivery, BatchMetadata, Broker, BrokerDescription, Cluster,
-    ClusterBuilder, ClusterDescription, Consumer, ConsumerBuilder, ConsumerInterceptor, ConsumerRecord, DecodeError, Delivery, Deserializer,
-    Destination, Error, Headers, HeadersIter, NewTopic, Outcome, Partition, PartitionDescription,
-    Partitioner, Plain, Producer, ProducerBuilder, ProducerInterceptor, Ready, Record, RecordBuf,
-    RecordMetadata, RecordPart, RecordStream, Records, RecordsIter, ReplicaDescription, Result, SeekTo, Serializer,
-    Topic, TopicDescription, TrySendError, TypedRecord, TypedRecords, TypedTopic, Wakeup,
-    Watermarks,
+    ClusterBuilder, ClusterDescription, Consumer, ConsumerBuilder, ConsumerInterceptor,
+    ConsumerRecord, DecodeError, Delivery, Deserializer, Destination, Error, Headers, HeadersIter,
+    NewTopic, Outcome, Partition, PartitionDescription, Partitioner, Plain, Producer,
+    ProducerBuilder, ProducerInterceptor, Ready, Record, RecordBuf, RecordMetadata, RecordPart,
+    RecordStream, Records, RecordsIter, ReplicaDescription, Result, SeekTo, Serializer, Topic,
+    TopicDescription, TrySendError, TypedRecord, TypedRecords, TypedTopic, Wakeup, Watermarks,
 };
 pub use cluster::{ClusterEvent, ClusterEvents, ElectionKind, OpenReport, PartitionReport};
 pub use storage::{Damage, ScrubReport, TimestampedOffset};

@@ -150,9 +150,8 @@ impl Cluster {
     /// # Errors
     /// [`BrokerNotAvailable`](crate::ErrorKind::BrokerNotAvailable) if the cluster has no broker of this number.
     pub fn broker(&self, id: i32) -> Result<Broker> {
-        let id = BrokerId::new(id).ok_or_else(|| {
-            Error::new(ErrorKind::BrokerNotAvailable, format!("no broker {id}"))
-        })?;
+        let id = BrokerId::new(id)
+            .ok_or_else(|| Error::new(ErrorKind::BrokerNotAvailable, format!("no broker {id}")))?;
         Ok(Broker::new(Arc::clone(&self.core), self.core.broker(id)?))
     }
 

@@ -8,9 +8,7 @@ use crate::base::{
     BrokerId, ConfigError, Draft, ErrorKind, FlushPolicy, ReadMode, Scope, Variable,
 };
 use crate::client::{Cluster, Error, NewTopic, Result, properties};
-use crate::cluster::{
-    BrokerConfig, BrokerPlace, ClusterError, Core, OpenBroker, OpenCluster,
-};
+use crate::cluster::{BrokerConfig, BrokerPlace, ClusterError, Core, OpenBroker, OpenCluster};
 use crate::env;
 use crate::env::{FileSystem, MemFs, OsFs};
 

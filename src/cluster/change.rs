@@ -34,7 +34,11 @@ pub(crate) enum Change {
     AddPartitions(TopicId, TopicName, u32),
     /// Below which offset of a partition there are to be no records.
     DeleteRecords(TopicId, TopicName, PartitionId, Offset),
-    RegisterBroker { broker: BrokerId, directory: TopicId, rack: Option<String> },
+    RegisterBroker {
+        broker: BrokerId,
+        directory: TopicId,
+        rack: Option<String>,
+    },
     RemoveBroker(BrokerId),
     /// A broker stops, or has crashed: whatever it leads is led by others from now on.
     BrokerLost(BrokerId),
@@ -45,7 +49,12 @@ pub(crate) enum Change {
     /// The controller wants these to have each record of the metadata log.
     AlterMembers(Vec<(BrokerId, u64)>),
     /// A replica cannot be written, as long as the partition is as it was in this epoch.
-    ReplicaFailed { id: TopicId, partition: PartitionId, broker: BrokerId, epoch: LeaderEpoch },
+    ReplicaFailed {
+        id: TopicId,
+        partition: PartitionId,
+        broker: BrokerId,
+        epoch: LeaderEpoch,
+    },
     /// The leader of a partition is to be the first of its replicas, or, if none in sync is alive, any that is.
     Elect(ElectionKind, TopicId, TopicName, PartitionId),
     /// The broker has the longest log of those in sync, after all were left in the middle of things.
@@ -121,9 +130,7 @@ impl Surroundings<'_> {
             image.by_id(*id).ok_or_else(|| ClusterError::TopicDeleted(name.clone()))
         };
         Ok(match change {
-            Change::CreateTopic(create) => {
-                Prepared::of(self.id, self.new_topic(create, image)?)
-            }
+            Change::CreateTopic(create) => Prepared::of(self.id, self.new_topic(create, image)?),
             Change::DeleteTopic(id, name) => {
                 existing(id, name)?;
                 Prepared::of(*id, MetadataRecord::TopicDeleted { id: *id })
@@ -307,8 +314,7 @@ impl Surroundings<'_> {
         let isr = asked.isr.iter().map(|(broker, _)| *broker).collect::<Vec<_>>();
         let is_eligible = |id| self.is_present(&asked.isr, id) || known.isr.contains(&id);
         let AlterIsr { leader_epoch, partition_epoch, .. } = *asked;
-        let altered =
-            election::alter_isr(known, leader_epoch, partition_epoch, &isr, is_eligible)?;
+        let altered = election::alter_isr(known, leader_epoch, partition_epoch, &isr, is_eligible)?;
         Ok(self.partition(topic, asked.partition, |_| altered))
     }
 

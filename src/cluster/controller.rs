@@ -491,7 +491,8 @@ impl Drop for Role<'_> {
         controller.tell_replicas(&self.effects);
         let mut results = self.results.take().unwrap_or_default().into_iter();
         for proposal in &self.proposals {
-            let panicked = || Err(ClusterError::NotRecorded(ProduceError::Sync(offline(controller))));
+            let panicked =
+                || Err(ClusterError::NotRecorded(ProduceError::Sync(offline(controller))));
             let _first = proposal.result.set(results.next().unwrap_or_else(panicked));
             proposal.answered.notify(usize::MAX);
         }
@@ -501,6 +502,8 @@ impl Drop for Role<'_> {
 fn offline(controller: &Controller) -> StorageError {
     match controller.log.leader() {
         Some(log) => StorageError::Offline { partition: log.partition().clone() },
-        None => StorageError::damaged(std::path::Path::new("__brooklet_metadata-0"), "it has no leader"),
+        None => {
+            StorageError::damaged(std::path::Path::new("__brooklet_metadata-0"), "it has no leader")
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::base::{Bug, ConfigEntry, Offset, PartitionId, TopicId, TopicName};
 use crate::base::{BrokerId, is_planted};
+use crate::base::{Bug, ConfigEntry, Offset, PartitionId, TopicId, TopicName};
 use crate::cluster::brokers::Brokers;
 use crate::cluster::change::{Change, CreateTopic, ElectionKind};
 use crate::cluster::controller::Controller;

@@ -42,7 +42,9 @@ pub(crate) enum ClusterError {
         "the stores of brokers {one} and {other} have gone on separately, after a loss was accepted: leave one of them out"
     )]
     MetadataDiverged { one: BrokerId, other: BrokerId },
-    #[error("no broker that knows all of the metadata is running: start those that were stopped last")]
+    #[error(
+        "no broker that knows all of the metadata is running: start those that were stopped last"
+    )]
     NoController,
     #[error("nobody leads {0}-{1} at the moment: no replica in sync is running")]
     LeaderNotAvailable(TopicName, PartitionId),

@@ -70,7 +70,9 @@ impl Core {
                 topic.partitions().any(|(_, partition)| partition.replicas.contains(&id))
             });
             match has_replica {
-                Some(topic) => Err(ClusterError::HasReplicas { broker: id, topic: topic.name.clone() }),
+                Some(topic) => {
+                    Err(ClusterError::HasReplicas { broker: id, topic: topic.name.clone() })
+                }
                 None => Ok(()),
             }
         })?;

@@ -35,8 +35,8 @@ mod tests;
 
 pub(crate) use broker_config::BrokerConfig;
 pub(crate) use brokers::{Broker, BrokerPlace};
-pub use change::ElectionKind;
 pub(crate) use change::CreateTopic;
+pub use change::ElectionKind;
 pub(crate) use core::Core;
 pub(crate) use error::ClusterError;
 pub use events::{ClusterEvent, ClusterEvents};

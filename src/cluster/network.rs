@@ -21,9 +21,7 @@ use crate::cluster::store::Store;
 use crate::cluster::{BrokerConfig, ClusterError, Core, Drive};
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{Moment, Runtime};
-use crate::replica::{
-    FetchError, FollowError, Followed, Follower, FollowerEnd, Peers, Replica,
-};
+use crate::replica::{FetchError, FollowError, Followed, Follower, FollowerEnd, Peers, Replica};
 
 /// The way between brokers.
 #[derive(Debug)]

@@ -58,9 +58,9 @@ impl Core {
         let brokers = Arc::new(Brokers::default());
         let published = Arc::new(RwLock::new(Image::new(Arc::clone(&config))));
         let pool = Arc::new(BufferPool::new(POOL_BYTES));
-        let network =
-            Network::new(&brokers, Arc::clone(&published), &config, Arc::clone(&runtime));
-        let opening = Opening { config: &config, runtime: &runtime, pool: &pool, network: &network };
+        let network = Network::new(&brokers, Arc::clone(&published), &config, Arc::clone(&runtime));
+        let opening =
+            Opening { config: &config, runtime: &runtime, pool: &pool, network: &network };
         let opened = opening.stores(how.brokers, how.create_if_missing)?;
         for (place, store) in opened {
             let broker = Broker::new(store.broker(), place, &runtime);
@@ -273,7 +273,8 @@ fn members(
 ) -> Result<Vec<BrokerId>, ClusterError> {
     let logs = stores.iter().filter_map(|store| Some((store, store.metadata()?)));
     let logs = logs.collect::<Vec<_>>();
-    let length = |(_, log): &&(&Arc<Store>, Arc<Replica>)| (log.log().latest_epoch(), log.log().end());
+    let length =
+        |(_, log): &&(&Arc<Store>, Arc<Replica>)| (log.log().latest_epoch(), log.log().end());
     let newest = logs.iter().rev().max_by_key(length);
     let Some((_, newest)) = newest.filter(|(_, log)| log.log().end() > log.log().start()) else {
         return Ok(stores.iter().map(|store| store.broker()).collect());

@@ -17,8 +17,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::base::{BrokerId, FlushPolicy, LeaderEpoch, Offset};
-use crate::base::{PartitionId, TopicId, TopicPartition};
 use crate::base::{Bug, is_planted};
+use crate::base::{PartitionId, TopicId, TopicPartition};
 use crate::cluster::checkpoints::{Checkpoints, LOG_STARTS};
 use crate::cluster::identity::{self, Identity};
 use crate::cluster::metadata::Image;
@@ -346,7 +346,8 @@ impl Store {
             Ok((_, found)) => (found.clone(), None),
             Err(error) => (Recovered::default(), Some(error.to_string())),
         };
-        if let Some(report) = PartitionReport::new(self.broker(), partition.clone(), found, failure) {
+        if let Some(report) = PartitionReport::new(self.broker(), partition.clone(), found, failure)
+        {
             self.found.lock().insert(partition.clone(), report);
         }
         let high_watermark = match state.replicas.len() {

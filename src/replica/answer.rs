@@ -60,10 +60,7 @@ impl Replica {
     }
 
     /// Notes what became of batches, then tells who waits for them.
-    pub(super) fn answer(
-        &self,
-        answers: Vec<Answer>,
-    ) {
+    pub(super) fn answer(&self, answers: Vec<Answer>) {
         let count = answers.len();
         if count == 0 {
             return;

@@ -74,9 +74,8 @@ impl Replica {
             let deadline = (!self.followers.load().is_empty()).then_some(deadline);
             if !self.runtime.park(listener, deadline) {
                 let unreplicated = self.waiting.lock().take_replicated();
-                let give_up = |written: Written| {
-                    (written.completion, Err(ProduceError::Unreplicated.into()))
-                };
+                let give_up =
+                    |written: Written| (written.completion, Err(ProduceError::Unreplicated.into()));
                 self.answer(unreplicated.into_iter().map(give_up).collect());
                 return Ok(());
             }

@@ -128,9 +128,14 @@ impl InSync {
             // It has all that the leader had when it was last heard of.
             known.caught_up = known.caught_up.max(Some(known.heard));
         }
+        // In one life and term it only grows, in whatever order this is heard.
+        let is_same_life = said.incarnation == known.incarnation;
+        if !is_same_life {
+            (known.position, known.end) = (Offset::ZERO, None);
+        }
+        known.position = known.position.max(said.position);
+        known.end = known.end.max(Some(said.end));
         known.incarnation = said.incarnation;
-        known.position = said.position;
-        known.end = Some(said.end);
         known.leader_end = known.leader_end.max(end);
         known.heard = now;
         true
@@ -220,8 +225,6 @@ impl InSync {
     pub(super) fn next_look(&self, end: Offset) -> Option<Moment> {
         let behind = self.state.isr.iter().filter_map(|broker| self.followers.get(broker));
         let behind = behind.filter(|progress| progress.end != Some(end));
-        behind
-            .filter_map(|progress| progress.caught_up?.after(self.state.max_lag))
-            .min()
+        behind.filter_map(|progress| progress.caught_up?.after(self.state.max_lag)).min()
     }
 }

@@ -57,9 +57,7 @@ impl Replica {
                 return;
             }
             match &mut *standing {
-                Standing::Leading(in_sync)
-                    if state.leader_epoch == in_sync.state.leader_epoch =>
-                {
+                Standing::Leading(in_sync) if state.leader_epoch == in_sync.state.leader_epoch => {
                     in_sync.update(state.clone(), self.runtime.now());
                 }
                 standing => *standing = Standing::Following(state.clone()),
@@ -116,8 +114,7 @@ impl Replica {
                 && is_it
             {
                 let (end, now) = (self.log.end(), self.runtime.now());
-                *standing =
-                    Standing::Leading(InSync::new(self.broker(), state.clone(), end, now));
+                *standing = Standing::Leading(InSync::new(self.broker(), state.clone(), end, now));
             }
             is_it
         };

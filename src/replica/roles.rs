@@ -47,7 +47,8 @@ impl Drop for Asked<'_> {
         self.replica.log.take_offline();
         let error = ProduceError::from(AppendError::Unknown(self.replica.log.offline_error()));
         let lost = self.completions.drain(..).map(|(_, completion)| completion);
-        self.replica.answer(lost.map(|completion| (completion, Err(error.clone().into()))).collect());
+        self.replica
+            .answer(lost.map(|completion| (completion, Err(error.clone().into()))).collect());
     }
 }
 

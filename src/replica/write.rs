@@ -194,11 +194,7 @@ impl Replica {
 
     /// The batches behind the results, if there are other replicas: whoever leads next may have to be given them once
     /// more. Those that were written just now are in the log's cache.
-    fn copies(
-        &self,
-        before: Offset,
-        results: &[Result<Appended, Refused>],
-    ) -> Vec<Option<Batch>> {
+    fn copies(&self, before: Offset, results: &[Result<Appended, Refused>]) -> Vec<Option<Batch>> {
         if self.followers.load().is_empty() {
             return results.iter().map(|_| None).collect();
         }

@@ -342,7 +342,8 @@ fn altered_settings_are_there_after_reopening_and_count_more_than_the_brokers() 
     let dir = tempfile::tempdir().unwrap();
     let open = |bytes: u32| {
         let builder = Cluster::builder().config("log.segment.bytes", bytes);
-        let cluster = builder.config("log.index.interval.bytes", bytes).open_at(dir.path()).unwrap();
+        let cluster =
+            builder.config("log.index.interval.bytes", bytes).open_at(dir.path()).unwrap();
         let email = match cluster.topic("email") {
             Ok(email) => email,
             Err(_) => topic(&cluster, 1),

@@ -169,7 +169,11 @@ impl Fetcher {
             );
             return Err(Error::new(ErrorKind::OffsetOutOfRange, message));
         }
-        log::warn!("{}: records from {} on were lost, and are read anew", self.partition, known.end);
+        log::warn!(
+            "{}: records from {} on were lost, and are read anew",
+            self.partition,
+            known.end
+        );
         self.position = Some(known.end);
         Ok(())
     }

@@ -484,7 +484,8 @@ impl Drive for Accumulator {
             // would only be in each other's way.
             let latest = due.after(BUSY_PATIENCE);
             if self.way.with(|leader| leader.is_idle(now)) == Some(false)
-                && latest.is_some_and(|latest| latest > now) {
+                && latest.is_some_and(|latest| latest > now)
+            {
                 return now.after(NAP);
             }
         }

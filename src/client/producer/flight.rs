@@ -21,9 +21,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use crate::base::{Bug, ErrorKind, ProducerEpoch, ProducerId, is_planted};
-use crate::client::{Error, Outcome};
 use crate::client::producer::accumulator::Accumulator;
 use crate::client::producer::pending::Pending;
+use crate::client::{Error, Outcome};
 use crate::cluster::{Drive, ProducerIds};
 use crate::env::Moment;
 use crate::record::{BatchProducer, EncodedBatch, next_sequence};
@@ -302,9 +302,8 @@ impl Accumulator {
         is_led: bool,
         now: Moment,
     ) -> Option<Moment> {
-        let is_over = self.way.with(|leader| {
-            !matches!(leader.ended(), None | Some(ProduceError::NotLeader))
-        });
+        let is_over =
+            self.way.with(|leader| !matches!(leader.ended(), None | Some(ProduceError::NotLeader)));
         if flight.is_last || sent.pending.result().is_some() || is_over == Some(true) {
             return None;
         }
@@ -316,7 +315,9 @@ impl Accumulator {
         };
         match error.kind() {
             // Another does by now: the time that is lost would be for nothing.
-            _ if is_led && sent.retries.fetch_add(1, Ordering::Relaxed) < QUICK_RETRIES => Some(now),
+            _ if is_led && sent.retries.fetch_add(1, Ordering::Relaxed) < QUICK_RETRIES => {
+                Some(now)
+            }
             ErrorKind::NotLeaderOrFollower
             | ErrorKind::LeaderNotAvailable
             | ErrorKind::NotEnoughReplicas
@@ -389,11 +390,7 @@ impl Accumulator {
     }
 
     /// Sends what is held, or the first of it alone if the others must not get in front of it. Returns what has failed.
-    fn send_held(
-        self: &Arc<Self>,
-        flight: &mut Flight,
-        now: Moment,
-    ) -> Vec<(Arc<Sent>, Error)> {
+    fn send_held(self: &Arc<Self>, flight: &mut Flight, now: Moment) -> Vec<(Arc<Sent>, Error)> {
         let mut failed = Vec::new();
         let mut held = std::mem::take(&mut flight.held);
         held.sort_by_key(|held| held.sent.number);

@@ -108,7 +108,8 @@ impl Assignment {
     }
 
     fn decode(from: &mut &[u8]) -> Option<Self> {
-        let partitions = (0..from.try_get_i32().ok()?).map(|_| get_brokers(from)).collect::<Option<_>>()?;
+        let partitions =
+            (0..from.try_get_i32().ok()?).map(|_| get_brokers(from)).collect::<Option<_>>()?;
         Some(Self { partitions, live: get_brokers(from)? })
     }
 }
@@ -196,9 +197,10 @@ impl MetadataRecord {
             },
             (2, 0) => Self::TopicDeleted { id: get_topic(from)? },
             (3, 0) => Self::TopicConfigured { id: get_topic(from)?, config: get_config(from)? },
-            (4, 0) => {
-                Self::PartitionsAdded { id: get_topic(from)?, assignment: Assignment::decode(from)? }
-            }
+            (4, 0) => Self::PartitionsAdded {
+                id: get_topic(from)?,
+                assignment: Assignment::decode(from)?,
+            },
             (5, 0) => Self::RecordsDeleted {
                 id: get_topic(from)?,
                 partition: PartitionId::new(from.try_get_i32().ok()?)?,
@@ -279,7 +281,8 @@ mod tests {
 
     fn samples() -> [MetadataRecord; 10] {
         let [one, two] = [1, 2].map(|id| BrokerId::new(id).unwrap());
-        let assignment = Assignment { partitions: vec![vec![one, two], vec![two]], live: vec![two] };
+        let assignment =
+            Assignment { partitions: vec![vec![one, two], vec![two]], live: vec![two] };
         let id = TopicId::from_bytes([7; 16]);
         let config = vec![("retention.ms".to_owned(), "-1".to_owned())];
         [
