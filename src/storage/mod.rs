@@ -30,6 +30,8 @@ pub(crate) use digest::{Digest, Owner, Place};
 pub(crate) use epochs::EpochEnd;
 pub(crate) use epochs::read_leader_epochs;
 pub(crate) use error::{AppendError, LossError, ReadError, StorageError};
+#[cfg_attr(not(test), expect(unused_imports, reason = "there are no other replicas yet"))]
+pub(crate) use log::Repaired;
 pub(crate) use log::{Appended, Fetched, Log, LogScrub, OpenLog, Refused};
 pub use log::{ScrubReport, TimestampedOffset};
 pub(crate) use producers::{AbortedTransaction, AppendOrigin, ProducerError, SnapshotEntry};

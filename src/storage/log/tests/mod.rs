@@ -23,6 +23,7 @@ mod producers;
 mod quarantine;
 mod readers;
 mod recovery;
+mod repairing;
 mod rolling;
 mod snapshots;
 mod starting_over;
