@@ -27,13 +27,14 @@ impl Log {
         }
         let empty = self.empty_segment();
         let places = check_fetched(&fetched, self.may_begin_at(empty.as_deref(), &fetched))?;
-        let mut run = Run::new(now, None);
+        let mut run = Run::new(now, None).with_fresh(fetched.trusted);
         let mut batches = fetched.batches.into_iter().zip(places).peekable();
         if let Some(empty) = empty
-            && let Some(first) =
+            && let Some((batch, first)) =
                 batches.next_if(|(_, first)| !empty.layout().follows(first.base, empty.base()))
         {
-            self.append_first(&mut writer, &empty, first, now)?;
+            run.push_accepted(&writer.known.producers, batch);
+            self.write_first(&mut writer, &empty, &mut run, first.base)?;
         }
         for (batch, appended) in batches {
             if self.must_roll(&run, batch.bytes().len(), appended)

@@ -8,6 +8,7 @@ mod accepting;
 mod damage;
 mod deleting;
 mod digests;
+mod diverging;
 mod epochs;
 mod faults;
 mod followers;
