@@ -8,8 +8,7 @@ const A: (i64, i16) = (1, 0);
 /// What a follower does that is told to fetch from `leader`: as many truncations as it takes, then one fetch. Returns
 /// whether it has copied anything.
 fn fetch(leader: &Log, follower: &Log, max_bytes: usize) -> bool {
-    loop {
-        let Some(latest) = follower.latest_epoch() else { break };
+    while let Some(latest) = follower.latest_epoch() {
         let EpochEnd { epoch, end } = leader.end_of_epoch(latest).unwrap();
         if epoch == latest && end >= follower.end() {
             break;
