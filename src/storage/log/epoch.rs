@@ -22,7 +22,6 @@ impl Log {
     }
 
     /// The latest epoch that has begun in the log, with a record or without: what a follower fetches with.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there are no followers yet"))]
     pub(crate) fn latest_epoch(&self) -> Option<LeaderEpoch> {
         self.epochs.load().latest()
     }

@@ -84,8 +84,8 @@ impl Log {
         }
     }
 
-    /// Writes the first batch of a log, at `base`, whose `empty` segment begins elsewhere: it gets one that begins with it, and that
-    /// is durable before the other one goes, which says where the log begins.
+    /// Writes the first batch of a log, at `base`, where its `empty` segment does not begin. Its own one is durable before
+    /// the empty one goes, which says where the log begins.
     pub(super) fn write_first(
         &self,
         writer: &mut Writer,
@@ -93,11 +93,16 @@ impl Log {
         run: &mut Run,
         base: Offset,
     ) -> Result<(), AppendError> {
+        let sync_dir = || self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir));
         let before = self.segments.load_full();
         let new = self.begin(base).map_err(AppendError::NotWritten)?;
         self.segments.store(Arc::new(vec![Arc::clone(&new)]));
-        self.write_run(writer, run, &mut []).inspect_err(|_| self.segments.store(before))?;
-        let sync_dir = || self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir));
+        self.write_run(writer, run, &mut []).inspect_err(|_| {
+            self.segments.store(before);
+            // It says that the log begins with it: what is written next must not be taken for older.
+            let removed = new.remove().and_then(|()| sync_dir());
+            self.offline.fetch_or(removed.is_err(), Ordering::AcqRel);
+        })?;
         let synced = new.sync_log().and_then(|()| sync_dir());
         synced.and_then(|()| empty.remove()).and_then(|()| sync_dir()).map_err(|error| {
             log::error!("{} is offline: {error}", self.partition);

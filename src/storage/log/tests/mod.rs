@@ -295,7 +295,8 @@ impl Place {
 
 impl Log {
     fn append_as_coordinator(&self, batch: EncodedBatch) -> Result<Appended, AppendError> {
-        self.append(vec![(batch, AppendOrigin::Coordinator)], epoch(1), NOW)
+        let epoch = self.latest_epoch().unwrap_or(epoch(1));
+        self.append(vec![(batch, AppendOrigin::Coordinator)], epoch, NOW)
             .remove(0)
             .map_err(|refused| refused.error)
     }
