@@ -191,10 +191,15 @@ impl Log {
             now,
             seed: self.seed,
         };
+        // Of the leader in office the files may not tell.
+        let begun = self.epochs.load().without_record(self.end());
         let mut found = recovery::load(&how, &self.dir)?;
         let (known, transactions) = Known::load(&how, &self.dir, &mut found)?;
         let mut epochs = found.epochs;
         epochs.begin_at(self.start());
+        if let Some(begun) = begun {
+            epochs.begin(begun, found.end);
+        }
         *writer = Writer::new(known);
         self.epochs.store(Arc::new(epochs));
         self.segments.store(Arc::new(found.segments));

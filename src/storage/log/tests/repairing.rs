@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::damage::assert_read_only;
 use super::*;
 use crate::env::{CallKind, Disk, Fault, PowerCut};
-use crate::storage::Repaired;
+use crate::storage::{EpochEnd, Repaired};
 
 const FIRST: &str = "00000000000000000000.log";
 
@@ -257,10 +257,15 @@ fn a_log_in_use_goes_on_while_it_is_repaired() {
         copy.edit(FIRST, |log| log[70] ^= 1);
         let log = copy.open();
         log.append_as_client(vec![batch(5, 2, 10)], epoch(7)).remove(0).unwrap();
+        log.begin_epoch(epoch(9));
         let read = log.read(offset(3), 1, log.end()).unwrap().batches;
         assert_eq!(ranges(&repair(&log, &leader).repaired), [offsets(0..3)]);
-        assert_eq!((log.flushed(), log.latest_epoch()), (offset(38), Some(epoch(7))));
-        log.append_as_client(vec![batch(5, 1, 10)], epoch(7)).remove(0).unwrap();
+        assert_eq!(log.flushed(), offset(38));
+        // C3: the leader in office is known, though it has not written.
+        let end = |epoch, end| Some(EpochEnd { epoch, end: offset(end) });
+        assert_eq!(log.end_of_epoch(epoch(8)), end(epoch(7), 38));
+        assert_eq!(log.end_of_epoch(epoch(9)), end(epoch(9), 38));
+        log.append_as_client(vec![batch(5, 1, 10)], epoch(9)).remove(0).unwrap();
         let found = read_all(&log);
         assert_eq!(found[..36], read_all(&leader)[..]);
         assert_eq!(found.len(), 39);
