@@ -304,7 +304,9 @@ fn append_kind(error: &AppendError) -> ErrorKind {
         AppendError::Producer(error) => producer_kind(error),
         AppendError::Invalid(error) => invalid_kind(error),
         AppendError::InvalidTimestamp { .. } => ErrorKind::InvalidTimestamp,
-        AppendError::UnexpectedOffset { .. } => ErrorKind::InvalidRecord,
+        AppendError::UnexpectedOffset { .. } | AppendError::EarlierEpoch { .. } => {
+            ErrorKind::InvalidRecord
+        }
         AppendError::OffsetsExhausted => ErrorKind::InvalidState,
         AppendError::NotWritten(e) | AppendError::Unknown(e) => storage_kind(e),
     }

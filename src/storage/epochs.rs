@@ -63,6 +63,11 @@ impl LeaderEpochs {
         }
     }
 
+    /// The latest that has begun, if it has no record in a log that ends at `log_end`.
+    pub(super) fn without_record(&self, log_end: Offset) -> Option<LeaderEpoch> {
+        self.starts.last().filter(|&&(_, start)| start >= log_end).map(|&(epoch, _)| epoch)
+    }
+
     /// The latest that has begun.
     pub(super) fn latest(&self) -> Option<LeaderEpoch> {
         self.starts.last().map(|&(epoch, _)| epoch)

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::{Offset, Timestamp, TopicPartition};
+use crate::base::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::record::BatchError;
 use crate::storage::damage::Damage;
 use crate::storage::producers::ProducerError;
@@ -86,6 +86,9 @@ pub(crate) enum AppendError {
         "a batch that begins at offset {base} cannot follow, where the next offset is {expected}"
     )]
     UnexpectedOffset { base: Offset, expected: Offset },
+    /// Nothing was written: a leader's batch is of an earlier epoch than what the log has. It is to be cut first.
+    #[error("a batch of leader epoch {epoch} cannot follow one of {latest}")]
+    EarlierEpoch { epoch: LeaderEpoch, latest: LeaderEpoch },
     /// Nothing was written: the partition has had 2^63 records.
     #[error("the partition's offsets are used up")]
     OffsetsExhausted,

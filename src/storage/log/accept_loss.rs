@@ -1,46 +1,17 @@
 //! Giving up what is damaged, so that a log can be written again.
 //!
-//! What is lost is copied to quarantine, and its segment written anew: an empty batch takes the place of its offsets, so
-//! that the log has no hole, and says durably that nothing is missing. Kafka's cleaner leaves such batches too.
-//!
-//! # Invariants
-//! - Nothing that is good goes, and the offsets of what stays are what they were.
-//! - The new files and the copies are durable before anything changes. Then the indexes and the digest of a segment go,
-//!   before the file that they speak of: a crash leaves the old file, or the new one, and neither with what was derived
-//!   from the other. The transaction index speaks of offsets, and stays.
+//! An empty batch takes the place of the offsets that are lost, so that the log has no hole, and says durably that
+//! nothing is missing. Kafka's cleaner leaves such batches too.
 
 use std::ops::Range;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::base::{Offset, Timestamp};
-use crate::env::OpenFile;
 use crate::record::{Batch, EncodedBatch};
-use crate::storage::damage::{Damage, Piece, Pieces};
+use crate::storage::damage::Damage;
 use crate::storage::index::SegmentIndex;
-use crate::storage::log::{Damaged, Log, OpenLog, Writer};
-use crate::storage::producers::Known;
-use crate::storage::quarantine::for_each_chunk;
-use crate::storage::recovery::{self, Shutdown};
-use crate::storage::segment::{MAX_SEGMENT_BYTES, Segment, length, remove_file};
+use crate::storage::log::Log;
+use crate::storage::segment::Segment;
 use crate::storage::{LossError, StorageError, names};
-
-/// Suffix of a segment's file that is being written.
-const NEW: &str = ".log.tmp";
-
-/// A segment that has to be written anew.
-struct Repair {
-    segment: Arc<Segment>,
-    parts: Vec<Part>,
-}
-
-/// What becomes of the bytes of a segment.
-enum Part {
-    Stays(Range<u64>),
-    /// With the offsets that they had, or should have had.
-    Goes(Range<u64>, Range<Offset>),
-}
 
 impl Log {
     /// Gives up what is damaged in `range`, and nothing else. Returns what it was. If nothing else is damaged, the log
@@ -58,225 +29,35 @@ impl Log {
             |found: &Damage| range.start <= found.offsets.start && found.offsets.end <= range.end;
         let is_touched =
             |found: &&Damage| found.offsets.start < range.end && range.start < found.offsets.end;
+        let seen = self.segments.load_full();
         let (lost, left): (Vec<_>, Vec<_>) = self.scrub()?.damages.into_iter().partition(is_meant);
         if let Some(found) = left.iter().find(is_touched) {
             return Err(LossError::Beyond(found.clone()));
         }
+        let not_damaged =
+            || LossError::NotDamaged { partition: self.partition.clone(), offsets: range.clone() };
         if lost.is_empty() {
-            let (partition, offsets) = (self.partition.clone(), range.clone());
-            return Err(LossError::NotDamaged { partition, offsets });
+            return Err(not_damaged());
         }
         if !self.is_offline() {
             self.sync()?;
         }
-        self.rewrite_without(&lost, left.into_iter().next(), now)?;
-        Ok(lost)
-    }
-
-    /// Gives up `lost`. What is `left` keeps a log offline that is.
-    fn rewrite_without(
-        &self,
-        lost: &[Damage],
-        left: Option<Damage>,
-        now: Timestamp,
-    ) -> Result<(), StorageError> {
-        let _flushing = self.flushing.lock();
-        let mut writer = self.writer.lock();
-        let mut damaged = self.damaged.lock();
-        if self.is_offline() && damaged.is_none() {
-            return Err(StorageError::Offline { partition: self.partition.clone() });
+        if !self.rewrite(&seen, &lost, left.into_iter().next(), &empty_batch, now)? {
+            return Err(not_damaged());
         }
-        let durable = damaged.as_ref().map_or(self.flushed(), |damaged| damaged.durable);
-        let repairs = self.plan(damaged.is_some(), lost)?;
-        self.prepare(&repairs, now)?;
-        let left = left.filter(|_| damaged.is_some());
-        // A recovery cuts at what is bad above this point: not before that is accepted too.
-        let point = if left.is_some() { self.end() } else { durable };
-        let done = self.replace(&repairs).and_then(|()| self.reload(&mut writer, point, now));
-        let found = done.inspect_err(|error| {
-            log::error!("{} is offline: {error}", self.partition);
-            *damaged = None;
-            self.offline.store(true, Ordering::Release);
-        })?;
-        *damaged = found.or(left).map(|damage| Damaged { damage: Arc::new(damage), durable });
-        self.offline.store(damaged.is_some(), Ordering::Release);
-        for damage in lost {
+        for damage in &lost {
             log::warn!("accepted as lost: {damage}");
         }
-        for segment in self.segments.load().iter() {
-            if repairs.iter().any(|repair| repair.segment.base() == segment.base()) {
-                segment.renew_digest(self.digest_owner(), self.flushed());
-            }
-        }
-        Ok(())
-    }
-
-    /// The segments in which something is `lost`.
-    fn plan(&self, is_damaged: bool, lost: &[Damage]) -> Result<Vec<Repair>, StorageError> {
-        let segments = self.segments.load_full();
-        let ends = segments.iter().skip(1).map(|next| next.base()).chain([self.end()]);
-        let epochs = (!is_damaged).then(|| self.epochs.load_full());
-        let mut repairs = Vec::new();
-        for (segment, end) in segments.iter().zip(ends) {
-            let mut repair = Repair { segment: Arc::clone(segment), parts: Vec::new() };
-            let mut pieces = Pieces::new(Arc::clone(segment), end).with_epochs(epochs.clone());
-            while let Some(piece) = pieces.next()? {
-                let (bytes, offsets) = match piece {
-                    Piece::Good(position, header, _) => (
-                        position..position + length(header.size()),
-                        header.base_offset()..header.next_offset(),
-                    ),
-                    Piece::Bad(bytes, offsets, _) => (bytes, offsets),
-                };
-                repair.add(bytes, offsets, lost);
-            }
-            // Where segments overlap, the later one has the offsets.
-            if let Some(Part::Goes(_, offsets)) = repair.parts.last_mut() {
-                offsets.end = offsets.end.min(end);
-            }
-            if pieces.offset < end {
-                repair.add(pieces.size..pieces.size, pieces.offset..end, lost);
-            }
-            if repair.parts.iter().any(|part| matches!(part, Part::Goes(..))) {
-                repairs.push(repair);
-            }
-        }
-        Ok(repairs)
-    }
-
-    /// Writes the copies and the new files, and changes nothing that is there.
-    fn prepare(&self, repairs: &[Repair], now: Timestamp) -> Result<(), StorageError> {
-        let write = |repair: &Repair| {
-            for part in &repair.parts {
-                if let Part::Goes(bytes, offsets) = part {
-                    let range = bytes.clone();
-                    self.quarantine.set_aside(&repair.segment, range, offsets.start, now)?;
-                }
-            }
-            repair.write()
-        };
-        repairs.iter().try_for_each(write).inspect_err(|_| {
-            for repair in repairs {
-                if let Err(error) = remove_file(&*self.fs, &repair.path()) {
-                    log::warn!("left over: {error}");
-                }
-            }
-        })
-    }
-
-    fn replace(&self, repairs: &[Repair]) -> Result<(), StorageError> {
-        let sync_dir = || self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir));
-        for Repair { segment, .. } in repairs {
-            self.reset_digest(segment)?;
-            for suffix in [names::OFFSET_INDEX, names::TIME_INDEX] {
-                remove_file(&*self.fs, &segment.path(suffix))?;
-            }
-        }
-        sync_dir()?;
-        for repair in repairs {
-            let path = repair.segment.path(names::LOG);
-            let renamed = self.fs.rename(&repair.path(), &path);
-            renamed.map_err(StorageError::io("replace", &path))?;
-        }
-        sync_dir()
-    }
-
-    /// Opens the files anew. What lies below `point` is not cut. Returns what is damaged all the same.
-    fn reload(
-        &self,
-        writer: &mut Writer,
-        point: Offset,
-        now: Timestamp,
-    ) -> Result<Option<Damage>, StorageError> {
-        let how = OpenLog {
-            fs: Arc::clone(&self.fs),
-            root: Arc::clone(&self.root),
-            partition: self.partition.clone(),
-            topic_id: self.topic_id,
-            config: **self.config.load(),
-            cache: Arc::clone(&self.cache),
-            quarantine: Arc::clone(&self.quarantine),
-            start: Some(self.start()),
-            deleted: self.start(),
-            closed_at: Vec::new(),
-            examine: false,
-            shutdown: Shutdown::Unclean { recovery_point: point },
-            now,
-            seed: self.seed,
-        };
-        let mut found = recovery::load(&how, &self.dir)?;
-        let (known, transactions) = Known::load(&how, &self.dir, &mut found)?;
-        let mut epochs = found.epochs;
-        epochs.begin_at(self.start());
-        *writer = Writer::new(known);
-        self.epochs.store(Arc::new(epochs));
-        self.segments.store(Arc::new(found.segments));
-        self.tail.clear();
-        self.undecided.set(transactions);
-        self.end.set(found.end);
-        self.flushed.set(found.end);
-        Ok(found.report.damage)
+        Ok(lost)
     }
 }
 
-impl Repair {
-    /// Adds a part, which goes if it is `lost` as a whole.
-    fn add(&mut self, bytes: Range<u64>, offsets: Range<Offset>, lost: &[Damage]) {
-        let is_lost = lost.iter().any(|damage| {
-            damage.offsets.start <= offsets.start && offsets.end <= damage.offsets.end
-        });
-        match self.parts.last_mut() {
-            Some(Part::Goes(before, those)) if is_lost => {
-                (before.end, those.end) = (bytes.end, offsets.end);
-            }
-            Some(Part::Stays(before)) if !is_lost => before.end = bytes.end,
-            _ if is_lost => self.parts.push(Part::Goes(bytes, offsets)),
-            _ => self.parts.push(Part::Stays(bytes)),
-        }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.segment.path(NEW)
-    }
-
-    /// Writes what the segment is to be, durably, beside it.
-    fn write(&self) -> Result<(), StorageError> {
-        let (fs, path) = (self.segment.file_system(), self.path());
-        let error = || StorageError::io("write", &path);
-        let file = fs.open(&path, OpenFile::Write).map_err(error())?;
-        file.set_len(0).map_err(error())?;
-        let mut size = 0;
-        for part in &self.parts {
-            match part {
-                Part::Stays(bytes) => {
-                    let shift = size;
-                    for_each_chunk(&self.segment, bytes.clone(), |at, chunk| {
-                        size = shift + at - bytes.start + length(chunk.len());
-                        file.write(shift + at - bytes.start, &[chunk]).map_err(error())
-                    })?;
-                }
-                Part::Goes(_, offsets) if offsets.is_empty() => {}
-                Part::Goes(_, offsets) => {
-                    let batch = self.empty_batch(offsets)?.into_bytes();
-                    let written = length(batch.len());
-                    file.write(size, &[batch]).map_err(error())?;
-                    size += written;
-                }
-            }
-        }
-        if size > u64::from(MAX_SEGMENT_BYTES) {
-            let log = self.segment.path(names::LOG);
-            return Err(StorageError::damaged(&log, "it has no room for what is lost"));
-        }
-        file.sync().map_err(error())
-    }
-
-    fn empty_batch(&self, offsets: &Range<Offset>) -> Result<Batch, StorageError> {
-        let batch = EncodedBatch::empty(offsets)
-            .filter(|batch| SegmentIndex::holds(self.segment.base(), batch.header().last_offset()));
-        batch.ok_or_else(|| {
-            let reason = format!("{} to {} are too many offsets", offsets.start, offsets.end);
-            StorageError::damaged(&self.segment.path(names::LOG), reason)
-        })
-    }
+/// The batch that says of `offsets` that nothing is there.
+fn empty_batch(segment: &Segment, offsets: &Range<Offset>) -> Result<Vec<Batch>, StorageError> {
+    let batch = EncodedBatch::empty(offsets)
+        .filter(|batch| SegmentIndex::holds(segment.base(), batch.header().last_offset()));
+    batch.map(|batch| vec![batch]).ok_or_else(|| {
+        let reason = format!("{} to {} are too many offsets", offsets.start, offsets.end);
+        StorageError::damaged(&segment.path(names::LOG), reason)
+    })
 }

@@ -39,6 +39,11 @@ impl Log {
         self.epochs.load().end_of(epoch, end)
     }
 
+    /// All of them. Of a log that was damaged when it was opened that is not known.
+    pub(super) fn whole_epochs(&self) -> Option<Arc<LeaderEpochs>> {
+        self.damaged.lock().is_none().then(|| self.epochs.load_full())
+    }
+
     /// Notes a batch of `epoch` at `base`, before its bytes are published.
     pub(super) fn note_epoch(&self, writer: &mut Writer, epoch: LeaderEpoch, base: Offset) {
         if !self.epochs.load().know(epoch, base) {

@@ -1,6 +1,6 @@
 //! Appending as a follower: batches keep the offsets and leader epochs that their leader gave them.
 
-use crate::base::{Offset, Timestamp};
+use crate::base::{LeaderEpoch, Offset, Timestamp};
 use crate::record::Batch;
 use crate::storage::AppendError;
 use crate::storage::log::append::Appended;
@@ -25,14 +25,16 @@ impl Log {
             return Err(AppendError::NotWritten(self.offline_error()));
         }
         let empty = self.empty_segment();
-        let places = check_fetched(&fetched, self.may_begin_at(empty.as_deref(), &fetched))?;
-        let mut run = Run::new(now, None);
+        let first = self.may_begin_at(empty.as_deref(), &fetched);
+        let places = check_fetched(&fetched, first, self.latest_epoch())?;
+        let mut run = Run::new(now, None).with_fresh(fetched.trusted);
         let mut batches = fetched.batches.into_iter().zip(places).peekable();
         if let Some(empty) = empty
-            && let Some(first) =
+            && let Some((batch, first)) =
                 batches.next_if(|(_, first)| !empty.layout().follows(first.base, empty.base()))
         {
-            self.append_first(&mut writer, &empty, first, now)?;
+            run.push_accepted(&writer.known.producers, batch);
+            self.write_first(&mut writer, &empty, &mut run, first.base)?;
         }
         for (batch, appended) in batches {
             if self.must_roll(&run, batch.bytes().len(), appended)
@@ -65,13 +67,22 @@ impl Log {
 }
 
 /// Where the batches go, if all of them are good and each begins at or behind the end of the one before, the first at or
-/// behind `next` (B8).
-fn check_fetched(fetched: &Fetched, mut next: Offset) -> Result<Vec<Appended>, AppendError> {
+/// behind `next` (B8), and none is of an earlier leader than one before it, the first of none before `latest`.
+fn check_fetched(
+    fetched: &Fetched,
+    mut next: Offset,
+    mut latest: Option<LeaderEpoch>,
+) -> Result<Vec<Appended>, AppendError> {
     let check = |batch: &Batch| {
         let header = batch.header();
         if header.base_offset() < next {
             let (base, expected) = (header.base_offset(), next);
             return Err(AppendError::UnexpectedOffset { base, expected });
+        }
+        if let Some(epoch) = header.leader_epoch()
+            && let Some(latest) = latest.replace(epoch).filter(|latest| *latest > epoch)
+        {
+            return Err(AppendError::EarlierEpoch { epoch, latest });
         }
         if length(header.size()) > u64::from(MAX_SEGMENT_BYTES) {
             let (size, limit) = (header.size(), MAX_SEGMENT_BYTES);

@@ -28,6 +28,8 @@ mod flush;
 mod follow;
 mod produced;
 mod read;
+mod repair;
+mod rewrite;
 mod roll;
 mod run;
 mod scrub;
@@ -62,6 +64,7 @@ pub(crate) use append::{Appended, Refused};
 pub(super) use delete::below;
 pub(crate) use read::Fetched;
 pub use read::TimestampedOffset;
+pub(crate) use repair::Repaired;
 pub(crate) use scrub::LogScrub;
 pub use scrub::ScrubReport;
 

@@ -22,6 +22,8 @@ pub(super) struct Run {
     append_time: Option<Timestamp>,
     batches: Vec<Batch>,
     bytes: u64,
+    /// They are what was appended, and not what a file holds: readers get them from memory.
+    fresh: bool,
     /// Index of the result of the first of them.
     first_result: usize,
     /// What they will change.
@@ -36,9 +38,15 @@ impl Run {
             append_time,
             batches: Vec::new(),
             bytes: 0,
+            fresh: true,
             first_result: 0,
             staged: Staged::default(),
         }
+    }
+
+    /// As it is, but of batches that are `fresh` or not.
+    pub(super) fn with_fresh(self, fresh: bool) -> Self {
+        Self { fresh, ..self }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -112,7 +120,8 @@ impl Log {
         run: &mut Run,
         results: &mut [Result<Appended, Refused>],
     ) -> Result<(), AppendError> {
-        let run = std::mem::replace(run, Run::new(run.now, run.append_time));
+        let next = Run::new(run.now, run.append_time).with_fresh(run.fresh);
+        let run = std::mem::replace(run, next);
         let Some(first) = run.batches.first() else { return Ok(()) };
         let base = first.header().base_offset();
         let written =
@@ -179,6 +188,10 @@ impl Log {
         let steps = writer.known.producers.commit(run.staged);
         self.undecided.take(steps, |aborted| segment.transactions().push(aborted));
         let mut end = self.end();
+        if !run.fresh {
+            // It has no gaps. Slices of a file are not kept: they would hold on to its map, and none would look at them.
+            self.tail.clear();
+        }
         for batch in run.batches {
             let header = batch.header();
             if let Some(epoch) = header.leader_epoch() {
@@ -189,7 +202,9 @@ impl Log {
                 panic!("a batch was written to a segment whose index cannot hold its offset");
             }
             end = header.next_offset();
-            self.cache.push(&self.tail, batch);
+            if run.fresh {
+                self.cache.push(&self.tail, batch);
+            }
         }
         self.end.set(end);
     }

@@ -128,9 +128,8 @@ impl Scrub {
         let digest = segment.digest();
         let end = next.unwrap_or_else(|| log.end());
         let pieces = Pieces::new(Arc::clone(segment), end);
-        // After the size: a batch is published when its epoch is known. Of a log that was damaged when it was opened not
-        // all of them are.
-        let epochs = log.damaged.lock().is_none().then(|| log.epochs.load_full());
+        // After the size: a batch is published when its epoch is known.
+        let epochs = log.whole_epochs();
         Ok(Self {
             partition: log.partition.clone(),
             segment: Arc::clone(segment),

@@ -8,9 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::base::{Offset, Timestamp};
-use crate::record::Batch;
-use crate::storage::log::append::Appended;
+use crate::base::Offset;
 use crate::storage::log::run::Run;
 use crate::storage::log::{Log, Writer};
 use crate::storage::producers::Transactions;
@@ -85,22 +83,25 @@ impl Log {
         }
     }
 
-    /// Appends the first batch of a log whose `empty` segment begins elsewhere: it gets one that begins with it, and that
-    /// is durable before the other one goes, which says where the log begins.
-    pub(super) fn append_first(
+    /// Writes the first batch of a log, at `base`, where its `empty` segment does not begin. Its own one is durable before
+    /// the empty one goes, which says where the log begins.
+    pub(super) fn write_first(
         &self,
         writer: &mut Writer,
         empty: &Segment,
-        (batch, appended): (Batch, Appended),
-        now: Timestamp,
+        run: &mut Run,
+        base: Offset,
     ) -> Result<(), AppendError> {
-        let before = self.segments.load_full();
-        let new = self.begin(appended.base).map_err(AppendError::NotWritten)?;
-        self.segments.store(Arc::new(vec![Arc::clone(&new)]));
-        let mut run = Run::new(now, None);
-        run.push_accepted(&writer.known.producers, batch);
-        self.write_run(writer, &mut run, &mut []).inspect_err(|_| self.segments.store(before))?;
         let sync_dir = || self.fs.sync_dir(&self.dir).map_err(StorageError::io("sync", &self.dir));
+        let before = self.segments.load_full();
+        let new = self.begin(base).map_err(AppendError::NotWritten)?;
+        self.segments.store(Arc::new(vec![Arc::clone(&new)]));
+        self.write_run(writer, run, &mut []).inspect_err(|_| {
+            self.segments.store(before);
+            // It says that the log begins with it: what is written next must not be taken for older.
+            let removed = new.remove().and_then(|()| sync_dir());
+            self.offline.fetch_or(removed.is_err(), Ordering::AcqRel);
+        })?;
         let synced = new.sync_log().and_then(|()| sync_dir());
         synced.and_then(|()| empty.remove()).and_then(|()| sync_dir()).map_err(|error| {
             log::error!("{} is offline: {error}", self.partition);

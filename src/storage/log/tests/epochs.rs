@@ -78,12 +78,20 @@ fn truncation_to_the_end_forgets_an_epoch_that_begins_there() {
     log.begin_epoch(epoch(3));
     log.truncate_to(offset(3)).unwrap();
     assert_eq!(log.latest_epoch(), Some(epoch(3)), "nothing is cut there");
+    let late = || {
+        let mut late = batch(1, 1, 10);
+        late.stamp(offset(2), epoch(2));
+        Fetched { batches: vec![late.freeze()], trusted: true, ..Fetched::default() }
+    };
+    match log.append_as_follower(late(), NOW) {
+        Err(AppendError::EarlierEpoch { epoch: found, latest }) => {
+            assert_eq!((found, latest, log.end()), (epoch(2), epoch(3), offset(2)));
+        }
+        other => panic!("{other:?}"),
+    }
     log.truncate_to(offset(2)).unwrap();
     assert_eq!((log.latest_epoch(), ends(&log, 1)), (Some(epoch(1)), Some((1, 2))));
-    let mut late = batch(1, 1, 10);
-    late.stamp(offset(2), epoch(2));
-    let fetched = Fetched { batches: vec![late.freeze()], trusted: true, ..Fetched::default() };
-    log.append_as_follower(fetched, NOW).unwrap();
+    log.append_as_follower(late(), NOW).unwrap();
     assert_eq!(ends(&log, 1), Some((1, 2)));
     assert_eq!((log.latest_epoch(), ends(&log, 2)), (Some(epoch(2)), Some((2, 3))));
     log.truncate_to(offset(2)).unwrap();

@@ -135,6 +135,40 @@ fn batches_that_do_not_follow_are_refused() {
     }
 }
 
+/// A fetch goes to each segment in one write, and what the leader has in memory is not copied, and not checked again.
+#[test]
+fn trusted_batches_are_written_and_kept_as_they_are() {
+    let disk = Disk::new();
+    let place = Place { cache_bytes: 1 << 20, ..Place::on(disk.file_system(), 1000, 100) };
+    let log = place.open();
+    let mut batches = (0..10).map(|n| batch_at(n * 3, 3)).collect::<Vec<_>>();
+    let mut rotten = batches[4].bytes().to_vec();
+    rotten[70] ^= 1;
+    batches[4] = Batch::parse(rotten.into()).unwrap();
+    let size = batches.iter().map(|batch| batch.bytes().len()).sum::<usize>();
+    let writes = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&writes);
+    disk.on_call(move |call| {
+        let of_log = call.kind == CallKind::Write && call.path.extension() == Some("log".as_ref());
+        counted.fetch_add(of_log.into(), std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    });
+    let fetched = Fetched { batches: batches.clone(), trusted: true, ..Fetched::default() };
+    log.append_as_follower(fetched, NOW).unwrap();
+    let segments = log.size().0;
+    assert_eq!((segments, log.size().1), (size.div_ceil(1000), size as u64));
+    assert_eq!(writes.load(std::sync::atomic::Ordering::Relaxed), segments);
+    let kept = log.read(Offset::ZERO, 1 << 20, log.end()).unwrap();
+    assert!(kept.trusted);
+    for (kept, given) in kept.batches.iter().zip(&batches) {
+        assert_eq!(kept.bytes().as_ptr(), given.bytes().as_ptr());
+    }
+    // What comes from the leader's file does not stay in memory.
+    let fetched = Fetched { batches: vec![batch_at(30, 3)], ..Fetched::default() };
+    log.append_as_follower(fetched, NOW).unwrap();
+    assert!(!log.read(offset(30), 1, log.end()).unwrap().trusted);
+}
+
 #[test]
 fn a_followers_log_begins_where_its_leaders_did() {
     let place = Place::in_memory(300, 100);

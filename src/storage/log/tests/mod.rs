@@ -8,6 +8,7 @@ mod accepting;
 mod damage;
 mod deleting;
 mod digests;
+mod diverging;
 mod epochs;
 mod faults;
 mod followers;
@@ -23,6 +24,7 @@ mod producers;
 mod quarantine;
 mod readers;
 mod recovery;
+mod repairing;
 mod rolling;
 mod snapshots;
 mod starting_over;
@@ -293,7 +295,8 @@ impl Place {
 
 impl Log {
     fn append_as_coordinator(&self, batch: EncodedBatch) -> Result<Appended, AppendError> {
-        self.append(vec![(batch, AppendOrigin::Coordinator)], epoch(1), NOW)
+        let epoch = self.latest_epoch().unwrap_or(epoch(1));
+        self.append(vec![(batch, AppendOrigin::Coordinator)], epoch, NOW)
             .remove(0)
             .map_err(|refused| refused.error)
     }

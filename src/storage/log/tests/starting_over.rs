@@ -1,7 +1,7 @@
 //! Followers whose leader begins later than they end.
 
 use super::*;
-use crate::env::{Disk, PowerCut};
+use crate::env::{CallKind, Disk, Fault, PowerCut};
 
 fn fetched(bases: &[u32]) -> Fetched {
     let batches = bases.iter().map(|base| batch_at(*base, 10)).collect();
@@ -188,4 +188,26 @@ fn a_power_cut_while_starting_over_leaves_a_log_that_opens() {
         }
     }
     assert!(states > 200, "{states}");
+}
+
+/// A first batch that is not written, on a full disk, leaves no segment that a recovery would begin with.
+#[test]
+fn a_failed_first_batch_leaves_no_beginning() {
+    let disk = Disk::new();
+    let place = Place::on(disk.file_system(), 300, 100);
+    let log = place.open();
+    log.append_as_follower(fetched(&[0]), NOW).unwrap();
+    log.truncate_to(Offset::ZERO).unwrap();
+    let full = Fault::new(std::io::ErrorKind::StorageFull).on(CallKind::Write);
+    for at in ["500.log", "500.digest"] {
+        disk.fail(full.clone().at(at).times(1));
+        let failed = log.append_as_follower(fetched(&[500]), NOW);
+        assert!(matches!(failed, Err(AppendError::NotWritten(_))), "{at}: {failed:?}");
+        assert_eq!(place.names(".log"), ["00000000000000000000.log"], "{at}");
+        assert_eq!(bounds(&log), (0, 0));
+    }
+    assert_eq!(disk.failures().len(), 2);
+    log.append_as_follower(fetched(&[0]), NOW).unwrap();
+    log.sync().unwrap();
+    assert_eq!(bounds(&reopen(&place, unclean(0))), (0, 10));
 }
