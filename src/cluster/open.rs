@@ -22,7 +22,7 @@ use crate::cluster::metadata::{Image, without};
 use crate::cluster::metadata_log::{MetadataLog, damaged};
 use crate::cluster::network::Network;
 use crate::cluster::sender::Sender;
-use crate::cluster::store::{OpenStore, Store, is_store};
+use crate::cluster::store::{OpenStore, Store, is_store, resolve};
 use crate::cluster::{BrokerConfig, ClusterError};
 use crate::env::sync::RwLock;
 use crate::env::{BufferPool, Runtime};
@@ -226,7 +226,9 @@ impl Opening<'_> {
         let mut existing = Vec::new();
         let mut new = Vec::new();
         for broker in brokers {
-            match is_store(&*broker.place.fs, &broker.place.root)? {
+            let OpenBroker { place, .. } = &broker;
+            let root = resolve(&*place.fs, place.root.clone())?;
+            match is_store(&*place.fs, &root)? {
                 true => existing.push(broker),
                 false => new.push(broker),
             }

@@ -103,11 +103,7 @@ impl Store {
     pub(crate) fn open(how: OpenStore) -> Result<Self, ClusterError> {
         let OpenStore { fs, root, create_if_missing, broker, cluster, .. } = how;
         let OpenStore { config, runtime, pool, peers, .. } = how;
-        // The store may be reached by a link. In it none is followed.
-        let root = match fs.resolve(&root) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => root,
-            resolved => resolved.map_err(StorageError::io("resolve", &root))?,
-        };
+        let root = resolve(&*fs, root)?;
         if !is_store(&*fs, &root)? && !create_if_missing {
             return Err(ClusterError::NoStore { path: root });
         }
@@ -643,6 +639,14 @@ impl Drop for Store {
             self.end_background(self.close_deadline());
             self.checkpoints.end();
         }
+    }
+}
+
+/// The store may be reached by a link. In it none is followed.
+pub(super) fn resolve(fs: &dyn FileSystem, root: PathBuf) -> Result<PathBuf, StorageError> {
+    match fs.resolve(&root) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(root),
+        resolved => resolved.map_err(StorageError::io("resolve", &root)),
     }
 }
 
