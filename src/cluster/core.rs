@@ -347,6 +347,23 @@ impl Core {
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
+    /// Leaves a cluster that could not be opened as a whole: nothing in it is closed.
+    pub(super) fn abandon(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.controller.close();
+        self.end_background();
+        self.brokers.stores().iter().for_each(|store| store.abandon());
+    }
+
+    fn end_background(&self) {
+        let deadline = self.runtime.now().after(CLOSE_TIMEOUT);
+        let deadline = deadline.unwrap_or(Moment::since_start(Duration::MAX));
+        // What was accepted is written.
+        self.brokers.senders().iter().for_each(|sender| sender.close(deadline));
+        self.keeper.close(deadline);
+        self.alarms.close(deadline);
+    }
+
     /// Writes and syncs everything and releases the directories. Later calls find the cluster closed.
     pub(crate) fn close(&self) -> Result<(), StorageError> {
         if self.closed.swap(true, Ordering::AcqRel) {
@@ -359,12 +376,7 @@ impl Core {
             // As long as the others can still copy.
             stores.iter().for_each(|store| store.settle());
         }
-        let deadline = self.runtime.now().after(CLOSE_TIMEOUT);
-        let deadline = deadline.unwrap_or(Moment::since_start(Duration::MAX));
-        // Before the stores, so that what was accepted is written.
-        self.brokers.senders().iter().for_each(|sender| sender.close(deadline));
-        self.keeper.close(deadline);
-        self.alarms.close(deadline);
+        self.end_background();
         let mut result = Ok(());
         for store in stores {
             result = result.and(store.close());

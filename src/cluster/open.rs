@@ -91,8 +91,13 @@ impl Core {
             closed: AtomicBool::new(false),
         });
         core.network.attach(&core);
-        core.begin(&stores)?;
-        Ok(core)
+        match core.begin(&stores) {
+            Ok(()) => Ok(core),
+            Err(error) => {
+                core.abandon();
+                Err(error)
+            }
+        }
     }
 
     /// Opens the replicas, with a controller in office.

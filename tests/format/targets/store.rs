@@ -215,10 +215,13 @@ pub(super) fn close(cluster: Cluster) {
 
 /// What damage may lead to.
 pub(super) fn assert_typed(error: &Error) {
-    const DAMAGE: [ErrorKind; 8] = [
+    const DAMAGE: [ErrorKind; 11] = [
+        ErrorKind::BrokerNotAvailable,
         ErrorKind::CorruptMessage,
         ErrorKind::InvalidConfig,
+        ErrorKind::LeaderNotAvailable,
         ErrorKind::MessageTooLarge,
+        ErrorKind::MetadataIncomplete,
         ErrorKind::NotAStore,
         ErrorKind::OffsetOutOfRange,
         ErrorKind::Storage,
