@@ -1,7 +1,7 @@
 //! A running cluster: its brokers, its controller, and the way to a partition's leader.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::base::{BrokerId, is_planted};
@@ -9,6 +9,7 @@ use crate::base::{Bug, ConfigEntry, Offset, PartitionId, TopicId, TopicName};
 use crate::cluster::brokers::Brokers;
 use crate::cluster::change::{Change, CreateTopic, ElectionKind};
 use crate::cluster::controller::Controller;
+use crate::cluster::keeper::Unfit;
 use crate::cluster::metadata::{PartitionImage, TopicImage};
 use crate::cluster::metadata_log::METADATA_ID;
 use crate::cluster::network::Network;
@@ -29,6 +30,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A running cluster.
 #[derive(Debug)]
 pub(crate) struct Core {
+    pub(super) me: Weak<Self>,
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) brokers: Arc<Brokers>,
     pub(super) network: Arc<Network>,
@@ -307,7 +309,16 @@ impl Core {
         let led = broker.and_then(|broker| Some((broker.store()?, broker)));
         let (store, broker) =
             led.ok_or_else(|| ClusterError::LeaderNotAvailable(topic.name.clone(), partition))?;
-        Ok((self.replica_in(&store, topic, partition)?, Arc::clone(broker.sender())))
+        match self.replica_in(&store, topic, partition) {
+            Err(error @ ClusterError::Storage(_)) if known.isr.len() > 1 => {
+                // Others have what it should have: one of them is to lead.
+                log::error!("{}-{partition} on broker {}: {error}", topic.name, broker.id);
+                let place = (topic.id, partition);
+                self.keeper.submit(Arc::new(Unfit::new(&self.me, place, broker.id)), None);
+                Err(ClusterError::LeaderNotAvailable(topic.name.clone(), partition))
+            }
+            replica => Ok((replica?, Arc::clone(broker.sender()))),
+        }
     }
 
     /// The replica of a partition of `topic` on a broker that runs.

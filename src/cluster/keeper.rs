@@ -109,6 +109,34 @@ impl Drive for Failed {
     }
 }
 
+/// A replica that cannot be opened.
+pub(super) struct Unfit {
+    core: Weak<Core>,
+    place: (TopicId, PartitionId),
+    broker: BrokerId,
+}
+
+impl Unfit {
+    pub(super) fn new(core: &Weak<Core>, place: (TopicId, PartitionId), broker: BrokerId) -> Self {
+        Self { core: Weak::clone(core), place, broker }
+    }
+}
+
+impl Drive for Unfit {
+    fn drive(&self, _now: Moment) -> Option<Moment> {
+        let core = self.core.upgrade()?;
+        let (id, partition) = self.place;
+        if let Err(error) =
+            core.controller().submit(Change::ReplicaUnfit(id, partition, self.broker))
+        {
+            log::warn!("a replica on broker {} is of no use, and {error}", self.broker);
+        }
+        // Its follower makes it anew.
+        core.see_to_followers();
+        None
+    }
+}
+
 /// Gives their office back to preferred leaders, every now and then (`auto.leader.rebalance.enable`).
 pub(super) struct Rebalance(Weak<Core>);
 

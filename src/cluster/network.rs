@@ -22,6 +22,7 @@ use crate::cluster::{BrokerConfig, ClusterError, Core, Drive};
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{Moment, Runtime};
 use crate::replica::{FetchError, FollowError, Followed, Follower, FollowerEnd, Peers, Replica};
+use crate::storage::StorageError;
 
 /// The way between brokers.
 #[derive(Debug)]
@@ -153,13 +154,15 @@ impl Network {
         }
     }
 
-    /// One step of a follower: asks its leader for what comes next, and takes it.
-    fn step(&self, follower: &FollowerTask) -> Result<Step, ClusterError> {
+    /// One step of a follower: asks its leader for what comes next, and takes it. What may take long is left to those who
+    /// have the time.
+    fn step(&self, follower: &FollowerTask, has_time: bool) -> Result<Step, ClusterError> {
         if !self.open.load(Ordering::Acquire) && follower.id != METADATA_ID {
             return Ok(Step::Later);
         }
         let Some(broker) = self.broker(follower.broker) else { return Ok(Step::Done) };
-        let Some(replica) = self.replica(follower.broker, follower.id, follower.partition)? else {
+        let opened = self.replica(follower.broker, follower.id, follower.partition);
+        let Some(replica) = opened.or_else(|error| self.begin_anew(follower, error))? else {
             return Ok(Step::Done);
         };
         let Some(leader) = replica.state().leader else { return Ok(Step::Done) };
@@ -172,6 +175,9 @@ impl Network {
         let Some(leader) = self.replica(leader, follower.id, follower.partition)? else {
             return Ok(Step::Done);
         };
+        if replica.is_damaged() {
+            return if has_time { self.repair(&replica, &leader) } else { Ok(Step::Later) };
+        }
         let Some(request) = replica.fetch_request(broker.incarnation()) else {
             return Ok(Step::Done);
         };
@@ -198,6 +204,44 @@ impl Network {
                 self.failed(&replica);
                 Err(error.into())
             }
+        }
+    }
+
+    /// A follower whose log was damaged takes what is missing from its leader.
+    fn repair(&self, replica: &Replica, leader: &Replica) -> Result<Step, ClusterError> {
+        let repaired = replica.repair_from(leader)?;
+        if let Some(store) = self.store(replica.broker()) {
+            store.note_repaired(replica.partition(), &repaired.repaired);
+        }
+        match repaired.left.first() {
+            None => Ok(Step::More),
+            Some(damage) => {
+                log::error!("not to be repaired from broker {}: {damage}", leader.broker());
+                Ok(Step::Done)
+            }
+        }
+    }
+
+    /// A follower whose files are of no use at all begins with none, if others have what it should have.
+    fn begin_anew(
+        &self,
+        follower: &FollowerTask,
+        error: ClusterError,
+    ) -> Result<Option<Arc<Replica>>, ClusterError> {
+        let FollowerTask { broker, id, partition, .. } = *follower;
+        let topic = self.image.read().by_id(id).cloned();
+        let known = topic.as_ref().and_then(|topic| topic.partition(partition));
+        let is_dispensable =
+            known.is_some_and(|known| known.leader.is_some() && !known.isr.contains(&broker));
+        match (self.store(broker), &topic, &error) {
+            (Some(store), Some(topic), ClusterError::Storage(StorageError::Damaged { .. }))
+                if is_dispensable =>
+            {
+                log::error!("{error}: its replica on broker {broker} is made anew");
+                store.discard(topic, partition)?;
+                self.replica(broker, id, partition)
+            }
+            _ => Err(error),
         }
     }
 
@@ -322,7 +366,7 @@ impl Follower for FollowerTask {
             self.wake();
             return;
         }
-        let mut steps = (0..MAX_HELP).map(|_| network.step(self));
+        let mut steps = (0..MAX_HELP).map(|_| network.step(self, false));
         let last = steps.find(|step| !matches!(step, Ok(Step::More)));
         self.leave();
         if !matches!(last, Some(Ok(Step::Done))) {
@@ -347,7 +391,7 @@ impl Drive for FollowerTask {
             return again(LATER);
         }
         let step = loop {
-            match network.step(self) {
+            match network.step(self, true) {
                 Ok(Step::More) => {}
                 step => break step,
             }

@@ -9,10 +9,10 @@
 //! 5. Only then do followers copy, and cut what their leaders do not have.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
-use crate::base::{BrokerId, PartitionId, TopicId};
+use crate::base::{BrokerId, PartitionId, TopicId, TopicPartition};
 use crate::cluster::brokers::{Broker, BrokerPlace, Brokers};
 use crate::cluster::change::Change;
 use crate::cluster::controller::Controller;
@@ -79,7 +79,8 @@ impl Core {
             Arc::clone(&runtime),
         );
         controller.open(&members)?;
-        let core = Arc::new(Self {
+        let core = Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             alarms: Arc::new(Sender::new("brooklet-alarms", Arc::clone(&runtime))),
             keeper: Arc::new(Sender::new("brooklet-keeper", Arc::clone(&runtime))),
             runtime,
@@ -173,10 +174,24 @@ impl Core {
                 changes.push(Change::ReplicaUnfit(id.0, id.1, replica.broker()));
             }
         }
+        changes.extend(self.unopened(stores));
         for result in self.controller.submit_all(changes) {
             result?;
         }
         Ok(())
+    }
+
+    /// Replicas whose files could not be opened, or are damaged, are not in sync if others are.
+    fn unopened(&self, stores: &[Arc<Store>]) -> Vec<Change> {
+        let mut unfit = Vec::new();
+        for found in stores.iter().flat_map(|store| store.open_report().partitions) {
+            let TopicPartition { topic, partition } = &found.partition;
+            let topic = self.controller.with_image(|image| image.topic(topic.as_str()).cloned());
+            if let (Some(topic), Some(_)) = (topic, found.failure) {
+                unfit.push(Change::ReplicaUnfit(topic.id, *partition, found.broker));
+            }
+        }
+        unfit
     }
 
     /// Opens the leaders of partitions of which not all replicas are in sync, so that those can catch up.

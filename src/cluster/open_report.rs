@@ -66,6 +66,9 @@ pub struct PartitionReport {
     /// The first that was found of what was durable and is not what it was: the partition can be read, but not be
     /// written. [`Partition::scrub`](crate::Partition::scrub) finds the rest.
     pub damage: Option<Damage>,
+    /// What was damaged, and is what was written again: another replica had it. Replicas are repaired in the background,
+    /// so that this may come to be told some time after the open.
+    pub repaired: Vec<Damage>,
     /// Why the partition could not be opened at all: what went wrong is told to who uses it, too.
     pub failure: Option<String>,
 }
@@ -88,8 +91,25 @@ impl PartitionReport {
             quarantined_bytes: found.quarantined_bytes,
             files_rebuilt: found.rebuilt,
             damage: found.damage,
+            repaired: Vec::new(),
             failure,
         })
+    }
+
+    /// One of which nothing is to be told yet.
+    pub(super) fn empty(broker: BrokerId, partition: TopicPartition) -> Self {
+        Self {
+            broker,
+            partition,
+            scanned_bytes: 0,
+            cut_bytes: 0,
+            cut_batches: 0,
+            quarantined_bytes: 0,
+            files_rebuilt: Vec::new(),
+            damage: None,
+            repaired: Vec::new(),
+            failure: None,
+        }
     }
 }
 
@@ -143,6 +163,9 @@ impl fmt::Display for OpenReport {
             }
             if let Some(damage) = &found.damage {
                 write!(f, "\n{damage}")?;
+            }
+            for damage in &found.repaired {
+                write!(f, "\nrepaired from another broker: {damage}")?;
             }
             if let Some(failure) = &found.failure {
                 write!(f, "\n{partition} was not opened: {failure}")?;

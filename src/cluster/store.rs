@@ -32,7 +32,7 @@ use crate::env::replace_file;
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{BufferPool, EntryKind, FileLock, FileSystem, Moment, Runtime};
 use crate::replica::{OpenReplica, PartitionState, Peers, Replica};
-use crate::storage::{Log, OpenLog, Quarantine, Recovered, ScrubReport};
+use crate::storage::{Damage, Log, OpenLog, Quarantine, Recovered, ScrubReport};
 use crate::storage::{Shutdown, StorageError, TailCache};
 
 const LOCK_FILE: &str = ".lock";
@@ -301,6 +301,29 @@ impl Store {
             // They go at the next open.
             log::warn!("files of {name} are left on broker {}: {error}", self.broker());
         }
+    }
+
+    /// Removes what there is of a replica that cannot be opened.
+    pub(super) fn discard(
+        &self,
+        topic: &TopicImage,
+        partition: PartitionId,
+    ) -> Result<(), StorageError> {
+        let _opening = self.opening.lock();
+        if self.replicas.read().contains_key(&(topic.id, partition)) {
+            return Ok(());
+        }
+        self.remove_partitions(&[TopicPartition::new(topic.name.clone(), partition)])
+    }
+
+    /// What was damaged when a replica was opened is what it was again.
+    pub(super) fn note_repaired(&self, partition: &TopicPartition, repaired: &[Damage]) {
+        let mut found = self.found.lock();
+        let report = found
+            .entry(partition.clone())
+            .or_insert_with(|| PartitionReport::empty(self.broker(), partition.clone()));
+        report.repaired.extend_from_slice(repaired);
+        report.damage = None;
     }
 
     /// What a replica here is to know of a partition; `None` if there is to be none.

@@ -4,13 +4,18 @@
 //! - The log is cut by leader epochs, never by the high watermark (KIP-101, KIP-279).
 //! - The high watermark follows that of the leader, and only once what it covers is in the log (C5).
 
+use std::ops::Range;
+
 use crate::base::{FlushPolicy, LeaderEpoch, Offset};
 use crate::env::Moment;
 use crate::replica::in_sync::FollowerEnd;
 use crate::replica::queue::Office;
 use crate::replica::roles::WriterRole;
 use crate::replica::{FetchRequest, FollowError, Replica, Served};
-use crate::storage::EpochEnd;
+use crate::storage::{EpochEnd, Repaired, StorageError};
+
+/// Bytes read at once of what is to be repaired.
+const REPAIR_BYTES: usize = 1 << 20;
 
 /// What came of a step of a follower.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,6 +58,34 @@ impl Replica {
             Office::Leader { .. } => None,
         }
         .map(|epoch| self.follower_end(epoch, incarnation))
+    }
+
+    /// Whether the log was found damaged, so that it has to be repaired before it can follow.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.log.is_offline() && self.log.is_damaged() && self.ended().is_none()
+    }
+
+    /// Puts what `other` has in the place of what is damaged here, byte for byte (rule R6). Returns what that was, and
+    /// what is damaged still.
+    pub(crate) fn repair_from(&self, other: &Self) -> Result<Repaired, StorageError> {
+        let source = |range: Range<Offset>| {
+            let mut batches = Vec::new();
+            let mut next = range.start;
+            while next < range.end {
+                let read = other.log.read(next, REPAIR_BYTES, range.end);
+                let fetched = read.inspect_err(|e| log::warn!("{}: {e}", self.partition())).ok()?;
+                next = fetched.batches.last()?.header().next_offset();
+                batches.extend(fetched.batches);
+            }
+            Some(batches)
+        };
+        let repaired = self.log.repair(&source, self.runtime.wall_clock())?;
+        for damage in &repaired.repaired {
+            log::warn!("repaired from broker {}: {damage}", other.broker());
+        }
+        self.advance();
+        self.acknowledge();
+        Ok(repaired)
     }
 
     /// Does what the leader's answer asks for.

@@ -28,7 +28,6 @@ pub use damage::Damage;
 pub(crate) use digest::{Digest, Owner, Place};
 pub(crate) use epochs::{EpochEnd, read_leader_epochs};
 pub(crate) use error::{AppendError, LossError, ReadError, StorageError};
-#[cfg_attr(not(test), expect(unused_imports, reason = "there are no other replicas yet"))]
 pub(crate) use log::Repaired;
 pub(crate) use log::{Appended, Fetched, Log, LogScrub, OpenLog, Refused};
 pub use log::{ScrubReport, TimestampedOffset};

@@ -282,6 +282,11 @@ impl Log {
         self.offline.load(Ordering::Acquire)
     }
 
+    /// Whether that is because it was damaged when it was opened.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.lock().is_some()
+    }
+
     /// Takes no more appends; nothing above `flushed` counts as durable any more.
     pub(crate) fn take_offline(&self) {
         // Under the writer's lock, so that an append that has begun is over, and the next one sees it.

@@ -60,7 +60,6 @@ impl Log {
     ///
     /// # Errors
     /// After an error of the disk the log is as it was, or offline.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there are no other replicas yet"))]
     pub(crate) fn repair(
         &self,
         source: RepairSource<'_>,
