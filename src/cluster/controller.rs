@@ -115,11 +115,6 @@ impl Controller {
         &self.log
     }
 
-    /// The id that all stores of the cluster carry.
-    pub(crate) fn cluster_id(&self) -> Option<TopicId> {
-        self.brokers.stores().first().map(|store| store.cluster())
-    }
-
     pub(crate) fn events(&self) -> &Events {
         &self.events
     }

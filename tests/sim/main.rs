@@ -15,6 +15,7 @@
 )]
 
 mod bit_flips;
+mod brokers;
 mod crash_states;
 mod full_disk;
 mod histories;

@@ -1,0 +1,70 @@
+//! Brokers that end and come back, in the smallest clusters in which it went wrong once.
+
+use std::time::Duration;
+
+use brooklet::sim::{Disk, PowerCut, Sim, Simulation};
+use brooklet::{Cluster, Delivery, NewTopic, Partition, Record};
+
+
+/// A cluster on these disks, with a topic of one partition that all of them replicate.
+fn cluster(disks: &[Disk]) -> (Cluster, Partition) {
+    let mut builder = Cluster::builder();
+    for (id, disk) in (1..).zip(disks) {
+        builder = builder.broker_on(id, disk);
+    }
+    let cluster = builder.open().unwrap();
+    let topic = NewTopic::new("email").replication_factor(disks.len() as u16);
+    let partition = cluster.create_topic(topic).unwrap().partition(0).unwrap();
+    (cluster, partition)
+}
+
+fn send(cluster: &Cluster) {
+    let producer = cluster.producer().build().unwrap();
+    producer.send(Record::to("email").value("welcome")).and_then(Delivery::wait).unwrap();
+}
+
+fn crash(cluster: &Cluster, disks: &[Disk], id: i32, cut: PowerCut) {
+    cluster.broker(id).unwrap().crash().unwrap();
+    disks[id as usize - 1].cut_power(cut);
+}
+
+fn await_in_sync(sim: &Sim, partition: &Partition) {
+    let deadline = sim.elapsed() + Duration::from_secs(30);
+    while partition.describe().unwrap().isr.len() < partition.describe().unwrap().replicas.len() {
+        assert!(sim.elapsed() < deadline, "{:?}", partition.replicas());
+        sim.sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_broker_comes_back_after_its_power_was_cut() {
+    Simulation::new(0).run(|sim| {
+        let disks = [Disk::new(), Disk::new()];
+        let (cluster, email) = cluster(&disks);
+        crash(&cluster, &disks, 2, PowerCut::LosesAll);
+        send(&cluster);
+        cluster.broker(2).unwrap().start().unwrap();
+        await_in_sync(sim, &email);
+        cluster.close().unwrap();
+    });
+}
+
+#[test]
+fn brokers_come_back_when_none_is_left() {
+    Simulation::new(0).run(|sim| {
+        let disks = [Disk::new(), Disk::new()];
+        let (cluster, email) = cluster(&disks);
+        send(&cluster);
+        for id in [1, 2] {
+            crash(&cluster, &disks, id, PowerCut::LosesAll);
+        }
+        // The first that went does not know what the other has done alone.
+        cluster.broker(1).unwrap().start().unwrap_err();
+        for id in [2, 1] {
+            cluster.broker(id).unwrap().start().unwrap();
+        }
+        await_in_sync(sim, &email);
+        send(&cluster);
+        cluster.close().unwrap();
+    });
+}
