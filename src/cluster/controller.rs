@@ -121,8 +121,12 @@ impl Controller {
 
     /// Ids for producers.
     pub(crate) fn producer_ids(&self) -> &Arc<ProducerIds> {
-        let epoch = || self.published.read().controller_epoch();
-        self.producer_ids.get_or_init(|| Arc::new(ProducerIds::new(epoch())))
+        if let Some(ids) = self.producer_ids.get() {
+            return ids;
+        }
+        // Before: nobody is to wait for a lock in there.
+        let epoch = self.published.read().controller_epoch();
+        self.producer_ids.get_or_init(|| Arc::new(ProducerIds::new(epoch)))
     }
 
     /// The metadata, for who outlives the controller.

@@ -5,6 +5,8 @@ use std::time::Duration;
 use brooklet::sim::{Disk, PowerCut, Sim, Simulation};
 use brooklet::{Cluster, Delivery, NewTopic, Partition, Record};
 
+/// How many seeds a case is tried under.
+const SEEDS: u64 = 40;
 
 /// A cluster on these disks, with a topic of one partition that all of them replicate.
 fn cluster(disks: &[Disk]) -> (Cluster, Partition) {
@@ -67,4 +69,17 @@ fn brokers_come_back_when_none_is_left() {
         send(&cluster);
         cluster.close().unwrap();
     });
+}
+
+/// Two that ask for producer ids at once used to wait for each other.
+#[test]
+fn producers_may_begin_at_the_same_moment() {
+    for seed in 0..SEEDS {
+        Simulation::new(seed).run(|sim| {
+            let (cluster, _) = cluster(&[Disk::new()]);
+            let sends =
+                [cluster.clone(), cluster].map(|cluster| sim.spawn("p", move || send(&cluster)));
+            sends.into_iter().for_each(|sending| sending.join());
+        });
+    }
 }
