@@ -74,6 +74,8 @@ impl Replica {
         self.give_up_if_too_few();
         self.advance();
         self.acknowledge();
+        // What the leader asked for may have been refused because of this change.
+        self.propose_if_outdated();
     }
 
     /// Returns whether another term has begun.

@@ -83,3 +83,26 @@ fn producers_may_begin_at_the_same_moment() {
         });
     }
 }
+
+/// What a leader asks for while the partition changes is refused. It used not to ask again.
+#[test]
+fn brokers_that_come_back_together_are_all_in_sync_again() {
+    for seed in 0..SEEDS {
+        Simulation::new(seed).run(move |sim| {
+            let disks = [Disk::new(), Disk::new(), Disk::new()];
+            let (cluster, email) = cluster(&disks);
+            send(&cluster);
+            for id in [1, 2] {
+                crash(&cluster, &disks, id, PowerCut::Mixes(seed));
+            }
+            send(&cluster);
+            let starts = [1, 2].map(|id| {
+                let broker = cluster.broker(id).unwrap();
+                sim.spawn("start", move || broker.start().unwrap())
+            });
+            starts.into_iter().for_each(|start| start.join());
+            await_in_sync(sim, &email);
+            cluster.close().unwrap();
+        });
+    }
+}
