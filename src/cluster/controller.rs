@@ -412,10 +412,8 @@ impl Controller {
                 Some(log) => ClusterError::from(damaged(&log, &reason)),
                 None => ClusterError::NoController,
             })?;
-            if let MetadataRecord::MembersChanged { members } = &record
-                && members.len() < self.log.members().len()
-            {
-                // Those who are to go would not record it.
+            if let MetadataRecord::MembersChanged { members } = &record {
+                // Those who are to go would not record it, and those who come have to.
                 self.log.set_members(members.clone());
             }
             batch.add(record);
