@@ -104,6 +104,11 @@ impl InSync {
         self.counted().count() >= self.state.needed()
     }
 
+    /// Whether a high watermark covers all that may have been below that of the leader before (KIP-207).
+    pub(super) fn covers_earlier(&self, high: Offset) -> bool {
+        self.followers.is_empty() || high >= self.epoch_start
+    }
+
     /// How many are in sync and how many are needed for `acks=all`, if they are too few.
     pub(super) fn too_few(&self) -> Option<(usize, usize)> {
         (!self.is_enough()).then(|| (self.state.isr.len(), self.state.needed()))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use brooklet::sim::{Disk, PowerCut, Sim, Simulation};
-use brooklet::{Cluster, Delivery, NewTopic, Partition, Record};
+use brooklet::{Cluster, Delivery, ErrorKind, NewTopic, Partition, Record};
 
 /// How many seeds a case is tried under.
 const SEEDS: u64 = 40;
@@ -129,6 +129,37 @@ fn nothing_waits_for_good_for_a_follower_that_stalls_before_it_is_in_sync() {
             cluster.create_topic(NewTopic::new("sms")).unwrap();
             assert!(sim.elapsed() - began < Duration::from_secs(70), "{:?}", sim.elapsed());
             starting.join().unwrap();
+            cluster.close().unwrap();
+        });
+    }
+}
+
+/// C11: what a consumer has seen as the end stays below what it hears of the end afterwards.
+#[test]
+fn a_new_leader_does_not_tell_an_end_below_that_of_the_one_before() {
+    for seed in 0..SEEDS {
+        Simulation::new(seed).run(move |sim| {
+            let disks = [Disk::new(), Disk::new(), Disk::new()];
+            let (cluster, email) = cluster(&disks);
+            let consumer = cluster.consumer().build().unwrap();
+            (0..3).for_each(|_| send(&cluster));
+            let before = email.watermarks().unwrap().high;
+            let leader = email.describe().unwrap().leader.unwrap().value();
+            crash(&cluster, &disks, leader, PowerCut::Mixes(seed));
+            let deadline = sim.elapsed() + Duration::from_secs(30);
+            let after = loop {
+                let ends = consumer.end_offsets([email.clone()]);
+                match email.watermarks() {
+                    Ok(after) => break after.high,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::OffsetNotAvailable);
+                        assert!(error.is_retriable() && error.kafka_code() == Some(78));
+                    }
+                }
+                assert!(sim.elapsed() < deadline && ends.is_err());
+                sim.sleep(Duration::from_micros(10));
+            };
+            assert!(after >= before, "{after} after {before}");
             cluster.close().unwrap();
         });
     }
