@@ -22,6 +22,8 @@ mod histories;
 mod io_errors;
 mod races;
 
+mod replication;
+mod replication_plan;
 mod report;
 mod scenarios;
 mod scrubs;
