@@ -64,6 +64,8 @@ pub enum ErrorKind {
     NotLeaderOrFollower,
     /// The directory holds something, but no store of this crate; or nothing, where none is to be made.
     NotAStore,
+    /// A broker that has just begun to lead does not know yet where the partition ends.
+    OffsetNotAvailable,
     /// An offset below the log start or above the high watermark; or no position to begin at, without
     /// `auto.offset.reset`.
     OffsetOutOfRange,
@@ -138,6 +140,7 @@ impl ErrorKind {
             Self::Storage | Self::StorageFull | Self::ReadOnly => 56,
             Self::TopicDeletionDisabled => 73,
             Self::UnsupportedCompressionType => 76,
+            Self::OffsetNotAvailable => 78,
             Self::PreferredLeaderNotAvailable => 80,
             Self::ElectionNotNeeded => 84,
             Self::NoReassignmentInProgress => 85,
@@ -166,6 +169,7 @@ impl ErrorKind {
                 | Self::NotEnoughReplicas
                 | Self::NotEnoughReplicasAfterAppend
                 | Self::NotLeaderOrFollower
+                | Self::OffsetNotAvailable
                 | Self::PreferredLeaderNotAvailable
                 | Self::StorageFull
                 | Self::TimedOut

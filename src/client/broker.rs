@@ -127,8 +127,8 @@ impl fmt::Debug for Broker {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ClusterDescription {
-    /// The id that all stores of the cluster carry; `None` while no broker runs.
-    pub id: Option<TopicId>,
+    /// The id that all stores of the cluster carry.
+    pub id: TopicId,
     /// The broker that is the controller, `None` if none can be.
     pub controller: Option<BrokerId>,
     /// Counts the controllers that the cluster has had.
@@ -159,7 +159,7 @@ impl ClusterDescription {
             is_running: broker.store().is_some(),
         };
         Ok(Self {
-            id: core.controller().cluster_id(),
+            id: core.id(),
             controller: controller.map(|(broker, _)| broker),
             controller_epoch: core.controller().with_image(|image| image.controller_epoch()),
             brokers: core.brokers().all().into_iter().map(describe).collect(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::base::{Acks, BrokerId, IsolationLevel, LeaderEpoch, Offset};
+use crate::base::{Acks, BrokerId, ErrorKind, IsolationLevel, LeaderEpoch, Offset};
 use crate::base::{PartitionId, Timestamp, TopicPartition};
 use crate::client::batch_delivery::BatchOutcome;
 use crate::client::consumer::Records;
@@ -253,12 +253,24 @@ impl Partition {
     }
 
     /// Which offsets can be read.
+    ///
+    /// # Errors
+    /// [`OffsetNotAvailable`](crate::ErrorKind::OffsetNotAvailable) for a moment after another broker has begun to lead.
     pub fn watermarks(&self) -> Result<Watermarks> {
         let leader = self.leader()?;
         let low = leader.log().start();
         // Not above the high watermark that is looked at afterwards.
-        let last_stable = leader.readable_end(IsolationLevel::ReadCommitted);
+        let last_stable = self.end(&leader, IsolationLevel::ReadCommitted)?;
         Ok(Watermarks { low, last_stable, high: leader.high_watermark() })
+    }
+
+    /// Up to where the partition can be read, if its leader knows.
+    pub(super) fn end(&self, leader: &Replica, isolation: IsolationLevel) -> Result<Offset> {
+        leader.known_end(isolation).ok_or_else(|| {
+            let message =
+                format!("the new leader of {} does not know yet where it ends", self.place);
+            Error::new(ErrorKind::OffsetNotAvailable, message)
+        })
     }
 
     /// Bytes in the partition's log files.

@@ -115,11 +115,6 @@ impl Controller {
         &self.log
     }
 
-    /// The id that all stores of the cluster carry.
-    pub(crate) fn cluster_id(&self) -> Option<TopicId> {
-        self.brokers.stores().first().map(|store| store.cluster())
-    }
-
     pub(crate) fn events(&self) -> &Events {
         &self.events
     }
@@ -417,10 +412,8 @@ impl Controller {
                 Some(log) => ClusterError::from(damaged(&log, &reason)),
                 None => ClusterError::NoController,
             })?;
-            if let MetadataRecord::MembersChanged { members } = &record
-                && members.len() < self.log.members().len()
-            {
-                // Those who are to go would not record it.
+            if let MetadataRecord::MembersChanged { members } = &record {
+                // Those who are to go would not record it, and those who come have to.
                 self.log.set_members(members.clone());
             }
             batch.add(record);

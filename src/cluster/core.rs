@@ -31,6 +31,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(super) me: Weak<Self>,
+    /// The id that all stores of the cluster carry.
+    pub(super) id: TopicId,
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) brokers: Arc<Brokers>,
     pub(super) network: Arc<Network>,
@@ -45,6 +47,10 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    pub(crate) fn id(&self) -> TopicId {
+        self.id
+    }
+
     pub(crate) fn config(&self) -> &BrokerConfig {
         &self.config
     }

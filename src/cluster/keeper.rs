@@ -26,7 +26,7 @@ impl OutdatedIsr {
 }
 
 impl Drive for OutdatedIsr {
-    fn drive(&self, _now: Moment) -> Option<Moment> {
+    fn drive(&self, now: Moment) -> Option<Moment> {
         let (core, leader) = (self.core.upgrade()?, self.leader.upgrade()?);
         let (state, isr) = leader.propose_isr()?;
         let change = match leader.topic_id() {
@@ -39,12 +39,12 @@ impl Drive for OutdatedIsr {
                 isr,
             }),
         };
-        if let Err(error) = core.controller().submit(change) {
-            log::info!("{}: others would be in sync, but {error}", leader.partition());
-        }
+        let refused = core.controller().submit(change).err();
         // If it was done, the leader knows by now.
         leader.proposal_failed();
-        None
+        let error = refused?;
+        log::info!("{}: others would be in sync, but {error}", leader.partition());
+        if core.is_closed() { None } else { now.after(core.config().replica_fetch_backoff) }
     }
 }
 

@@ -42,11 +42,8 @@ impl Core {
         if let Some(id) = id.filter(|id| self.brokers.get(*id).is_some()) {
             return Err(ClusterError::DuplicateBroker(id));
         }
-        let store = self.opening().store(
-            &OpenBroker { id, place: place.clone() },
-            Some(self.cluster_id()?),
-            true,
-        )?;
+        let store =
+            self.opening().store(&OpenBroker { id, place: place.clone() }, Some(self.id), true)?;
         let id = store.broker();
         if self.brokers.get(id).is_some() {
             return Err(ClusterError::DuplicateBroker(id));
@@ -136,8 +133,10 @@ impl Core {
         if broker.store().is_some() {
             return Ok(());
         }
-        let how = OpenBroker { id: Some(id), place: broker.place.clone() };
-        let store = self.opening().store(&how, Some(self.cluster_id()?), true)?;
+        let mut place = broker.place.clone();
+        place.fs = place.fs.again().unwrap_or(place.fs);
+        let how = OpenBroker { id: Some(id), place };
+        let store = self.opening().store(&how, Some(self.id), true)?;
         self.run_broker(&broker, store)
     }
 
@@ -169,9 +168,5 @@ impl Core {
             pool: &self.pool,
             network: &self.network,
         }
-    }
-
-    fn cluster_id(&self) -> Result<crate::base::TopicId, ClusterError> {
-        self.controller.cluster_id().ok_or(ClusterError::NoController)
     }
 }

@@ -64,7 +64,7 @@ impl MetadataLog {
             brokers,
             runtime,
             patience: config.session_timeout,
-            max_lag: config.replica_lag_max,
+            max_lag: config.replica_lag_max.min(config.session_timeout),
             leader: ArcSwapOption::empty(),
             quorum: Mutex::new(quorum),
         }
@@ -184,7 +184,10 @@ impl MetadataLog {
         // Those who have it all have not synced it.
         let late = if late.is_empty() { without(&members, &[log.broker()]) } else { late };
         log::warn!("brokers {late:?} do not record metadata in time: the cluster goes on without");
+        // Whoever was about to join is waited for no longer either: that it joins is to be recorded behind this.
+        log.proposal_failed();
         self.set_members(without(&members, &late));
+        log.wait_no_longer();
     }
 
     /// Adds up the records of a broker's log.

@@ -72,6 +72,7 @@ impl Core {
             store.open_metadata(&metadata_topic(store.broker())?)?;
         }
         let members = members(&stores, &config, how.accept_metadata_loss)?;
+        let id = stores.first().map(|store| store.cluster()).ok_or(ClusterError::NoController)?;
         let controller = Controller::new(
             Arc::clone(&brokers),
             published,
@@ -81,6 +82,7 @@ impl Core {
         controller.open(&members)?;
         let core = Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
+            id,
             alarms: Arc::new(Sender::new("brooklet-alarms", Arc::clone(&runtime))),
             keeper: Arc::new(Sender::new("brooklet-keeper", Arc::clone(&runtime))),
             runtime,

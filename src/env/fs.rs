@@ -20,6 +20,12 @@ pub(crate) trait FileSystem: Send + Sync + fmt::Debug {
     /// Whether anything outlives the process.
     fn is_durable(&self) -> bool;
 
+    /// The same place for whoever opens it once more, if that makes a difference: after a power cut, what was open
+    /// before is of no use.
+    fn again(&self) -> Option<Arc<dyn FileSystem>> {
+        None
+    }
+
     /// Opens a file. Symbolic links are not followed.
     fn open(&self, path: &Path, how: OpenFile) -> io::Result<Arc<dyn File>>;
 

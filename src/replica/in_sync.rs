@@ -104,6 +104,11 @@ impl InSync {
         self.counted().count() >= self.state.needed()
     }
 
+    /// Whether a high watermark covers all that may have been below that of the leader before (KIP-207).
+    pub(super) fn covers_earlier(&self, high: Offset) -> bool {
+        self.followers.is_empty() || high >= self.epoch_start
+    }
+
     /// How many are in sync and how many are needed for `acks=all`, if they are too few.
     pub(super) fn too_few(&self) -> Option<(usize, usize)> {
         (!self.is_enough()).then(|| (self.state.isr.len(), self.state.needed()))
@@ -221,10 +226,14 @@ impl InSync {
         self.proposed = None;
     }
 
-    /// When the first member of the in-sync set that is behind will have been so for too long.
-    pub(super) fn next_look(&self, end: Offset) -> Option<Moment> {
-        let behind = self.state.isr.iter().filter_map(|broker| self.followers.get(broker));
-        let behind = behind.filter(|progress| progress.end != Some(end));
-        behind.filter_map(|progress| progress.caught_up?.after(self.state.max_lag)).min()
+    /// When the first that is waited for and behind will have been so for too long: a member of the in-sync set, or one
+    /// that has nearly caught up.
+    pub(super) fn next_look(&self, end: Offset, now: Moment) -> Option<Moment> {
+        let behind = self.followers.iter().filter(|(broker, progress)| {
+            let is_near = || self.is_caught_up(progress, end, now) && self.may_join(progress);
+            progress.end != Some(end) && (self.state.isr.contains(broker) || is_near())
+        });
+        let too_long = |progress: &Progress| progress.caught_up?.after(self.state.max_lag);
+        behind.filter_map(|(_, progress)| too_long(progress)).min()
     }
 }

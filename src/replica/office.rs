@@ -74,6 +74,8 @@ impl Replica {
         self.give_up_if_too_few();
         self.advance();
         self.acknowledge();
+        // What the leader asked for may have been refused because of this change.
+        self.propose_if_outdated();
     }
 
     /// Returns whether another term has begun.
@@ -190,8 +192,8 @@ impl Replica {
         if self.followers.load().is_empty() || self.lag_is_watched.load(Ordering::SeqCst) {
             return;
         }
-        let end = self.log.end();
-        if let Some(at) = self.with_in_sync(|in_sync| in_sync.next_look(end)).flatten()
+        let (end, now) = (self.log.end(), self.runtime.now());
+        if let Some(at) = self.with_in_sync(|in_sync| in_sync.next_look(end, now)).flatten()
             && !self.lag_is_watched.swap(true, Ordering::SeqCst)
             && let Some(me) = self.me.upgrade()
         {
@@ -202,15 +204,23 @@ impl Replica {
     /// Looks whether followers have been behind for too long. Returns when to look again.
     pub(crate) fn look_at_lag(&self, now: Moment) -> Option<Moment> {
         self.propose_if_outdated();
+        self.wait_no_longer();
         // Before the last look: who writes from now on has it watched again.
         self.lag_is_watched.store(false, Ordering::SeqCst);
         let end = self.log.end();
-        let next = self.with_in_sync(|in_sync| in_sync.next_look(end)).flatten()?;
+        let next = self.with_in_sync(|in_sync| in_sync.next_look(end, now)).flatten()?;
         if self.lag_is_watched.swap(true, Ordering::SeqCst) {
             return None;
         }
         // One whose removal is under way, or was refused, is not looked at without a pause.
         next.max(now.after(LOOK_AGAIN)?).into()
+    }
+
+    /// Acknowledges what nobody has to be waited for any more: those that had nearly caught up may have been behind for
+    /// too long by now.
+    pub(crate) fn wait_no_longer(&self) {
+        self.advance();
+        self.acknowledge();
     }
 
     pub(super) fn propose_if_outdated(&self) {

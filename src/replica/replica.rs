@@ -239,6 +239,14 @@ impl Replica {
         }
     }
 
+    /// Where the partition ends for who asks: as [`Replica::readable_end`], but `None` while a new leader does not know
+    /// how far the one before it has let readers come (C11).
+    pub(crate) fn known_end(&self, isolation: IsolationLevel) -> Option<Offset> {
+        let high = self.high_watermark();
+        let knows = self.with_in_sync(|in_sync| in_sync.covers_earlier(high));
+        (knows == Some(true)).then(|| self.readable_end(isolation))
+    }
+
     /// Reads replicated batches, see [`Log::read`] and [`Log::read_committed`].
     pub(crate) fn fetch(
         &self,

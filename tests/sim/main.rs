@@ -15,12 +15,15 @@
 )]
 
 mod bit_flips;
+mod brokers;
 mod crash_states;
 mod full_disk;
 mod histories;
 mod io_errors;
 mod races;
 
+mod replication;
+mod replication_plan;
 mod report;
 mod scenarios;
 mod scrubs;

@@ -404,33 +404,39 @@ impl Consumer {
         &self,
         partitions: impl IntoIterator<Item = Partition>,
     ) -> Result<BTreeMap<TopicPartition, Offset>> {
-        of_each(partitions, |leader| leader.log().start())
+        of_each(partitions, |_, leader| Ok(leader.log().start()))
     }
 
     /// The offset behind the last record of each of these partitions, which need not be assigned: the high watermark,
     /// or the last stable offset, as `isolation.level` says.
     ///
     /// # Errors
-    /// As [`beginning_offsets`](Self::beginning_offsets).
+    /// As [`beginning_offsets`](Self::beginning_offsets), and [`OffsetNotAvailable`](ErrorKind::OffsetNotAvailable) for a
+    /// moment after another broker has begun to lead.
     pub fn end_offsets(
         &self,
         partitions: impl IntoIterator<Item = Partition>,
     ) -> Result<BTreeMap<TopicPartition, Offset>> {
-        of_each(partitions, |leader| leader.readable_end(self.settings.isolation))
+        of_each(partitions, |partition, leader| partition.end(leader, self.settings.isolation))
     }
 
     /// For each partition, which need not be assigned, the first record with at least the timestamp beside it; `None`
     /// where there is none.
     ///
     /// # Errors
-    /// As [`beginning_offsets`](Self::beginning_offsets), and [`CorruptMessage`](ErrorKind::CorruptMessage).
+    /// As [`end_offsets`](Self::end_offsets), and [`CorruptMessage`](ErrorKind::CorruptMessage).
     pub fn offsets_for_times(
         &self,
         timestamps: impl IntoIterator<Item = (Partition, Timestamp)>,
     ) -> Result<BTreeMap<TopicPartition, Option<TimestampedOffset>>> {
         let Settings { isolation, limits, .. } = &self.settings;
         let find = |(partition, timestamp): (Partition, Timestamp)| {
-            let found = partition.leader()?.find_timestamp(timestamp, *isolation, limits)?;
+            let leader = partition.leader()?;
+            let found = leader.find_timestamp(timestamp, *isolation, limits)?;
+            if found.is_none() {
+                // What it does not let be read yet may be it.
+                partition.end(&leader, *isolation)?;
+            }
             Ok((partition.topic_partition().clone(), found))
         };
         timestamps.into_iter().map(find).collect()
@@ -449,10 +455,10 @@ impl Consumer {
 
 fn of_each(
     partitions: impl IntoIterator<Item = Partition>,
-    look: impl Fn(&Replica) -> Offset,
+    look: impl Fn(&Partition, &Replica) -> Result<Offset>,
 ) -> Result<BTreeMap<TopicPartition, Offset>> {
     let entry = |partition: Partition| {
-        let offset = look(&*partition.leader()?);
+        let offset = look(&partition, &*partition.leader()?)?;
         Ok((partition.topic_partition().clone(), offset))
     };
     partitions.into_iter().map(entry).collect()

@@ -33,6 +33,10 @@ impl FileSystem for DiskFs {
         true
     }
 
+    fn again(&self) -> Option<Arc<dyn FileSystem>> {
+        Some(self.disk.file_system())
+    }
+
     fn open(&self, path: &Path, how: OpenFile) -> io::Result<Arc<dyn File>> {
         let creates = match how {
             OpenFile::Read | OpenFile::WriteMapped => false,
