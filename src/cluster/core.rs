@@ -327,6 +327,15 @@ impl Core {
         }
     }
 
+    /// Has the replica on that broker know what is published of a partition.
+    pub(crate) fn let_know(&self, topic: &TopicImage, partition: PartitionId, broker: BrokerId) {
+        if let Some(store) = self.brokers.store(broker) {
+            store.assume(topic.id, partition, || {
+                self.controller.with_image(|image| image.by_id(topic.id).cloned())
+            });
+        }
+    }
+
     /// The replica of a partition of `topic` on a broker that runs.
     pub(crate) fn replica(
         &self,

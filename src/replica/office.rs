@@ -65,7 +65,6 @@ impl Replica {
         }
         let is_new_term = self.change_office(&state);
         if is_new_term {
-            self.followers.store(Arc::default());
             self.watchers.notify();
         }
         // Enters the office, if nobody is at the log who will.
@@ -86,6 +85,8 @@ impl Replica {
             if epoch <= queue.office.epoch() {
                 return false;
             }
+            // Before anybody enters the new one, who finds them anew.
+            self.followers.store(Arc::default());
             queue.office = match state.leader == Some(self.broker()) {
                 true => Office::Leader { epoch, entered: false },
                 false => Office::Follower { epoch },

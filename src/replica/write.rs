@@ -112,14 +112,16 @@ impl Replica {
 
     fn write_queued(&self, syncing: Syncing) {
         loop {
-            let (appends, epoch, entered) = {
+            let (appends, epoch, entered, is_followed) = {
                 let mut queue = self.queue.lock();
                 let Office::Leader { epoch, entered } = queue.office else { return };
                 if queue.writing || (queue.pending.is_empty() && entered) {
                     return;
                 }
                 queue.writing = true;
-                (std::mem::take(&mut queue.pending), epoch, entered)
+                // As it is in this term: who leaves office forgets the followers.
+                let is_followed = !self.followers.load().is_empty();
+                (std::mem::take(&mut queue.pending), epoch, entered, is_followed)
             };
             let role = WriterRole(self);
             let began = self.runtime.now();
@@ -127,7 +129,7 @@ impl Replica {
                 self.enter(epoch);
             }
             let has_written = !appends.is_empty();
-            let answers = self.write(appends, epoch);
+            let answers = self.write(appends, epoch, is_followed || !entered);
             if has_written {
                 self.last_write.note(began, self.runtime.now());
             }
@@ -143,7 +145,7 @@ impl Replica {
     }
 
     /// Appends, and returns those that need not wait for more, with their results.
-    fn write(&self, appends: Vec<Append>, epoch: LeaderEpoch) -> Vec<Answer> {
+    fn write(&self, appends: Vec<Append>, epoch: LeaderEpoch, is_followed: bool) -> Vec<Answer> {
         let (appends, mut answers) = self.refuse_unless_enough(appends);
         if appends.is_empty() {
             return answers;
@@ -153,7 +155,10 @@ impl Replica {
         let mut asked = Asked { replica: self, completions: asked };
         let before = self.log.end();
         let results = self.log.append(batches, epoch, self.runtime.wall_clock());
-        let copies = self.copies(before, &results);
+        let copies = match is_followed {
+            true => self.copies(before, &results),
+            false => results.iter().map(|_| None).collect(),
+        };
         let mut refused = Vec::new();
         {
             let mut waiting = self.waiting.lock();
@@ -192,12 +197,9 @@ impl Replica {
         (taken, refused.into_iter().map(refuse).collect())
     }
 
-    /// The batches behind the results, if there are other replicas: whoever leads next may have to be given them once
+    /// The batches behind the results, for partitions with other replicas: whoever leads next may have to be given them once
     /// more. Those that were written just now are in the log's cache.
     fn copies(&self, before: Offset, results: &[Result<Appended, Refused>]) -> Vec<Option<Batch>> {
-        if self.followers.load().is_empty() {
-            return results.iter().map(|_| None).collect();
-        }
         let read = |from, max_bytes| {
             let read = self.log.read(from, max_bytes, self.log.end());
             read.inspect_err(|e| log::warn!("{}: {e}", self.partition())).unwrap_or_default()

@@ -275,7 +275,7 @@ impl Accumulator {
             sent.maybe_written.store(true, Ordering::SeqCst);
         }
         // Before the lock: this may open files.
-        let is_led = error.is_of_leader() && self.way.look_again().is_ok();
+        let is_led = error.is_of_leader() && self.way.find_leader().is_ok();
         let mut flight = self.closing.lock();
         let again = self.when_again(&flight, &sent, &error, is_led, now).zip(batch);
         match again {
@@ -363,7 +363,7 @@ impl Accumulator {
             // Before the lock is taken again: this may open files.
             let is_led = match self.way.with(Replica::is_leader) {
                 Some(true) => true,
-                _ => self.way.look_again().is_ok(),
+                _ => self.way.find_leader().is_ok(),
             };
             let mut flight = self.closing.lock();
             let failed = match is_led || now == END {

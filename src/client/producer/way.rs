@@ -72,6 +72,18 @@ impl Way {
         sender.unwrap_or_else(|| Arc::clone(&self.keeper))
     }
 
+    /// As [`look_again`](Self::look_again), and sees to it that the leader knows that it is one: whoever changed that may
+    /// not have come to tell it. With no lock held: others may be answered.
+    pub(super) fn find_leader(&self) -> Result<Arc<Replica>> {
+        let leader = self.look_again()?;
+        if !leader.is_leader()
+            && let Some(core) = self.core.upgrade()
+        {
+            core.let_know(&self.topic, self.partition, leader.broker());
+        }
+        Ok(leader)
+    }
+
     /// Finds out who leads by now.
     ///
     /// # Errors
