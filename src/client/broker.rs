@@ -133,6 +133,9 @@ pub struct ClusterDescription {
     pub controller: Option<BrokerId>,
     /// Counts the controllers that the cluster has had.
     pub controller_epoch: i32,
+    /// The brokers that have every change of the metadata: any of them can be the controller. Those that were away catch
+    /// up first.
+    pub metadata_isr: Vec<BrokerId>,
     /// All brokers, in the order of their numbers.
     pub brokers: Vec<BrokerDescription>,
 }
@@ -162,6 +165,7 @@ impl ClusterDescription {
             id: core.id(),
             controller: controller.map(|(broker, _)| broker),
             controller_epoch: core.controller().with_image(|image| image.controller_epoch()),
+            metadata_isr: core.controller().with_image(|image| image.members().to_vec()),
             brokers: core.brokers().all().into_iter().map(describe).collect(),
         })
     }

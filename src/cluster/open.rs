@@ -309,8 +309,7 @@ fn members(
         let id = store.broker();
         let known = image.brokers().get(&id).map(|known| known.directory);
         let is_it = known.is_none_or(|known| known == store.directory());
-        let is_empty = log.log().end() == log.log().start();
-        if !image.members().contains(&id) || !is_it || is_empty {
+        if log.log().end() == log.log().start() {
             continue;
         }
         if log.log().is_offline() && log.broker() != newest.broker() {
@@ -323,6 +322,9 @@ fn members(
         };
         if own.terms().iter().any(is_other) {
             return Err(ClusterError::MetadataDiverged { one: newest.broker(), other: id });
+        }
+        if !image.members().contains(&id) || !is_it {
+            continue;
         }
         present.push(id);
     }

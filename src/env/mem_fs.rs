@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
@@ -23,8 +23,8 @@ pub(crate) struct MemFs {
 enum Node {
     Directory,
     File(Arc<MemFile>),
-    /// A lock file that somebody holds.
-    Locked,
+    /// A lock file, and whether somebody holds it.
+    Locked(Weak<Held>),
 }
 
 impl FileSystem for MemFs {
@@ -40,7 +40,7 @@ impl FileSystem for MemFs {
             }
             Some(Node::File(file)) => Ok(Arc::clone(file) as Arc<dyn File>),
             Some(Node::Directory) => Err(io::ErrorKind::IsADirectory.into()),
-            Some(Node::Locked) => Err(io::ErrorKind::PermissionDenied.into()),
+            Some(Node::Locked(_)) => Err(io::ErrorKind::PermissionDenied.into()),
             None if matches!(how, OpenFile::Read | OpenFile::WriteMapped) => {
                 Err(io::ErrorKind::NotFound.into())
             }
@@ -78,7 +78,7 @@ impl FileSystem for MemFs {
             .filter_map(|(path, node)| {
                 let kind = match node {
                     Node::Directory => EntryKind::Directory,
-                    Node::File(_) | Node::Locked => EntryKind::File,
+                    Node::File(_) | Node::Locked(_) => EntryKind::File,
                 };
                 Some(Entry { name: path.file_name()?.to_str()?.to_owned(), kind })
             })
@@ -129,17 +129,21 @@ impl FileSystem for MemFs {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn FileLock>>> {
         let mut nodes = self.nodes.lock();
-        if nodes.contains_key(path) {
-            return Ok(None);
-        }
-        // Nothing removes the node again: the files of a memory cluster have one owner in their life.
-        nodes.insert(path.to_owned(), Node::Locked);
-        Ok(Some(Box::new(MemLock)))
+        let lock = match nodes.get(path) {
+            Some(Node::Locked(held)) if held.strong_count() > 0 => return Ok(None),
+            _ => Arc::new(Held),
+        };
+        nodes.insert(path.to_owned(), Node::Locked(Arc::downgrade(&lock)));
+        Ok(Some(Box::new(MemLock(lock))))
     }
 }
 
+/// What there is for as long as a lock is held.
 #[derive(Debug)]
-struct MemLock;
+struct Held;
+
+#[derive(Debug)]
+struct MemLock(#[expect(dead_code, reason = "whoever holds it holds the lock")] Arc<Held>);
 
 impl FileLock for MemLock {}
 

@@ -31,6 +31,8 @@ mod open_report;
 mod persistence;
 #[path = "producer.rs"]
 mod producer;
+#[path = "replication.rs"]
+mod replication;
 #[path = "times.rs"]
 mod times;
 #[path = "topics.rs"]

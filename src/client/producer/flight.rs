@@ -277,7 +277,7 @@ impl Accumulator {
         // Before the lock: this may open files.
         let is_led = error.is_of_leader() && self.way.find_leader().is_ok();
         let mut flight = self.closing.lock();
-        let again = self.when_again(&flight, &sent, &error, is_led, now).zip(batch);
+        let again = self.when_again(&mut flight, &sent, &error, is_led, now).zip(batch);
         match again {
             Some((at, batch)) => {
                 flight.resume_at = flight.resume_at.max(Some(at));
@@ -296,7 +296,7 @@ impl Accumulator {
     /// When a batch may be sent again that was refused for this reason, if at all.
     fn when_again(
         &self,
-        flight: &Flight,
+        flight: &mut Flight,
         sent: &Sent,
         error: &Error,
         is_led: bool,
@@ -325,7 +325,14 @@ impl Accumulator {
             // One before it has not been written yet.
             ErrorKind::OutOfOrderSequenceNumber => {
                 let muted = self.muted.load(Ordering::SeqCst);
-                (muted || !self.is_oldest(&sent.pending)).then_some(now)
+                match muted || !self.is_oldest(&sent.pending) {
+                    true => Some(now),
+                    // Nor ever will be: the log has lost it, by an unclean election for one. It is numbered anew (KIP-360).
+                    false => {
+                        flight.has_hole = true;
+                        later()
+                    }
+                }
             }
             // Not a full disk: whoever runs the program can make room, and has to know.
             ErrorKind::Storage
