@@ -97,6 +97,11 @@ impl Error {
         Self::with_outcome(ErrorKind::TimedOut, Outcome::Unknown, message)
     }
 
+    /// The same error, of what may have been written all the same.
+    pub(crate) fn unknown(self) -> Self {
+        Self::with_outcome(self.kind(), Outcome::Unknown, self)
+    }
+
     pub(crate) fn closed() -> Self {
         ClusterError::Closed.into()
     }

@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
 
+use crate::env::sync::OnceMade;
 use crate::env::{Moment, Next, Runtime, Task};
 use crate::replica::Replica;
 
@@ -42,7 +43,7 @@ pub(crate) struct Sender {
     closed: AtomicBool,
     /// Nanoseconds of the moment at which the thread will be awake, [`AWAKE`] if it is.
     awake_at: Arc<AtomicU64>,
-    task: OnceLock<Option<Task>>,
+    task: OnceMade<Option<Task>>,
 }
 
 const AWAKE: u64 = 0;
@@ -65,12 +66,12 @@ impl Sender {
         // Unbounded, but each accumulator has one request in it at most, and one for each batch in flight.
         let (requests, received) = unbounded();
         let (closed, awake_at) = (AtomicBool::new(false), Arc::default());
-        Self { name, runtime, requests, received, closed, awake_at, task: OnceLock::new() }
+        Self { name, runtime, requests, received, closed, awake_at, task: OnceMade::new() }
     }
 
     /// Has `what` driven at `due`, or at once.
     pub(crate) fn submit(&self, what: Arc<dyn Drive>, due: Option<Moment>) {
-        let task = self.task.get_or_init(|| self.start());
+        let task = self.task.get_or_make(|| self.start());
         // It does not fail: the other end is here.
         let _ = self.requests.send((due, what));
         match task {
@@ -117,7 +118,7 @@ impl Sender {
     pub(crate) fn close(&self, deadline: Moment) {
         self.closed.store(true, Ordering::SeqCst);
         // If there is no thread by now, there will be none.
-        if let Some(task) = self.task.get_or_init(|| None)
+        if let Some(task) = self.task.get_or_make(|| None)
             && !task.end(deadline)
         {
             log::warn!("{} did not end in time", self.name);
@@ -273,7 +274,7 @@ mod tests {
     fn a_sender_that_was_never_asked_starts_no_thread() {
         let (runtime, sender, _) = sender();
         sender.close(later(&runtime, LONG));
-        assert!(matches!(sender.task.get(), Some(None)));
+        assert!(sender.task.get_or_make(|| unreachable!("it has ended")).is_none());
     }
 
     #[test]

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
 
 use crate::base::{Offset, PartitionId, TopicId, TopicPartition};
 use crate::cluster::checkpoints::Checkpoints;
-use crate::env::sync::Mutex;
+use crate::env::sync::{Mutex, OnceMade};
 use crate::env::{Moment, Next, Runtime, Task};
 use crate::replica::{Replica, SyncScheduler};
 use crate::storage::StorageError;
@@ -34,7 +34,7 @@ pub(crate) struct Syncer {
     flushed: Arc<AtomicBool>,
     checkpoints: Weak<Checkpoints>,
     intervals: Intervals,
-    task: OnceLock<Option<Task>>,
+    task: OnceMade<Option<Task>>,
 }
 
 impl fmt::Debug for Syncer {
@@ -58,12 +58,12 @@ impl Syncer {
             flushed: Arc::default(),
             checkpoints,
             intervals,
-            task: OnceLock::new(),
+            task: OnceMade::new(),
         }
     }
 
     fn wake(&self) {
-        if let Some(task) = self.task.get_or_init(|| self.start()) {
+        if let Some(task) = self.task.get_or_make(|| self.start()) {
             task.wake();
         }
     }
@@ -88,7 +88,7 @@ impl Syncer {
     pub(super) fn close(&self, deadline: Moment) {
         self.received.lock().take();
         // If there is no thread by now, there will be none.
-        if let Some(task) = self.task.get_or_init(|| None)
+        if let Some(task) = self.task.get_or_make(|| None)
             && !task.end(deadline)
         {
             log::warn!("the syncer did not end in time");
@@ -98,7 +98,7 @@ impl Syncer {
 
 impl SyncScheduler for Syncer {
     fn schedule(&self, replica: Arc<Replica>) {
-        let task = self.task.get_or_init(|| self.start());
+        let task = self.task.get_or_make(|| self.start());
         match (task, self.requests.send(replica)) {
             (Some(task), Ok(())) => task.wake(),
             // No thread to be had: the caller does it.

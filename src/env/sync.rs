@@ -2,6 +2,8 @@
 //!
 //! Locks here do not poison: a panic of a caller's thread must not make a log unusable for the others.
 
+use std::sync::OnceLock;
+
 pub(crate) use event_listener::{Event, EventListener, Listener};
 #[cfg(not(any(test, feature = "sim")))]
 pub(crate) use parking_lot::{Mutex, RwLock};
@@ -10,6 +12,28 @@ pub(crate) use scheduled::{AtomicBool, AtomicI64, Mutex, RwLock};
 #[cfg(not(any(test, feature = "sim")))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64};
 pub(crate) use std::sync::atomic::{Ordering, fence};
+
+/// A value that is made when it is first asked for. As `OnceLock`, but that others run while it is made: whoever makes
+/// it may have to wait for them.
+#[derive(Debug)]
+pub(crate) struct OnceMade<T> {
+    value: OnceLock<T>,
+    making: Mutex<()>,
+}
+
+impl<T> OnceMade<T> {
+    pub(crate) const fn new() -> Self {
+        Self { value: OnceLock::new(), making: Mutex::new(()) }
+    }
+
+    pub(crate) fn get_or_make(&self, make: impl FnOnce() -> T) -> &T {
+        if let Some(made) = self.value.get() {
+            return made;
+        }
+        let _one = self.making.lock();
+        self.value.get_or_init(make)
+    }
+}
 
 /// Locks that let other threads of a simulation run while they are taken: whoever holds one may be waiting for its
 /// turn. Atomics that let them run before they are looked at, and after they have changed. Outside a simulation they are

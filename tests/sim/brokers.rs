@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use brooklet::sim::{Disk, PowerCut, Sim, Simulation};
-use brooklet::{Cluster, Delivery, ErrorKind, NewTopic, Partition, Record};
+use brooklet::{
+    AlterConfig, Cluster, Delivery, ErrorKind, NewTopic, Offset, Outcome, Partition, Record,
+};
 
 /// How many seeds a case is tried under.
 const SEEDS: u64 = 40;
@@ -163,4 +165,29 @@ fn a_new_leader_does_not_tell_an_end_below_that_of_the_one_before() {
             cluster.close().unwrap();
         });
     }
+}
+
+/// A batch that its leader had written before it refused it used to be called not written.
+#[test]
+fn a_send_that_may_have_been_written_at_first_does_not_fail_for_sure() {
+    Simulation::new(0).run(|sim| {
+        let disks = [Disk::new(), Disk::new()];
+        let (cluster, email) = cluster(&disks);
+        let all = AlterConfig::new().set("min.insync.replicas", 2);
+        email.topic().alter_config(all).unwrap();
+        let broker = cluster.broker(2).unwrap();
+        broker.pause();
+        let producer = cluster.producer().retries(1).build().unwrap();
+        let sent = producer.send(Record::to("email").value("welcome")).unwrap();
+        sim.sleep(Duration::from_millis(10));
+        crash(&cluster, &disks, 2, PowerCut::LosesAll);
+        let error = sent.wait().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotEnoughReplicas, "the last thing that was heard");
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        broker.resume();
+        broker.start().unwrap();
+        await_in_sync(sim, &email);
+        assert_eq!(email.read(Offset::ZERO, 1 << 20).unwrap().len(), 1);
+        cluster.close().unwrap();
+    });
 }

@@ -246,7 +246,9 @@ impl World {
 
     /// Creates a topic, uses it, and deletes it, as far as that can be done now.
     fn pass_topic(&self, replicas: u16) {
-        let topic = NewTopic::new("passing").replication_factor(replicas);
+        // Each under its own name: terms are counted anew in each.
+        let name = format!("passing-{}", self.faults);
+        let topic = NewTopic::new(&name).replication_factor(replicas);
         let Ok(topic) = self.cluster.create_topic(topic) else { return };
         let patience = Duration::from_millis(100);
         let producer = self.cluster.producer().delivery_timeout(patience).build().unwrap();
@@ -254,7 +256,7 @@ impl World {
             let value = value.to_be_bytes();
             let _ = producer.send(Record::to(&topic).value(&value)).and_then(Delivery::wait);
         }
-        let _ = self.cluster.delete_topic("passing");
+        let _ = self.cluster.delete_topic(&name);
     }
 
     /// A disk that failed is given to a new life of its broker.
@@ -280,7 +282,6 @@ impl World {
                 let _ = self.cluster.broker(*id).unwrap().stop();
             }
         }
-        let _ = self.cluster.delete_topic("passing");
         // In any order.
         for at in (1..brokers.len()).rev() {
             brokers.swap(at, sim.random() as usize % (at + 1));
@@ -295,6 +296,11 @@ impl World {
                 "{brokers:?} do not start: {errors:?}\n{:?}",
                 self.plan
             );
+        }
+        for name in self.cluster.topics().unwrap() {
+            if name.as_str().starts_with("passing") {
+                self.cluster.delete_topic(name.as_str()).unwrap();
+            }
         }
     }
 

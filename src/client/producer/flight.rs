@@ -135,6 +135,14 @@ impl Completion for Sent {
 }
 
 impl Sent {
+    /// What its last attempt has failed by says nothing of those before.
+    fn failed_by(&self, error: Error) -> Error {
+        match self.maybe_written.load(Ordering::SeqCst) {
+            false => error,
+            true => error.unknown(),
+        }
+    }
+
     /// Why it is given up, after all this time.
     fn given_up(&self) -> Error {
         match self.maybe_written.load(Ordering::SeqCst) {
@@ -211,6 +219,7 @@ impl Accumulator {
         let Unqueued { error, batch } = unsent;
         let error = Error::from(error);
         if !error.is_of_leader() || flight.is_last {
+            let error = sent.failed_by(error);
             return Some((sent, error));
         }
         flight.held.push(Held { sent, batch });
@@ -285,7 +294,7 @@ impl Accumulator {
                 self.mute(&mut flight, now);
             }
             None => {
-                let _first = sent.ended.set(Err(error));
+                let _first = sent.ended.set(Err(sent.failed_by(error)));
                 self.leave_hole(&mut flight);
             }
         }
