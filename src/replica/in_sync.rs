@@ -77,7 +77,11 @@ impl InSync {
         let before = std::mem::take(&mut self.followers);
         let fresh = Self::new(self.me, state, self.epoch_start, now);
         self.followers = fresh.followers;
-        for (broker, progress) in before {
+        for (broker, mut progress) in before {
+            if self.state.isr.contains(&broker) && !fresh.state.isr.contains(&broker) {
+                // Whatever was the reason: nobody waits for it before it has all again.
+                progress.caught_up = None;
+            }
             if let Some(known) = self.followers.get_mut(&broker) {
                 *known = progress;
             }

@@ -412,7 +412,6 @@ fn a_leader_whose_disk_fails_is_replaced_and_nothing_is_lost() {
         let (producer, events) = (producer(&cluster), cluster.events());
         send(&producer, &email, "welcome").unwrap();
         disks[0].fail(fault.clone());
-        let t0 = Instant::now();
         assert_eq!(send(&producer, &email, "goodbye").unwrap(), Offset::from(1), "{fault:?}");
         let known = partition(&email).describe().unwrap();
         assert_eq!((known.leader, known.isr), (Some(id(2)), ids(&[2, 3])));
@@ -425,12 +424,9 @@ fn a_leader_whose_disk_fails_is_replaced_and_nothing_is_lost() {
         // With another disk, or room on it, it is in sync again.
         disks[0].heal();
         let one = cluster.broker(1).unwrap();
-        eprintln!("T {:?} {fault:?}", t0.elapsed());
         let _ = one.stop();
-        eprintln!("T {:?}", t0.elapsed());
         one.start().unwrap();
         wait_in_sync(&partition(&email), &[1, 2, 3]);
-        eprintln!("T {:?}", t0.elapsed());
     }
 }
 

@@ -1,4 +1,5 @@
-//! brooklet: policy `os` for W1, W2, READ and L1, `on-ack` for W3 and W3b. One topic, one partition.
+//! brooklet: policy `os` for W1, W2, READ and L1, `on-ack` for W3 and W3b. One topic, one partition; or on three brokers
+//! in directories beside each other, replicated with factor 3 and `acks=all`, in 1 or 100 partitions.
 use super::*;
 use brooklet::{Cluster, Consumer, FlushPolicy, NewTopic, Producer, Record, Topic};
 use std::time::Duration;
@@ -12,11 +13,25 @@ pub struct Brooklet {
 impl Brooklet {
     pub fn open(dir: &Path, cfg: &Cfg) -> Result<Self> {
         let policy = if cfg.durable { FlushPolicy::OnAck } else { FlushPolicy::Os };
-        let cluster = Cluster::builder().flush_policy(policy).open(dir.join("data"))?;
-        let topic = match cluster.topic("t") {
-            Ok(topic) => topic,
-            Err(_) => cluster.create_topic(NewTopic::new("t"))?,
-        };
+        let cluster = Cluster::builder().flush_policy(policy).open_at(dir.join("data"))?;
+        Self::with(cluster, NewTopic::new("t"))
+    }
+    pub fn open3(dir: &Path, cfg: &Cfg) -> Result<Self> {
+        Self::replicated(dir, cfg, 1)
+    }
+    pub fn open3x100(dir: &Path, cfg: &Cfg) -> Result<Self> {
+        Self::replicated(dir, cfg, 100)
+    }
+    fn replicated(dir: &Path, cfg: &Cfg, partitions: u32) -> Result<Self> {
+        let policy = if cfg.durable { FlushPolicy::OnAck } else { FlushPolicy::Os };
+        let mut builder = Cluster::builder().flush_policy(policy);
+        for id in 1..=3 {
+            builder = builder.broker(id, dir.join(format!("data{id}")));
+        }
+        Self::with(builder.open()?, NewTopic::new("t").partitions(partitions).replication_factor(3))
+    }
+    fn with(cluster: Cluster, topic: NewTopic) -> Result<Self> {
+        let topic = cluster.create_topic_if_missing(topic)?;
         let producer = cluster.producer().build()?;
         Ok(Self { cluster, topic, producer })
     }
