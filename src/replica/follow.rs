@@ -5,6 +5,7 @@
 //! - The high watermark follows that of the leader, and only once what it covers is in the log (C5).
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use crate::base::{FlushPolicy, LeaderEpoch, Offset};
 use crate::env::Moment;
@@ -48,7 +49,9 @@ impl Replica {
     fn follower_end(&self, epoch: LeaderEpoch, incarnation: u64) -> FollowerEnd {
         let end = self.own_end();
         let position = self.log.end();
-        FollowerEnd { broker: self.broker(), incarnation, epoch, position, end: end.min(position) }
+        let is_fit = !self.unfit.load(Ordering::Acquire);
+        let end = end.min(position);
+        FollowerEnd { broker: self.broker(), incarnation, epoch, position, end, is_fit }
     }
 
     /// How far the replica has come, if it follows.
@@ -103,6 +106,11 @@ impl Replica {
         let done = self.take_served(position, served, epoch);
         self.last_write.note(began, self.runtime.now());
         drop(role);
+        match &done {
+            Ok(Done::Copied) => self.unfit.store(false, Ordering::Release),
+            Ok(_) => {}
+            Err(_) => self.unfit.store(true, Ordering::Release),
+        }
         // A term that begins meanwhile was left to whoever has the role.
         self.drive();
         Ok(match done? {

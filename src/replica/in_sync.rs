@@ -34,6 +34,8 @@ pub(super) struct Progress {
     pub(super) position: Offset,
     /// What it has, as durably as the policy asks; `None` before it was heard of.
     pub(super) end: Option<Offset>,
+    /// Its disk takes what is written.
+    is_fit: bool,
     /// When it last had all that the leader had.
     pub(super) caught_up: Option<Moment>,
     /// Where the leader ended when the follower was last heard of, and when that was.
@@ -53,6 +55,8 @@ pub(crate) struct FollowerEnd {
     pub(crate) position: Offset,
     /// What it has, as durably as the policy asks.
     pub(crate) end: Offset,
+    /// It could write what it got last: else it may have all that there is, and still be out of sync.
+    pub(crate) is_fit: bool,
 }
 
 impl InSync {
@@ -63,6 +67,7 @@ impl InSync {
             incarnation: 0,
             position: Offset::ZERO,
             end: None,
+            is_fit: true,
             // Those in sync have time to show it.
             caught_up: state.isr.contains(broker).then_some(now),
             leader_end: Offset::ZERO,
@@ -145,6 +150,7 @@ impl InSync {
         known.position = known.position.max(said.position);
         known.end = known.end.max(Some(said.end));
         known.incarnation = said.incarnation;
+        known.is_fit = said.is_fit;
         known.leader_end = known.leader_end.max(end);
         known.heard = now;
         true
@@ -185,7 +191,7 @@ impl InSync {
     }
 
     fn may_join(&self, progress: &Progress) -> bool {
-        progress.end.is_some_and(|end| end >= self.epoch_start)
+        progress.is_fit && progress.end.is_some_and(|end| end >= self.epoch_start)
     }
 
     /// The in-sync set that the controller is to be asked for, if it is to be another one. It counts as asked for from

@@ -244,6 +244,7 @@ impl Replica {
             return error;
         }
         log::warn!("{} on broker {}: {error}", self.partition(), self.broker());
+        self.unfit.store(true, Ordering::Release);
         self.peers.failed(self);
         error.elsewhere()
     }

@@ -100,6 +100,8 @@ pub(crate) struct Replica {
     pub(super) standing: Mutex<Standing>,
     /// The ways to the followers of a leader.
     pub(super) followers: ArcSwap<Vec<Arc<dyn Follower>>>,
+    /// What came last could not be written.
+    pub(super) unfit: AtomicBool,
     /// Somebody is about to look whether followers are behind for too long.
     pub(super) lag_is_watched: AtomicBool,
     pub(super) high_watermark: Published,
@@ -140,6 +142,7 @@ impl Replica {
             waiting: Mutex::default(),
             standing: Mutex::new(Standing::Following(state)),
             followers: ArcSwap::default(),
+            unfit: AtomicBool::new(false),
             lag_is_watched: AtomicBool::new(false),
             high_watermark: Published::new(high_watermark),
             watchers: Watchers::default(),
