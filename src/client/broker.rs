@@ -86,13 +86,13 @@ impl Broker {
         Ok(self.core.crash_broker(self.id())?)
     }
 
-    /// Has the broker's replicas copy nothing from their leaders, until [`resume`](Self::resume).
+    /// Has the broker's replicas of topics copy nothing from their leaders, until [`resume`](Self::resume).
     #[cfg(any(test, feature = "sim"))]
     pub fn pause(&self) {
         self.core.network().set_delay(self.id(), None);
     }
 
-    /// Has the broker's replicas copy only this long after they could.
+    /// Has the broker's replicas of topics copy only this long after they could.
     #[cfg(any(test, feature = "sim"))]
     pub fn slow_down(&self, delay: std::time::Duration) {
         self.core.network().set_delay(self.id(), Some(delay));

@@ -63,7 +63,7 @@ impl MetadataLog {
         Self {
             brokers,
             runtime,
-            patience: config.session_timeout,
+            patience: config.session_timeout.min(config.replica_lag_max),
             max_lag: config.replica_lag_max.min(config.session_timeout),
             leader: ArcSwapOption::empty(),
             quorum: Mutex::new(quorum),

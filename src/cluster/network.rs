@@ -327,6 +327,11 @@ const LATER: Duration = Duration::from_micros(200);
 const MAX_HELP: usize = 8;
 
 impl FollowerTask {
+    /// How long it takes to copy, on purpose. The metadata is not held up: everything else would be.
+    fn delay(&self, network: &Network) -> Option<Duration> {
+        if self.id == METADATA_ID { Some(Duration::ZERO) } else { network.delay(self.broker) }
+    }
+
     fn take(&self) -> bool {
         !self.busy.swap(true, Ordering::SeqCst)
     }
@@ -352,7 +357,7 @@ impl Follower for FollowerTask {
 
     fn wake(&self) {
         let Some(network) = self.network.upgrade() else { return };
-        match network.delay(self.broker) {
+        match self.delay(&network) {
             Some(Duration::ZERO) => self.submit(&network, None),
             Some(delay) => self.submit(&network, network.runtime.now().after(delay)),
             None => {}
@@ -361,7 +366,7 @@ impl Follower for FollowerTask {
 
     fn help(&self) {
         let Some(network) = self.network.upgrade() else { return };
-        let is_quick = network.delay(self.broker) == Some(Duration::ZERO);
+        let is_quick = self.delay(&network) == Some(Duration::ZERO);
         if !is_quick || !self.take() {
             self.wake();
             return;
@@ -380,7 +385,7 @@ impl Drive for FollowerTask {
         // Before the first look: who has news from now on asks again.
         self.queued.store(false, Ordering::SeqCst);
         let network = self.network.upgrade()?;
-        if network.delay(self.broker).is_none() || now == Moment::since_start(Duration::MAX) {
+        if self.delay(&network).is_none() || now == Moment::since_start(Duration::MAX) {
             return None;
         }
         let again = |after| {

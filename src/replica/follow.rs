@@ -220,6 +220,15 @@ impl Replica {
         self.schedule();
     }
 
+    /// A follower that cannot sync is in sync no more.
+    pub(super) fn tell_of_failure(&self) {
+        let is_follower = matches!(self.queue.lock().office, Office::Follower { .. });
+        if is_follower && self.ended().is_none() {
+            self.unfit.store(true, Ordering::Release);
+            self.peers.failed(self);
+        }
+    }
+
     /// A sync has made more of a follower's log count.
     pub(super) fn tell_leader(&self) {
         let is_follower = matches!(self.queue.lock().office, Office::Follower { .. });

@@ -62,7 +62,10 @@ impl Replica {
                 self.hand_over();
                 self.tell_leader();
             }
-            Err(error) => self.fail_waiting(&self.blame(ProduceError::Sync(error))),
+            Err(error) => {
+                self.fail_waiting(&self.blame(ProduceError::Sync(error)));
+                self.tell_of_failure();
+            }
         }
     }
 
