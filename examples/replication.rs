@@ -10,6 +10,8 @@
 //!
 //! Crashing a broker on purpose is for tests: it takes the feature `sim`. `Broker::stop` is there without.
 
+#![allow(clippy::disallowed_methods, reason = "a program of its own may look at the clock")]
+
 use std::error::Error;
 use std::io::{self, Write};
 use std::sync::Arc;

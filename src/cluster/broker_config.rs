@@ -54,8 +54,6 @@ pub(crate) struct BrokerConfig {
     pub(crate) replica_fetch_max_bytes: usize,
     /// `replica.fetch.backoff.ms`.
     pub(crate) replica_fetch_backoff: Duration,
-    /// `replica.high.watermark.checkpoint.interval.ms`.
-    pub(crate) high_watermark_interval: Duration,
     /// `auto.leader.rebalance.enable`.
     pub(crate) rebalance_leaders: bool,
     /// `leader.imbalance.check.interval.seconds`.
@@ -87,8 +85,6 @@ impl BrokerConfig {
             replica_lag_max: settings.duration("replica.lag.time.max.ms")?,
             replica_fetch_max_bytes: settings.number("replica.fetch.max.bytes")?,
             replica_fetch_backoff: settings.duration("replica.fetch.backoff.ms")?,
-            high_watermark_interval: settings
-                .duration("replica.high.watermark.checkpoint.interval.ms")?,
             rebalance_leaders: settings.bool("auto.leader.rebalance.enable")?,
             leader_check_interval: Duration::from_secs(
                 settings.number("leader.imbalance.check.interval.seconds")?,

@@ -379,6 +379,7 @@ impl World {
 }
 
 /// Sends until it is told to stop.
+#[expect(clippy::too_many_arguments, reason = "what one send is made of")]
 fn send(
     sim: &Sim,
     cluster: &Cluster,

@@ -51,7 +51,7 @@ pub(super) const TABLE: &[Definition] = &[
         "default.replication.factor",
         "1",
         (1, i16::MAX as i64),
-        "Replicas of a topic that is created without saying how many. There is one broker, so 1 is what works.",
+        "Replicas of a topic that is created without saying how many: no more than brokers are running.",
     )
     .aliases(&["default.replication.factors", "replication.factor"]),
     bool("delete.topic.enable", "true", "Whether topics can be deleted.")
@@ -112,12 +112,12 @@ pub(super) const TABLE: &[Definition] = &[
     text(
         "log.dir",
         "",
-        "The directory of the store, if `log.dirs` is not set. For `ClusterBuilder::open_log_dir`.",
+        "The directory of the store, if `log.dirs` is not set. For `ClusterBuilder::open`.",
     )
     .kafka("/tmp/kafka-logs"),
     ms("log.dir.failure.timeout.ms", "30000", 1, "Until a broker with a failed directory stops.")
         .no_meaning(),
-    list("log.dirs", "", &[], "The directory of the store: one. For `ClusterBuilder::open_log_dir`."),
+    list("log.dirs", "", &[], "The directory of the store: one. For `ClusterBuilder::open`."),
     long(
         "log.flush.interval.messages",
         "9223372036854775807",
@@ -223,12 +223,12 @@ pub(super) const TABLE: &[Definition] = &[
     ms("log.segment.delete.delay.ms", "60000", 0, "Default of `file.delete.delay.ms`.").no_meaning(),
     int("message.max.bytes", "1048588", 0, "Default of `max.message.bytes`.")
         .aliases(&["log.max.message.bytes"]),
-    int("min.insync.replicas", "1", 1, "Default of the topics' setting.").not_yet(),
+    int("min.insync.replicas", "1", 1, "Default of the topics' setting."),
     int("num.partitions", "1", 1, "Partitions of a topic that is created without saying how many.")
         .aliases(&["num.partition", "default.partitions"]),
     int("num.recovery.threads.per.data.dir", "2", 1, "Threads that open and close logs.").not_yet(),
     int_ms("producer.id.expiration.check.interval.ms", "600000", 1, "How often idle ones are looked for."),
     int_ms("producer.id.expiration.ms", "86400000", 1, "Until the state of an idle producer is dropped."),
     bool("remote.log.storage.system.enable", "false", "Tiered storage.").refused(NO_REMOTE_STORAGE),
-    bool("unclean.leader.election.enable", "false", "Default of the topics' setting.").not_yet(),
+    bool("unclean.leader.election.enable", "false", "Default of the topics' setting."),
 ];

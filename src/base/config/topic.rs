@@ -159,8 +159,7 @@ pub(super) const TABLE: &[Definition] = &[
         .broker(&[("log.cleaner.min.compaction.lag.ms", 1)])
         .not_yet(),
     int("min.insync.replicas", "1", 1, "In-sync replicas that `acks=all` needs.")
-        .broker(&[("min.insync.replicas", 1)])
-        .not_yet(),
+        .broker(&[("min.insync.replicas", 1)]),
     bool(
         "preallocate",
         "false",
@@ -212,6 +211,5 @@ pub(super) const TABLE: &[Definition] = &[
         "false",
         "Whether a replica that is not in sync may lead, which loses records.",
     )
-    .broker(&[("unclean.leader.election.enable", 1)])
-    .not_yet(),
+    .broker(&[("unclean.leader.election.enable", 1)]),
 ];
