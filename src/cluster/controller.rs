@@ -423,14 +423,20 @@ impl Controller {
 
     /// Has the replicas know of what was published.
     fn tell_replicas(&self, effects: &Effects) {
-        for store in self.brokers.stores() {
-            let current = |id| self.with_image(|image| image.by_id(id).cloned());
-            let partitions = match effects.all {
-                true => store.open_partitions(),
-                false => effects.partitions.clone(),
-            };
-            for (id, partition) in partitions {
-                store.assume(id, partition, || current(id));
+        let current = |id| self.with_image(|image| image.by_id(id).cloned());
+        let leader = |id, partition| current(id)?.partition(partition)?.leader;
+        // The leaders last: they wake their followers, who are to know by then whom to ask.
+        for of_leaders in [false, true] {
+            for store in self.brokers.stores() {
+                let partitions = match effects.all {
+                    true => store.open_partitions(),
+                    false => effects.partitions.clone(),
+                };
+                for (id, partition) in partitions {
+                    if (leader(id, partition) == Some(store.broker())) == of_leaders {
+                        store.assume(id, partition, || current(id));
+                    }
+                }
             }
         }
     }
