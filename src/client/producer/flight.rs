@@ -372,10 +372,11 @@ impl Accumulator {
             // Before the lock is taken again: this may open files.
             let is_led = match self.way.with(Replica::is_leader) {
                 Some(true) => true,
-                _ => self.way.look_again().is_ok(),
+                // One that will be led no more is not waited for.
+                _ => !self.way.look_again().is_err_and(|error| error.is_of_leader()),
             };
             let mut flight = self.closing.lock();
-            let failed = match is_led || now == END {
+            let failed = match is_led || now == END || flight.held.is_empty() {
                 true => self.send_held(&mut flight, now),
                 false => Vec::new(),
             };
