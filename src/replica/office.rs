@@ -43,7 +43,8 @@ impl Replica {
 
     /// Whether the replica is the one that producers write to.
     pub(crate) fn is_leader(&self) -> bool {
-        matches!(self.queue.lock().office, Office::Leader { .. })
+        let queue = self.queue.lock();
+        queue.ended.is_none() && matches!(queue.office, Office::Leader { .. })
     }
 
     /// The controller has changed the partition. Who waits for an acknowledgement that this leader will not give is told.
@@ -81,10 +82,32 @@ impl Replica {
     /// Returns whether another term has begun.
     fn change_office(&self, state: &PartitionState) -> bool {
         let epoch = state.leader_epoch;
+        // Before the office: who enters it must not find his term taken back.
+        let given_back = {
+            let mut waiting = self.waiting.lock();
+            match waiting.epoch.is_some_and(|known| known < epoch) {
+                true => {
+                    waiting.epoch = None;
+                    waiting.take_all()
+                }
+                false => Vec::new(),
+            }
+        };
+        // As long as nobody cuts the log.
+        let given_back = self.with_batches(given_back);
+        let (is_new_term, refused) = self.take_office(state);
+        let answers = given_back.into_iter().map(Written::given_back);
+        self.answer(answers.chain(refused.into_iter().map(Append::given_back)).collect());
+        is_new_term
+    }
+
+    /// Returns whether another term has begun, and what is not to be written in it.
+    fn take_office(&self, state: &PartitionState) -> (bool, Vec<Append>) {
+        let epoch = state.leader_epoch;
         let refused = {
             let mut queue = self.queue.lock();
             if epoch <= queue.office.epoch() {
-                return false;
+                return (false, Vec::new());
             }
             queue.office = match state.leader == Some(self.broker()) {
                 true => Office::Leader { epoch, entered: false },
@@ -96,20 +119,13 @@ impl Replica {
                 Office::Follower { .. } => std::mem::take(&mut queue.pending),
             }
         };
-        let given_back = {
-            let mut waiting = self.waiting.lock();
-            waiting.epoch = None;
-            waiting.take_all()
-        };
-        let answers = given_back.into_iter().map(Written::given_back);
-        self.answer(answers.chain(refused.into_iter().map(Append::given_back)).collect());
-        true
+        (true, refused)
     }
 
     /// Begins to lead, with the writer's role held.
     pub(super) fn enter(&self, epoch: LeaderEpoch) {
         self.log.begin_epoch(epoch);
-        let entered = {
+        {
             let mut standing = self.standing.lock();
             let is_it = standing.state().leader_epoch == epoch;
             if let Standing::Following(state) = &*standing
@@ -118,10 +134,10 @@ impl Replica {
                 let (end, now) = (self.log.end(), self.runtime.now());
                 *standing = Standing::Leading(InSync::new(self.broker(), state.clone(), end, now));
             }
-            is_it
-        };
-        if entered {
-            self.waiting.lock().epoch = Some(epoch);
+            // Under the lock: who ends the term takes this back afterwards.
+            if is_it {
+                self.waiting.lock().epoch = Some(epoch);
+            }
         }
         {
             let mut queue = self.queue.lock();

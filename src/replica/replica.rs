@@ -31,7 +31,7 @@
 //!
 //! # Locks
 //! `queue`, `waiting` and `standing` are leaves: nothing is called with one of them held, but that the high watermark
-//! moves under `standing`, and the log is told.
+//! moves under `standing`, and the log is told, and that `waiting` learns of a term under `standing`.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
