@@ -253,7 +253,9 @@ impl From<ClusterError> for Error {
                 ErrorKind::NotLeaderOrFollower
             }
             ClusterError::LeaderNotAvailable(..) => ErrorKind::LeaderNotAvailable,
-            ClusterError::MetadataIncomplete { .. } => ErrorKind::MetadataIncomplete,
+            ClusterError::MetadataIncomplete { .. } | ClusterError::ReplicasLost { .. } => {
+                ErrorKind::MetadataIncomplete
+            }
             ClusterError::MetadataDiverged { .. } => ErrorKind::MetadataDiverged,
             ClusterError::NewerFormat { .. } => ErrorKind::UnsupportedVersion,
             ClusterError::TopicExists(_) => ErrorKind::TopicAlreadyExists,

@@ -102,6 +102,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) config: &'a BrokerConfig,
     /// A random id, for a topic.
     pub(super) id: TopicId,
+    /// Whether a broker may come with another directory than it had, though others lack what was in that.
+    pub(super) accept_loss: bool,
     /// Those who have to have each record.
     pub(super) members: &'a [BrokerId],
 }
@@ -150,7 +152,7 @@ impl Surroundings<'_> {
                 Prepared::of(id, MetadataRecord::RecordsDeleted { id, partition, before })
             }
             Change::RegisterBroker { broker, directory, rack } => {
-                self.register(*broker, *directory, rack.as_deref(), image)
+                self.register(*broker, *directory, rack.as_deref(), image)?
             }
             Change::RemoveBroker(broker) => self.remove(*broker, image)?,
             Change::BrokerLost(broker) => {
@@ -279,12 +281,22 @@ impl Surroundings<'_> {
         directory: TopicId,
         rack: Option<&str>,
         image: &Image,
-    ) -> Prepared {
+    ) -> Result<Prepared, ClusterError> {
         let known = image.brokers().get(&broker);
         let is_known = known
             .is_some_and(|known| known.directory == directory && known.rack.as_deref() == rack);
         if is_known {
-            return Prepared::default();
+            return Ok(Prepared::default());
+        }
+        let is_other = known.is_some_and(|known| known.directory != directory);
+        if is_other && !self.accept_loss {
+            // With an empty log it would lead, and have the others cut what they have.
+            let is_alone = |topic: &&std::sync::Arc<TopicImage>| {
+                topic.partitions().any(|(_, partition)| partition.isr == [broker])
+            };
+            if let Some(topic) = image.topics().find(is_alone) {
+                return Err(ClusterError::ReplicasLost { broker, topic: topic.name.clone() });
+            }
         }
         let mut prepared = match known.filter(|known| known.directory != directory) {
             Some(_) => self.each_partition(image, broker, |topic, partition| {
@@ -295,7 +307,7 @@ impl Surroundings<'_> {
         };
         let rack = rack.unwrap_or_default().to_owned();
         prepared.records.push(MetadataRecord::BrokerRegistered { broker, directory, rack });
-        prepared
+        Ok(prepared)
     }
 
     fn remove(&self, broker: BrokerId, image: &Image) -> Result<Prepared, ClusterError> {

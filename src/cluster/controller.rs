@@ -61,6 +61,8 @@ pub(crate) struct Controller {
     config: Arc<BrokerConfig>,
     producer_ids: OnceLock<Arc<ProducerIds>>,
     events: Events,
+    /// Whoever opened the cluster has accepted the loss of what is missing.
+    accept_loss: bool,
 }
 
 #[derive(Debug)]
@@ -94,6 +96,7 @@ impl Controller {
         published: Arc<RwLock<Image>>,
         config: Arc<BrokerConfig>,
         runtime: Arc<dyn Runtime>,
+        accept_loss: bool,
     ) -> Self {
         let image = published.read().clone();
         Self {
@@ -107,6 +110,7 @@ impl Controller {
             config,
             producer_ids: OnceLock::new(),
             events: Events::new(Arc::clone(&runtime)),
+            accept_loss,
             runtime,
         }
     }
@@ -275,6 +279,7 @@ impl Controller {
         if batch.records.is_empty() {
             return;
         }
+        let members = self.log.members();
         if let Err(error) = self.log.commit(&batch.values) {
             self.next.lock().image = self.published.read().clone();
             for result in results.iter_mut().filter(|result| result.is_ok()) {
@@ -287,7 +292,7 @@ impl Controller {
                 self.delete_topic(topic);
             }
         }
-        self.publish(&batch.records, effects);
+        self.publish(&batch.records, self.log.members() == members, effects);
     }
 
     fn delete_topic(&self, topic: &TopicImage) {
@@ -299,7 +304,8 @@ impl Controller {
         }
     }
 
-    fn publish(&self, records: &[MetadataRecord], effects: &mut Effects) {
+    /// `all_recorded` says that no member was left behind on the way.
+    fn publish(&self, records: &[MetadataRecord], all_recorded: bool, effects: &mut Effects) {
         let mut events = Vec::new();
         {
             let mut published = self.published.write();
@@ -313,7 +319,8 @@ impl Controller {
             }
         }
         let members = self.published.read().members().to_vec();
-        if records.iter().any(|record| matches!(record, MetadataRecord::MembersChanged { .. })) {
+        let is_change = |record: &_| matches!(record, MetadataRecord::MembersChanged { .. });
+        if all_recorded && records.iter().any(is_change) {
             self.log.set_members(members);
         }
         if let Some(end) = self.log.end() {
@@ -380,15 +387,25 @@ impl Controller {
         drop(next);
         let MetadataRecord::Epoch { members, .. } = &record else { return Ok(()) };
         self.log.appoint(broker, epoch, members.clone());
-        self.log.commit(&[record.encode()]).map_err(ClusterError::NotRecorded)?;
+        if let Err(error) = self.log.commit(&[record.encode()]) {
+            self.next.lock().image = self.published.read().clone();
+            return Err(ClusterError::NotRecorded(error));
+        }
+        self.log.confirm();
         let mut next = self.next.lock();
         let members = self.log.members();
         if next.image.members() != members {
             log::warn!("{members:?} were all that recorded that broker {broker} is the controller");
         }
         next.applied = self.log.end().unwrap_or(next.applied);
-        *self.published.write() = next.image.clone();
+        let image = next.image.clone();
         drop(next);
+        // What was recorded and not published may have been a deletion.
+        let before = self.published.read().topics().cloned().collect::<Vec<_>>();
+        for topic in before.iter().filter(|topic| image.by_id(topic.id).is_none()) {
+            self.delete_topic(topic);
+        }
+        *self.published.write() = image;
         self.version.fetch_add(1, Ordering::AcqRel);
         effects.all = true;
         self.events.tell([ClusterEvent::ControllerChanged { broker, epoch }]);
@@ -402,6 +419,7 @@ impl Controller {
             brokers: &self.brokers,
             config: &self.config,
             id: random_id(&*self.runtime),
+            accept_loss: self.accept_loss,
             members: &self.log.members(),
         };
         let prepared = surroundings.prepare(change, &next.image)?;
@@ -423,14 +441,20 @@ impl Controller {
 
     /// Has the replicas know of what was published.
     fn tell_replicas(&self, effects: &Effects) {
-        for store in self.brokers.stores() {
-            let current = |id| self.with_image(|image| image.by_id(id).cloned());
-            let partitions = match effects.all {
-                true => store.open_partitions(),
-                false => effects.partitions.clone(),
-            };
-            for (id, partition) in partitions {
-                store.assume(id, partition, || current(id));
+        let current = |id| self.with_image(|image| image.by_id(id).cloned());
+        let leader = |id, partition| current(id)?.partition(partition)?.leader;
+        // The leaders last: they wake their followers, who are to know by then whom to ask.
+        for of_leaders in [false, true] {
+            for store in self.brokers.stores() {
+                let partitions = match effects.all {
+                    true => store.open_partitions(),
+                    false => effects.partitions.clone(),
+                };
+                for (id, partition) in partitions {
+                    if (leader(id, partition) == Some(store.broker())) == of_leaders {
+                        store.assume(id, partition, || current(id));
+                    }
+                }
             }
         }
     }

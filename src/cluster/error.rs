@@ -31,6 +31,10 @@ pub(crate) enum ClusterError {
     BrokerIsChanging(BrokerId),
     #[error("broker {broker} has replicas of {topic} and others perhaps: move them first")]
     HasReplicas { broker: BrokerId, topic: TopicName },
+    #[error(
+        "broker {broker} has another directory than it had, and nobody else has all records of {topic}, and of others perhaps: give it that directory back, or open the cluster accepting the loss"
+    )]
+    ReplicasLost { broker: BrokerId, topic: TopicName },
     #[error("broker {broker} has no replica of {partition}")]
     NoReplica { broker: BrokerId, partition: TopicPartition },
     #[error(

@@ -9,42 +9,66 @@ use crate::base::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicPartition};
 use crate::cluster::change::{AlterIsr, Change, ElectionKind};
 use crate::cluster::events::ClusterEvent;
 use crate::cluster::metadata_log::METADATA_ID;
-use crate::cluster::{Core, Drive};
+use crate::cluster::{ClusterError, Core, Drive};
 use crate::env::Moment;
+use crate::env::sync::Mutex;
 use crate::replica::Replica;
 
 /// A leader whose followers have come so far, or stayed behind so long, that others are in sync.
 pub(super) struct OutdatedIsr {
     core: Weak<Core>,
     leader: Weak<Replica>,
+    /// What was asked for before, of which it is not known whether it will be recorded. Until then it counts.
+    asked: Mutex<Option<Change>>,
 }
 
 impl OutdatedIsr {
     pub(super) fn new(core: &Arc<Core>, leader: &Arc<Replica>) -> Self {
-        Self { core: Arc::downgrade(core), leader: Arc::downgrade(leader) }
+        let (core, leader) = (Arc::downgrade(core), Arc::downgrade(leader));
+        Self { core, leader, asked: Mutex::default() }
+    }
+
+    fn change(&self, leader: &Replica) -> Option<Change> {
+        let asked = self.asked.lock().take();
+        asked.or_else(|| {
+            let (state, isr) = leader.propose_isr()?;
+            Some(match leader.topic_id() {
+                METADATA_ID => Change::AlterMembers(isr),
+                id => Change::AlterIsr(AlterIsr {
+                    id,
+                    partition: leader.partition().partition,
+                    leader_epoch: state.leader_epoch,
+                    partition_epoch: state.partition_epoch,
+                    isr,
+                }),
+            })
+        })
     }
 }
 
 impl Drive for OutdatedIsr {
     fn drive(&self, now: Moment) -> Option<Moment> {
         let (core, leader) = (self.core.upgrade()?, self.leader.upgrade()?);
-        let (state, isr) = leader.propose_isr()?;
-        let change = match leader.topic_id() {
-            METADATA_ID => Change::AlterMembers(isr),
-            id => Change::AlterIsr(AlterIsr {
-                id,
-                partition: leader.partition().partition,
-                leader_epoch: state.leader_epoch,
-                partition_epoch: state.partition_epoch,
-                isr,
-            }),
+        let done = || {
+            leader.isr_was_asked_for();
+            None
         };
-        let refused = core.controller().submit(change).err();
-        // If it was done, the leader knows by now.
-        leader.proposal_failed();
-        let error = refused?;
-        log::info!("{}: others would be in sync, but {error}", leader.partition());
-        if core.is_closed() { None } else { now.after(core.config().replica_fetch_backoff) }
+        let Some(change) = self.change(&leader) else { return done() };
+        match core.controller().submit(change.clone()) {
+            // The leader knows by now.
+            Ok(_) => {
+                leader.proposal_failed();
+                return done();
+            }
+            Err(error) => {
+                log::info!("{}: others would be in sync, but {error}", leader.partition());
+                match error {
+                    ClusterError::NotRecorded(_) => *self.asked.lock() = Some(change),
+                    _ => leader.proposal_failed(),
+                }
+            }
+        }
+        if core.is_closed() { done() } else { now.after(core.config().replica_fetch_backoff) }
     }
 }
 

@@ -10,6 +10,7 @@
 //!   by a record behind it. Whoever opens the stores again needs all members that the newest log names, and finds either
 //!   that record or the others with what counted.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub(crate) struct MetadataLog {
     /// The replica that leads.
     leader: ArcSwapOption<Replica>,
     quorum: Mutex<Quorum>,
+    /// The controller has recorded that it is one.
+    in_office: AtomicBool,
 }
 
 /// Who leads, and who has to have each record.
@@ -67,6 +70,7 @@ impl MetadataLog {
             max_lag: config.replica_lag_max.min(config.session_timeout),
             leader: ArcSwapOption::empty(),
             quorum: Mutex::new(quorum),
+            in_office: AtomicBool::new(false),
         }
     }
 
@@ -92,11 +96,17 @@ impl MetadataLog {
                 && replica.ended().is_none()
                 && self.brokers.is_alive(replica.broker())
         };
-        self.leader.load().as_ref().is_some_and(is_well)
+        self.in_office.load(Ordering::SeqCst) && self.leader.load().as_ref().is_some_and(is_well)
     }
 
-    /// Gives the log to `controller`, for a term that it has not had, with these members.
+    /// That it took office is recorded.
+    pub(super) fn confirm(&self) {
+        self.in_office.store(true, Ordering::SeqCst);
+    }
+
+    /// Gives the log to `controller`, for a term that it has not had, with these members. To be confirmed.
     pub(super) fn appoint(&self, controller: BrokerId, epoch: i32, members: Vec<BrokerId>) {
+        self.in_office.store(false, Ordering::SeqCst);
         {
             let mut quorum = self.quorum.lock();
             let version = quorum.version + 1;
@@ -126,7 +136,7 @@ impl MetadataLog {
         self.tell_replicas();
     }
 
-    /// Has every broker's replica know who leads, the leader's first.
+    /// Has every broker's replica know who leads, the leader's last: it finds followers that know.
     pub(super) fn tell_replicas(&self) {
         let Some(state) = self.state() else { return };
         let replicas = self.brokers.stores().into_iter().filter_map(|store| store.metadata());
@@ -181,8 +191,10 @@ impl MetadataLog {
         let members = self.members();
         let late = members.iter().copied().filter(|id| *id != log.broker() && !log.has_all(*id));
         let late = late.collect::<Vec<_>>();
-        // Those who have it all have not synced it.
-        let late = if late.is_empty() { without(&members, &[log.broker()]) } else { late };
+        if late.is_empty() {
+            // It is the controller's own disk that is slow.
+            return;
+        }
         log::warn!("brokers {late:?} do not record metadata in time: the cluster goes on without");
         // Whoever was about to join is waited for no longer either: that it joins is to be recorded behind this.
         log.proposal_failed();

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use crate::base::{BrokerId, PartitionId, TopicId};
+use crate::base::{BrokerId, LeaderEpoch, PartitionId, TopicId};
 use crate::cluster::brokers::{Broker, Brokers};
 use crate::cluster::keeper::{Failed, LagWatch, OutdatedIsr};
 use crate::cluster::metadata::Image;
@@ -165,7 +165,12 @@ impl Network {
         let Some(replica) = opened.or_else(|error| self.begin_anew(follower, error))? else {
             return Ok(Step::Done);
         };
-        let Some(leader) = replica.state().leader else { return Ok(Step::Done) };
+        let state = replica.state();
+        if state.leader_epoch < follower.epoch {
+            // It is about to be told who leads.
+            return Ok(Step::Later);
+        }
+        let Some(leader) = state.leader else { return Ok(Step::Done) };
         if leader == follower.broker {
             return Ok(Step::Done);
         }
@@ -234,6 +239,7 @@ impl Network {
         let is_dispensable =
             known.is_some_and(|known| known.leader.is_some() && !known.isr.contains(&broker));
         match (self.store(broker), &topic, &error) {
+            (_, _, ClusterError::NoReplica { .. } | ClusterError::TopicDeleted(_)) => Ok(None),
             (Some(store), Some(topic), ClusterError::Storage(StorageError::Damaged { .. }))
                 if is_dispensable =>
             {
@@ -261,6 +267,7 @@ impl Peers for Network {
             broker,
             id: leader.topic_id(),
             partition: leader.partition().partition,
+            epoch: leader.state().leader_epoch,
             queued: AtomicBool::new(false),
             busy: AtomicBool::new(false),
         })
@@ -276,16 +283,20 @@ impl Peers for Network {
         }
     }
 
-    fn isr_is_outdated(&self, leader: &Arc<Replica>) {
-        if let Some(core) = self.core() {
-            core.keeper().submit(Arc::new(OutdatedIsr::new(&core, leader)), None);
+    fn isr_is_outdated(&self, leader: &Arc<Replica>) -> bool {
+        let core = self.core();
+        if let Some(core) = &core {
+            core.keeper().submit(Arc::new(OutdatedIsr::new(core, leader)), None);
         }
+        core.is_some()
     }
 
-    fn watch_lag(&self, leader: &Arc<Replica>, at: Moment) {
-        if let Some(core) = self.core() {
+    fn watch_lag(&self, leader: &Arc<Replica>, at: Moment) -> bool {
+        let core = self.core();
+        if let Some(core) = &core {
             core.keeper().submit(Arc::new(LagWatch::new(leader)), Some(at));
         }
+        core.is_some()
     }
 
     fn failed(&self, replica: &Replica) {
@@ -314,6 +325,8 @@ struct FollowerTask {
     broker: BrokerId,
     id: TopicId,
     partition: PartitionId,
+    /// The leader's term.
+    epoch: LeaderEpoch,
     /// Its broker's fetcher has been asked, and has not begun.
     queued: AtomicBool,
     /// Somebody is at it.

@@ -78,6 +78,7 @@ impl Core {
             published,
             Arc::clone(&config),
             Arc::clone(&runtime),
+            how.accept_metadata_loss,
         );
         controller.open(&members)?;
         let core = Arc::new_cyclic(|me| Self {

@@ -44,6 +44,7 @@ impl Replica {
             waiting.epoch = None;
             waiting.take_all()
         };
+        let given_back = self.with_batches(given_back);
         let answers = given_back.into_iter().map(Written::given_back);
         self.answer(answers.chain(refused.into_iter().map(Append::given_back)).collect());
         self.watchers.notify();

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use crate::base::{FlushPolicy, LeaderEpoch, Offset};
 use crate::env::Moment;
+use crate::record::Batch;
 use crate::replica::in_sync::FollowerEnd;
 use crate::replica::queue::Office;
 use crate::replica::roles::WriterRole;
@@ -43,7 +44,9 @@ impl Replica {
             return None;
         }
         let said = self.follower_end(epoch, incarnation);
-        Some(FetchRequest { said, last_epoch: self.log.latest_epoch() })
+        let last_epoch = self.log.latest_epoch();
+        // Of one moment: else it could be taken for a log that has no epochs.
+        (self.log.end() == said.position).then_some(FetchRequest { said, last_epoch })
     }
 
     fn follower_end(&self, epoch: LeaderEpoch, incarnation: u64) -> FollowerEnd {
@@ -54,13 +57,11 @@ impl Replica {
         FollowerEnd { broker: self.broker(), incarnation, epoch, position, end, is_fit }
     }
 
-    /// How far the replica has come, if it follows.
+    /// How far the replica has come, in the term in which that is known to be a part of the leader's log (C14).
     pub(crate) fn as_follower(&self, incarnation: u64) -> Option<FollowerEnd> {
-        match self.queue.lock().office {
-            Office::Follower { epoch } => Some(epoch),
-            Office::Leader { .. } => None,
-        }
-        .map(|epoch| self.follower_end(epoch, incarnation))
+        // Before the log is looked at: what is cut off in a later term never counts in it.
+        let epoch = LeaderEpoch::new(self.verified.load(Ordering::SeqCst))?;
+        Some(self.follower_end(epoch, incarnation))
     }
 
     /// Whether the log was found damaged, so that it has to be repaired before it can follow.
@@ -141,6 +142,12 @@ impl Replica {
     ) -> Result<Done, FollowError> {
         match served {
             Served::Batches { fetched, high_watermark, start } => {
+                // Of a leader that was one no longer, and has copied them itself from the next.
+                let is_later = |batch: &Batch| batch.header().leader_epoch() > Some(epoch);
+                if fetched.batches.iter().any(is_later) {
+                    return Err(FollowError::Stale);
+                }
+                self.verified.store(epoch.value(), Ordering::SeqCst);
                 let copied = !fetched.batches.is_empty();
                 if copied {
                     self.log.append_as_follower(fetched, self.runtime.wall_clock())?;

@@ -91,8 +91,11 @@ impl InSync {
                 *known = progress;
             }
         }
+        // What was asked for is still on its way if nothing has been changed since.
+        if fresh.state.partition_epoch > self.state.partition_epoch {
+            self.proposed = None;
+        }
         self.state = fresh.state;
-        self.proposed = None;
     }
 
     pub(super) fn follower(&self, broker: BrokerId) -> Option<&Progress> {

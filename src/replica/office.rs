@@ -43,7 +43,8 @@ impl Replica {
 
     /// Whether the replica is the one that producers write to.
     pub(crate) fn is_leader(&self) -> bool {
-        matches!(self.queue.lock().office, Office::Leader { .. })
+        let queue = self.queue.lock();
+        queue.ended.is_none() && matches!(queue.office, Office::Leader { .. })
     }
 
     /// The controller has changed the partition. Who waits for an acknowledgement that this leader will not give is told.
@@ -66,6 +67,8 @@ impl Replica {
         let is_new_term = self.change_office(&state);
         if is_new_term {
             self.watchers.notify();
+            // Whoever was about to sync it may be with the next leader by now.
+            self.schedule();
         }
         // Enters the office, if nobody is at the log who will.
         self.drive();
@@ -80,10 +83,32 @@ impl Replica {
     /// Returns whether another term has begun.
     fn change_office(&self, state: &PartitionState) -> bool {
         let epoch = state.leader_epoch;
+        // Before the office: who enters it must not find his term taken back.
+        let given_back = {
+            let mut waiting = self.waiting.lock();
+            match waiting.epoch.is_some_and(|known| known < epoch) {
+                true => {
+                    waiting.epoch = None;
+                    waiting.take_all()
+                }
+                false => Vec::new(),
+            }
+        };
+        // As long as nobody cuts the log.
+        let given_back = self.with_batches(given_back);
+        let (is_new_term, refused) = self.take_office(state);
+        let answers = given_back.into_iter().map(Written::given_back);
+        self.answer(answers.chain(refused.into_iter().map(Append::given_back)).collect());
+        is_new_term
+    }
+
+    /// Returns whether another term has begun, and what is not to be written in it.
+    fn take_office(&self, state: &PartitionState) -> (bool, Vec<Append>) {
+        let epoch = state.leader_epoch;
         let refused = {
             let mut queue = self.queue.lock();
             if epoch <= queue.office.epoch() {
-                return false;
+                return (false, Vec::new());
             }
             // Before anybody enters the new one, who finds them anew.
             self.followers.store(Arc::default());
@@ -97,20 +122,13 @@ impl Replica {
                 Office::Follower { .. } => std::mem::take(&mut queue.pending),
             }
         };
-        let given_back = {
-            let mut waiting = self.waiting.lock();
-            waiting.epoch = None;
-            waiting.take_all()
-        };
-        let answers = given_back.into_iter().map(Written::given_back);
-        self.answer(answers.chain(refused.into_iter().map(Append::given_back)).collect());
-        true
+        (true, refused)
     }
 
     /// Begins to lead, with the writer's role held.
     pub(super) fn enter(&self, epoch: LeaderEpoch) {
         self.log.begin_epoch(epoch);
-        let entered = {
+        {
             let mut standing = self.standing.lock();
             let is_it = standing.state().leader_epoch == epoch;
             if let Standing::Following(state) = &*standing
@@ -119,10 +137,10 @@ impl Replica {
                 let (end, now) = (self.log.end(), self.runtime.now());
                 *standing = Standing::Leading(InSync::new(self.broker(), state.clone(), end, now));
             }
-            is_it
-        };
-        if entered {
-            self.waiting.lock().epoch = Some(epoch);
+            // Under the lock: who ends the term takes this back afterwards.
+            if is_it {
+                self.waiting.lock().epoch = Some(epoch);
+            }
         }
         {
             let mut queue = self.queue.lock();
@@ -170,9 +188,10 @@ impl Replica {
     /// The in-sync set that the controller is to be asked for, with the incarnations of its members, if it is to be
     /// another than `state` says.
     pub(crate) fn propose_isr(&self) -> Option<(PartitionState, Vec<(BrokerId, u64)>)> {
-        let (high, end, now) = (self.high_watermark(), self.log.end(), self.runtime.now());
+        let (end, now) = (self.log.end(), self.runtime.now());
         self.with_in_sync(|in_sync| {
-            let isr = in_sync.propose(high, end, now)?;
+            // It rises under this lock alone.
+            let isr = in_sync.propose(self.high_watermark(), end, now)?;
             Some((in_sync.state.clone(), isr))
         })
         .flatten()
@@ -197,8 +216,9 @@ impl Replica {
         if let Some(at) = self.with_in_sync(|in_sync| in_sync.next_look(end, now)).flatten()
             && !self.lag_is_watched.swap(true, Ordering::SeqCst)
             && let Some(me) = self.me.upgrade()
+            && !self.peers.watch_lag(&me, at)
         {
-            self.peers.watch_lag(&me, at);
+            self.lag_is_watched.store(false, Ordering::SeqCst);
         }
     }
 
@@ -225,13 +245,23 @@ impl Replica {
     }
 
     pub(super) fn propose_if_outdated(&self) {
-        let (high, end, now) = (self.high_watermark(), self.log.end(), self.runtime.now());
-        let outdated = self.with_in_sync(|in_sync| in_sync.wants_change(high, end, now));
+        let (end, now) = (self.log.end(), self.runtime.now());
+        let outdated =
+            self.with_in_sync(|in_sync| in_sync.wants_change(self.high_watermark(), end, now));
         if outdated == Some(true)
             && let Some(me) = self.me.upgrade()
+            && !self.isr_is_asked.swap(true, Ordering::SeqCst)
+            && !self.peers.isr_is_outdated(&me)
         {
-            self.peers.isr_is_outdated(&me);
+            self.isr_is_asked.store(false, Ordering::SeqCst);
         }
+    }
+
+    /// Whoever asked for another in-sync set is done, for now.
+    pub(crate) fn isr_was_asked_for(&self) {
+        self.isr_is_asked.store(false, Ordering::SeqCst);
+        // What came up meanwhile was left to him.
+        self.propose_if_outdated();
     }
 
     /// What a failure of the disk is put down to: if another replica can take over, the producer is to go there.

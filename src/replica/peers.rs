@@ -15,11 +15,13 @@ pub(crate) trait Peers: Send + Sync + Debug {
     /// `follower` has made more durable than its leader knows of.
     fn synced(&self, follower: &Replica);
 
-    /// The in-sync set of `leader` is to be another one: see [`Replica::propose_isr`].
-    fn isr_is_outdated(&self, leader: &Arc<Replica>);
+    /// The in-sync set of `leader` is to be another one: see [`Replica::propose_isr`]. Returns whether somebody will ask
+    /// for it, who says so when he is done.
+    fn isr_is_outdated(&self, leader: &Arc<Replica>) -> bool;
 
     /// Followers of `leader` are behind: somebody is to look after them then, see [`Replica::look_at_lag`].
-    fn watch_lag(&self, leader: &Arc<Replica>, at: Moment);
+    /// Returns whether somebody is.
+    fn watch_lag(&self, leader: &Arc<Replica>, at: Moment) -> bool;
 
     /// The replica's disk has failed it.
     fn failed(&self, replica: &Replica);

@@ -31,10 +31,10 @@
 //!
 //! # Locks
 //! `queue`, `waiting` and `standing` are leaves: nothing is called with one of them held, but that the high watermark
-//! moves under `standing`, and the log is told.
+//! moves under `standing`, and the log is told, and that `waiting` learns of a term under `standing`.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -100,8 +100,13 @@ pub(crate) struct Replica {
     pub(super) standing: Mutex<Standing>,
     /// The ways to the followers of a leader.
     pub(super) followers: ArcSwap<Vec<Arc<dyn Follower>>>,
+    /// The term in which the log is known to be a part of the leader's: what it has counts there, and not before. Set with
+    /// the writer's role, -1 for none.
+    pub(super) verified: AtomicI32,
     /// What came last could not be written.
     pub(super) unfit: AtomicBool,
+    /// Somebody is about to ask for another in-sync set.
+    pub(super) isr_is_asked: AtomicBool,
     /// Somebody is about to look whether followers are behind for too long.
     pub(super) lag_is_watched: AtomicBool,
     pub(super) high_watermark: Published,
@@ -142,7 +147,9 @@ impl Replica {
             waiting: Mutex::default(),
             standing: Mutex::new(Standing::Following(state)),
             followers: ArcSwap::default(),
+            verified: AtomicI32::new(-1),
             unfit: AtomicBool::new(false),
+            isr_is_asked: AtomicBool::new(false),
             lag_is_watched: AtomicBool::new(false),
             high_watermark: Published::new(high_watermark),
             watchers: Watchers::default(),

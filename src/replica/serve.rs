@@ -80,7 +80,7 @@ impl Replica {
     /// Whether the follower on that broker has all that the leader has.
     pub(crate) fn has_all(&self, broker: BrokerId) -> bool {
         let end = self.log.end();
-        let position = self.with_in_sync(|in_sync| in_sync.follower(broker).map(|f| f.position));
-        position.flatten() == Some(end)
+        let known = self.with_in_sync(|in_sync| in_sync.follower(broker).and_then(|f| f.end));
+        known.flatten() == Some(end)
     }
 }

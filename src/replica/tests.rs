@@ -59,9 +59,13 @@ impl Peers for Alone {
 
     fn synced(&self, _follower: &Replica) {}
 
-    fn isr_is_outdated(&self, _leader: &Arc<Replica>) {}
+    fn isr_is_outdated(&self, _leader: &Arc<Replica>) -> bool {
+        false
+    }
 
-    fn watch_lag(&self, _leader: &Arc<Replica>, _at: Moment) {}
+    fn watch_lag(&self, _leader: &Arc<Replica>, _at: Moment) -> bool {
+        false
+    }
 
     fn failed(&self, _replica: &Replica) {}
 }

@@ -159,7 +159,7 @@ impl Replica {
             true => self.copies(before, &results),
             false => results.iter().map(|_| None).collect(),
         };
-        let mut refused = Vec::new();
+        let (mut refused, mut out_of_office) = (Vec::new(), Vec::new());
         {
             let mut waiting = self.waiting.lock();
             let is_in_office = waiting.epoch == Some(epoch);
@@ -172,13 +172,15 @@ impl Replica {
                         let written = Written { appended, completion, batch };
                         match is_in_office {
                             true => waiting.push(acks, written),
-                            false => answers.push(written.given_back()),
+                            false => out_of_office.push(written),
                         }
                     }
                     (Err(error), _) => refused.push((completion, error)),
                 }
             }
         }
+        let given_back = self.with_batches(out_of_office);
+        answers.extend(given_back.into_iter().map(Written::given_back));
         let refused = refused.into_iter();
         answers.extend(refused.map(|(completion, why)| (completion, Err(self.blame_refused(why)))));
         answers
@@ -215,6 +217,17 @@ impl Replica {
             new.next_if(is_it)
         };
         results.iter().map(copy).collect()
+    }
+
+    /// Those that were written while there were no other replicas, with their batches: whoever leads next may have to be
+    /// given them.
+    pub(super) fn with_batches(&self, mut written: Vec<Written>) -> Vec<Written> {
+        for written in written.iter_mut().filter(|written| written.batch.is_none()) {
+            let read = self.log.read(written.appended.base, 1, self.log.end());
+            let read = read.inspect_err(|e| log::warn!("{}: {e}", self.partition()));
+            written.batch = read.unwrap_or_default().batches.into_iter().next();
+        }
+        written
     }
 
     /// What the policy asks to be done with bytes that were just written, and what the followers are to know.

@@ -191,3 +191,29 @@ fn a_send_that_may_have_been_written_at_first_does_not_fail_for_sure() {
         cluster.close().unwrap();
     });
 }
+
+/// Two threads that told a replica of one change at once used to take the term back that it had begun, and a follower
+/// that was woken before it knew of its new leader asked the old one, and never again.
+#[test]
+fn a_partition_that_is_moved_around_goes_on() {
+    for seed in 0..SEEDS {
+        Simulation::new(seed).run(move |sim| {
+            let disks = [Disk::new(), Disk::new(), Disk::new()];
+            let (cluster, email) = cluster(&disks);
+            let sends = cluster.clone();
+            let sending = sim.spawn("sender", move || (0..40).for_each(|_| send(&sends)));
+            for _ in 0..6 {
+                let first = sim.random() % 3;
+                let count = 1 + sim.random() as usize % 3;
+                let to = (0..3).map(|at| ((first + at) % 3 + 1) as i32).take(count);
+                let to = to.map(|id| cluster.broker(id).unwrap().id());
+                email.reassign(to).unwrap();
+                sim.sleep(Duration::from_micros(sim.random() % 3_000));
+            }
+            await_in_sync(sim, &email);
+            sending.join();
+            send(&cluster);
+            cluster.close().unwrap();
+        });
+    }
+}

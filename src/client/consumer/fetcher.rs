@@ -212,6 +212,8 @@ impl Fetcher {
             SeekTo::Timestamp(timestamp) => self.at_time(timestamp, limits)?,
         };
         self.position = Some(position);
+        // Nothing is known of what comes before it.
+        self.epoch = None;
         self.ahead.clear();
         self.current = None;
         Ok(position)
@@ -284,7 +286,7 @@ impl Fetcher {
                 true => Ok(()),
                 false => batch.verify_crc(),
             };
-            let next = batch.header().next_offset();
+            let (next, epoch) = (batch.header().next_offset(), batch.header().leader_epoch());
             let decoded = checked.and_then(|()| match self.aborted.hide(batch)? {
                 true => Ok(None),
                 false => batch.decode(&settings.limits).map(Some),
@@ -296,7 +298,7 @@ impl Fetcher {
             match decoded.and_then(|decoded| Current::from(decoded, position)) {
                 Some(current) => return Ok(Some(current)),
                 // Of an aborted transaction, control records, or emptied by compaction: nothing for applications.
-                None => self.position = Some(position.max(next)),
+                None => (self.position, self.epoch) = (Some(position.max(next)), epoch),
             }
         }
     }
@@ -316,7 +318,7 @@ impl Fetcher {
         if matches!(fetched, Err(ReadError::OutOfRange { .. }))
             && let Some(start) = self.start(settings)?
         {
-            self.position = Some(start);
+            (self.position, self.epoch) = (Some(start), None);
             fetched = self.leader.fetch(start, max_bytes, self.isolation);
         }
         // Looked at afterwards: the files of a topic that was deleted meanwhile may be those of another.

@@ -379,10 +379,21 @@ impl Accumulator {
             // Before the lock is taken again: this may open files.
             let is_led = match self.way.with(Replica::is_leader) {
                 Some(true) => true,
-                _ => self.way.find_leader().is_ok(),
+                // One that will be led no more is not waited for.
+                _ => !self.way.find_leader().is_err_and(|error| error.is_of_leader()),
             };
             let mut flight = self.closing.lock();
-            let failed = match is_led || now == END {
+            let is_still_over =
+                self.out.load(Ordering::SeqCst) == 0 && self.muted.load(Ordering::SeqCst);
+            if !is_still_over {
+                // Somebody else was faster.
+                drop(flight);
+                for sent in late {
+                    sent.pending.finish(Err(sent.given_up()));
+                }
+                return None;
+            }
+            let failed = match is_led || now == END || flight.held.is_empty() {
                 true => self.send_held(&mut flight, now),
                 false => Vec::new(),
             };
