@@ -23,6 +23,7 @@ mod open_report;
 mod placement;
 mod producer_ids;
 mod reassignment;
+mod replicas;
 mod scrubber;
 mod sender;
 mod store;

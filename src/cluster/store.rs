@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::base::{BrokerId, FlushPolicy, LeaderEpoch, Offset};
+use crate::base::{BrokerId, LeaderEpoch};
 use crate::base::{Bug, is_planted};
 use crate::base::{PartitionId, TopicId, TopicPartition};
 use crate::cluster::checkpoints::{Checkpoints, LOG_STARTS};
@@ -31,9 +31,8 @@ use crate::cluster::{BrokerConfig, ClusterError, TopicImage};
 use crate::env::replace_file;
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{BufferPool, EntryKind, FileLock, FileSystem, Moment, Runtime};
-use crate::replica::{OpenReplica, PartitionState, Peers, Replica};
-use crate::storage::{Damage, Log, OpenLog, Quarantine, Recovered, ScrubReport};
-use crate::storage::{Shutdown, StorageError, TailCache};
+use crate::replica::{PartitionState, Peers, Replica};
+use crate::storage::{Log, Quarantine, ScrubReport, StorageError, TailCache};
 
 const LOCK_FILE: &str = ".lock";
 const CLEAN_MARKER: &str = ".kafka_cleanshutdown";
@@ -68,34 +67,42 @@ pub(crate) struct OpenStore {
     pub(crate) peers: Arc<dyn Peers>,
 }
 
+/// What must not be opened.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
+    /// Topics that were deleted, of which directories may be left.
+    pub(super) deleted: BTreeSet<TopicId>,
+    /// Replicas that are being removed.
+    pub(super) leaving: BTreeSet<(TopicId, PartitionId)>,
+}
+
 /// One broker's replicas and the directory that they are in.
 #[derive(Debug)]
 pub(crate) struct Store {
-    fs: Arc<dyn FileSystem>,
-    root: Arc<Path>,
-    identity: Identity,
-    config: Arc<BrokerConfig>,
-    runtime: Arc<dyn Runtime>,
-    peers: Arc<dyn Peers>,
-    cache: Arc<TailCache>,
-    quarantine: Arc<Quarantine>,
-    was_clean: bool,
+    pub(super) fs: Arc<dyn FileSystem>,
+    pub(super) root: Arc<Path>,
+    pub(super) identity: Identity,
+    pub(super) config: Arc<BrokerConfig>,
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) peers: Arc<dyn Peers>,
+    pub(super) cache: Arc<TailCache>,
+    pub(super) quarantine: Arc<Quarantine>,
+    pub(super) was_clean: bool,
     /// There are logs that could not be recovered: the next shutdown is none the cleaner.
-    unrecovered: AtomicBool,
+    pub(super) unrecovered: AtomicBool,
     /// What was found in the logs that were opened.
-    found: Mutex<BTreeMap<TopicPartition, PartitionReport>>,
-    replicas: RwLock<BTreeMap<(TopicId, PartitionId), Arc<Replica>>>,
+    pub(super) found: Mutex<BTreeMap<TopicPartition, PartitionReport>>,
+    pub(super) replicas: RwLock<BTreeMap<(TopicId, PartitionId), Arc<Replica>>>,
     /// That of the metadata log.
-    metadata: OnceLock<Arc<Replica>>,
-    /// Topics that were deleted, of which directories may be left.
-    opening: Mutex<BTreeSet<TopicId>>,
-    checkpoints: Arc<Checkpoints>,
-    syncer: Arc<Syncer>,
+    pub(super) metadata: OnceLock<Arc<Replica>>,
+    pub(super) opening: Mutex<Opening>,
+    pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) syncer: Arc<Syncer>,
     /// Copies what other brokers lead.
-    fetcher: Arc<Sender>,
-    scrubbing: Scrubbing,
-    closed: AtomicBool,
-    lock: Mutex<Option<Box<dyn FileLock>>>,
+    pub(super) fetcher: Arc<Sender>,
+    pub(super) scrubbing: Scrubbing,
+    pub(super) closed: AtomicBool,
+    pub(super) lock: Mutex<Option<Box<dyn FileLock>>>,
 }
 
 impl Store {
@@ -200,229 +207,6 @@ impl Store {
         self.checkpoints.save();
     }
 
-    /// The replica of `partition`, opened if it is not yet, as `current` says that the topic is by then.
-    pub(crate) fn replica(
-        &self,
-        topic: &TopicImage,
-        partition: PartitionId,
-        current: impl FnOnce() -> Option<Arc<TopicImage>>,
-    ) -> Result<Arc<Replica>, ClusterError> {
-        if let Some(replica) = self.replicas.read().get(&(topic.id, partition)) {
-            return Ok(Arc::clone(replica));
-        }
-        let deleted = self.opening.lock();
-        if self.closed.load(Ordering::Acquire) {
-            return Err(ClusterError::Closed);
-        }
-        // With `opening` held: whoever alters the topic from now on will find the replica that is opened here.
-        let current = current().filter(|_| !deleted.contains(&topic.id));
-        let topic = current.ok_or_else(|| ClusterError::TopicDeleted(topic.name.clone()))?;
-        if let Some(replica) = self.replicas.read().get(&(topic.id, partition)) {
-            return Ok(Arc::clone(replica));
-        }
-        if !deleted.is_empty() {
-            let named = TopicPartition::new(topic.name.clone(), partition);
-            let owner = Log::owner(&*self.fs, &self.root.join(named.directory_name()))?;
-            if owner.is_some_and(|id| deleted.contains(&id)) {
-                self.remove_partitions(&[named])?;
-            }
-        }
-        let state = self.state(&topic, partition);
-        let state = state.ok_or_else(|| ClusterError::NoReplica {
-            broker: self.broker(),
-            partition: TopicPartition::new(topic.name.clone(), partition),
-        })?;
-        let replica = self.open_replica(&topic, partition, state)?;
-        self.replicas.write().insert((topic.id, partition), Arc::clone(&replica));
-        Ok(replica)
-    }
-
-    /// Has the open replicas of a topic keep to its settings, as `current` says that it is by now.
-    pub(crate) fn alter_topic(&self, current: impl FnOnce() -> Option<Arc<TopicImage>>) {
-        let mut altered = Vec::new();
-        {
-            // Whoever comes second has looked at a topic that is as new or newer.
-            let _opening = self.opening.lock();
-            let Some(topic) = current() else { return };
-            let replicas = self.replicas.read();
-            for partition in topic.partition_ids() {
-                let Some(replica) = replicas.get(&(topic.id, partition)) else { continue };
-                replica.log().set_config(topic.config.log);
-                replica.set_policy(self.policy(&topic));
-                altered.push((Arc::clone(replica), self.state(&topic, partition)));
-            }
-        }
-        // With no lock held: a policy that is less strict answers those who wait.
-        for (replica, state) in altered {
-            replica.policy_changed();
-            state.into_iter().for_each(|state| replica.assume(state));
-        }
-    }
-
-    /// Has the replica of a partition, if it is open, know what the partition is by now, as `current` says. One that is
-    /// not to be here any more goes, with its files.
-    pub(crate) fn assume(
-        &self,
-        id: TopicId,
-        partition: PartitionId,
-        current: impl FnOnce() -> Option<Arc<TopicImage>>,
-    ) {
-        let (topic, state, replica) = {
-            // Whoever is about to open one has looked at the partition as it was, or will find it as it is.
-            let _opening = self.opening.lock();
-            let Some(topic) = current() else { return };
-            let replica = self.replicas.read().get(&(id, partition)).cloned();
-            let state = self.state(&topic, partition);
-            if state.is_none() {
-                self.replicas.write().remove(&(id, partition));
-            }
-            (topic, state, replica)
-        };
-        // With no lock held: those who wait are answered.
-        match (state, replica) {
-            (Some(state), Some(replica)) => replica.assume(state),
-            (Some(_), None) => {}
-            (None, replica) => self.remove_replica(&topic, partition, replica.as_deref()),
-        }
-    }
-
-    /// The partition was moved to other brokers.
-    fn remove_replica(
-        &self,
-        topic: &TopicImage,
-        partition: PartitionId,
-        replica: Option<&Replica>,
-    ) {
-        if let Some(replica) = replica {
-            replica.abandon();
-        }
-        let name = TopicPartition::new(topic.name.clone(), partition);
-        if let Err(error) = self.remove_partitions(std::slice::from_ref(&name)) {
-            // They go at the next open.
-            log::warn!("files of {name} are left on broker {}: {error}", self.broker());
-        }
-    }
-
-    /// Removes what there is of a replica that cannot be opened.
-    pub(super) fn discard(
-        &self,
-        topic: &TopicImage,
-        partition: PartitionId,
-    ) -> Result<(), StorageError> {
-        let _opening = self.opening.lock();
-        if self.replicas.read().contains_key(&(topic.id, partition)) {
-            return Ok(());
-        }
-        self.remove_partitions(&[TopicPartition::new(topic.name.clone(), partition)])
-    }
-
-    /// What was damaged when a replica was opened is what it was again.
-    pub(super) fn note_repaired(&self, partition: &TopicPartition, repaired: &[Damage]) {
-        let mut found = self.found.lock();
-        let report = found
-            .entry(partition.clone())
-            .or_insert_with(|| PartitionReport::empty(self.broker(), partition.clone()));
-        report.repaired.extend_from_slice(repaired);
-        report.damage = None;
-    }
-
-    /// What a replica here is to know of a partition; `None` if there is to be none.
-    fn state(&self, topic: &TopicImage, partition: PartitionId) -> Option<PartitionState> {
-        let known = topic.partition(partition)?;
-        if !known.replicas.contains(&self.broker()) {
-            return None;
-        }
-        Some(PartitionState {
-            replicas: known.replicas.clone(),
-            isr: known.isr.clone(),
-            leader: known.leader,
-            leader_epoch: known.leader_epoch,
-            partition_epoch: known.partition_epoch,
-            min_isr: topic.config.min_isr,
-            max_lag: self.config.replica_lag_max,
-        })
-    }
-
-    /// The partitions of which the replicas are open.
-    pub(crate) fn open_partitions(&self) -> Vec<(TopicId, PartitionId)> {
-        self.replicas.read().keys().copied().collect()
-    }
-
-    /// The flush policy of a topic. In memory there is nothing to sync.
-    fn policy(&self, topic: &TopicImage) -> FlushPolicy {
-        if self.fs.is_durable() { topic.config.policy } else { FlushPolicy::Os }
-    }
-
-    fn open_replica(
-        &self,
-        topic: &TopicImage,
-        partition: PartitionId,
-        state: PartitionState,
-    ) -> Result<Arc<Replica>, StorageError> {
-        let partition = TopicPartition::new(topic.name.clone(), partition);
-        let opened = Log::open(self.open_log(topic, partition.clone()));
-        let (found, failure) = match &opened {
-            Ok((_, found)) => (found.clone(), None),
-            Err(error) => (Recovered::default(), Some(error.to_string())),
-        };
-        if let Some(report) = PartitionReport::new(self.broker(), partition.clone(), found, failure)
-        {
-            self.found.lock().insert(partition.clone(), report);
-        }
-        let high_watermark = match state.replicas.len() {
-            // What recovery kept is on disk, and with one replica that makes it committed.
-            1 => Offset::MAX,
-            _ => self.checkpoints.high_watermark(&partition).unwrap_or_default(),
-        };
-        let replica = Replica::new(OpenReplica {
-            broker: self.broker(),
-            log: opened?.0,
-            topic_id: topic.id,
-            state,
-            high_watermark,
-            peers: Arc::clone(&self.peers),
-            policy: self.policy(topic),
-            runtime: Arc::clone(&self.runtime),
-            syncer: Arc::clone(&self.syncer) as _,
-        });
-        self.checkpoints.add(&replica);
-        Ok(replica)
-    }
-
-    /// What is known of a log before it is opened.
-    fn open_log(&self, topic: &TopicImage, partition: TopicPartition) -> OpenLog {
-        let recovery_point = self.checkpoints.recovery_point(&partition);
-        let (shutdown, closed_at) = match self.was_clean {
-            // Two files say where the log ended. One is enough: the other may be the damaged one.
-            true => {
-                let ends = [recovery_point, self.checkpoints.high_watermark(&partition)];
-                (Shutdown::Clean, ends.into_iter().flatten().collect())
-            }
-            false => {
-                let recovery_point = recovery_point.unwrap_or_default();
-                (Shutdown::Unclean { recovery_point }, Vec::new())
-            }
-        };
-        let deleted = topic.start(partition.partition);
-        let start = self.checkpoints.log_start(&partition).map(|start| start.max(deleted));
-        OpenLog {
-            fs: Arc::clone(&self.fs),
-            root: Arc::clone(&self.root),
-            partition,
-            topic_id: topic.id,
-            config: topic.config.log,
-            cache: Arc::clone(&self.cache),
-            quarantine: Arc::clone(&self.quarantine),
-            start,
-            deleted,
-            closed_at,
-            examine: false,
-            shutdown,
-            now: self.runtime.wall_clock(),
-            seed: self.runtime.random(),
-        }
-    }
-
     /// What was found so far: logs that are opened later add to it.
     pub(crate) fn open_report(&self) -> OpenReport {
         OpenReport {
@@ -480,7 +264,7 @@ impl Store {
         let owner = Log::owner(&*self.fs, &path)?;
         match topic {
             _ if owner.is_some_and(|id| image.is_deleted(id)) => {
-                self.opening.lock().extend(owner);
+                self.opening.lock().deleted.extend(owner);
                 self.remove_partitions(&[found])?;
             }
             // It was moved to other brokers while this one was away.
@@ -506,7 +290,7 @@ impl Store {
     pub(crate) fn delete_topic(&self, topic: &TopicImage) -> Result<(), StorageError> {
         let replicas = {
             // Who is about to open one comes too late.
-            self.opening.lock().insert(topic.id);
+            self.opening.lock().deleted.insert(topic.id);
             let mut replicas = self.replicas.write();
             let keys = topic.partition_ids().map(|partition| (topic.id, partition));
             keys.filter_map(|key| replicas.remove(&key)).collect::<Vec<_>>()
@@ -522,7 +306,10 @@ impl Store {
 
     /// Removes partitions of a deleted topic. The recovery points first: those of a topic of the same name would be
     /// taken for damaged.
-    fn remove_partitions(&self, partitions: &[TopicPartition]) -> Result<(), StorageError> {
+    pub(super) fn remove_partitions(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<(), StorageError> {
         if !is_planted(Bug::RecoveryPointsStay) {
             self.checkpoints.remove(partitions)?;
         }

@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of the controller or of other partitions. What it needs from above is [`SyncScheduler`] and [`Peers`].
 
+#[cfg(test)]
+mod alone;
 mod answer;
 mod end;
 mod error;

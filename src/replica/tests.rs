@@ -14,7 +14,8 @@ use crate::base::{Timestamp, TopicId, TopicPartition};
 use crate::env::sync::{Event, Mutex};
 use crate::env::{BufferPool, CallKind, Disk, Fault, Moment, Runtime, Threads, pause};
 use crate::record::{BatchBuilder, BatchProducer, CloseOptions, RecordFields};
-use crate::replica::{Append, Completion, Follower, OpenReplica, PartitionState, Peers};
+use crate::replica::alone::Alone;
+use crate::replica::{Append, Completion, OpenReplica, PartitionState};
 use crate::replica::{ProduceError, Refusal, Replica, SyncScheduler};
 use crate::storage::{
     AppendError, AppendOrigin, Appended, Log, LogConfig, OpenLog, Quarantine, Shutdown,
@@ -46,28 +47,6 @@ impl SyncScheduler for Scheduled {
     fn truncating(&self, _partition: &TopicPartition, _to: Offset) -> Result<(), StorageError> {
         Ok(())
     }
-}
-
-/// Of a replica without others.
-#[derive(Debug)]
-struct Alone;
-
-impl Peers for Alone {
-    fn follower(&self, _leader: &Replica, _broker: BrokerId) -> Arc<dyn Follower> {
-        panic!("there is no follower")
-    }
-
-    fn synced(&self, _follower: &Replica) {}
-
-    fn isr_is_outdated(&self, _leader: &Arc<Replica>) -> bool {
-        false
-    }
-
-    fn watch_lag(&self, _leader: &Arc<Replica>, _at: Moment) -> bool {
-        false
-    }
-
-    fn failed(&self, _replica: &Replica) {}
 }
 
 impl Scheduled {
