@@ -69,7 +69,7 @@ fn live(seed: u64) -> Lived {
     let recorder = Recorder::new();
     let plan = Plan::draw(seed);
     let (lived, planned) = (recorder.clone(), plan.clone());
-    let outcome = Simulation::new(seed).run(move |sim| World::open(sim, planned, &lived).live(sim));
+    let outcome = Simulation::new(seed).run(move |sim| World::open(planned, &lived).live(sim));
     let history = recorder.history();
     let mut rules = Rules::new().all_read(true);
     for sender in &plan.senders {
@@ -114,7 +114,7 @@ fn open(plan: &Plan, disks: &BTreeMap<i32, Disk>) -> brooklet::Result<Cluster> {
 }
 
 impl World {
-    fn open(sim: &Sim, plan: Plan, recorder: &Recorder) -> Self {
+    fn open(plan: Plan, recorder: &Recorder) -> Self {
         let disks = (1..=plan.brokers).map(|id| (id, Disk::new())).collect();
         let cluster = open(&plan, &disks).unwrap();
         let events = cluster.events();
@@ -126,7 +126,6 @@ impl World {
                 .config("segment.bytes", plan.segment_bytes);
             cluster.create_topic(created).unwrap();
         }
-        let _ = sim;
         let (recorder, is_over) = (recorder.clone(), Arc::default());
         Self { plan, recorder, disks, cluster, events, is_over, faults: 0 }
     }
@@ -158,25 +157,27 @@ impl World {
 
     fn begin_clients(&self, sim: &Sim) -> Vec<Joining<()>> {
         let mut clients = Vec::new();
-        for (at, sender) in (0..).zip(self.plan.senders.clone()) {
-            let (cluster, recorder) = (self.cluster.clone(), self.recorder.clone());
-            let (is_over, sim_) = (Arc::clone(&self.is_over), sim.clone());
-            let topics = self.topics();
-            let first = (at + 1) * 1_000_000;
-            clients.push(sim.spawn(&sender.name.clone(), move || {
-                send(&sim_, &cluster, &recorder, &sender, &topics, first, &is_over);
-            }));
+        for (at, sender) in (1..).zip(self.plan.senders.clone()) {
+            let session = self.session(sim);
+            let name = sender.name.clone();
+            clients.push(sim.spawn(&name, move || session.send(&sender, at * 1_000_000)));
         }
         for at in 0..self.plan.readers {
-            let (cluster, recorder) = (self.cluster.clone(), self.recorder.clone());
-            let (is_over, sim_) = (Arc::clone(&self.is_over), sim.clone());
-            let topics = self.topics();
+            let session = self.session(sim);
             let name = format!("reader-{at}");
-            clients.push(sim.spawn(&name.clone(), move || {
-                read(&sim_, &cluster, &recorder, &name, &topics, &is_over);
-            }));
+            clients.push(sim.spawn(&name.clone(), move || session.read(&name)));
         }
         clients
+    }
+
+    fn session(&self, sim: &Sim) -> Session {
+        Session {
+            sim: sim.clone(),
+            cluster: self.cluster.clone(),
+            recorder: self.recorder.clone(),
+            topics: self.topics(),
+            is_over: Arc::clone(&self.is_over),
+        }
     }
 
     fn topics(&self) -> Vec<(String, u32)> {
@@ -378,89 +379,87 @@ impl World {
     }
 }
 
-/// Sends until it is told to stop.
-#[expect(clippy::too_many_arguments, reason = "what one send is made of")]
-fn send(
-    sim: &Sim,
-    cluster: &Cluster,
-    recorder: &Recorder,
-    how: &Sender,
-    topics: &[(String, u32)],
-    first: u64,
-    is_over: &AtomicBool,
-) {
-    let client = recorder.client(&how.name);
-    let producer = cluster
-        .producer()
-        .acks(how.acks)
-        .enable_idempotence(how.idempotent)
-        .batch_size(300)
-        .linger(how.linger)
-        .max_in_flight(how.in_flight)
-        .delivery_timeout(how.patience + how.linger)
-        .build()
-        .unwrap();
-    let mut on_their_way = Vec::new();
-    for value in first..first + how.records {
-        if is_over.load(Ordering::Relaxed) {
-            break;
-        }
-        let sending = client.send(value);
-        let (name, partitions) = &topics[sim.random() as usize % topics.len()];
-        let value = value.to_be_bytes();
-        let partition = sim.random() as u32 % partitions;
-        let record = Record::to(name.as_str()).partition(partition).value(&value);
-        match producer.send(record) {
-            Ok(delivery) => on_their_way.push((sending, delivery)),
-            Err(error) => sending.end(&Err(error)),
-        }
-        match sim.random() % 4 {
-            0 => on_their_way.drain(..).for_each(|(sending, sent)| sending.end(&sent.wait())),
-            _ => sim.sleep(how.pause * (sim.random() % 4) as u32),
-        }
-    }
-    on_their_way.drain(..).for_each(|(sending, sent)| sending.end(&Delivery::wait(sent)));
-}
-
 fn value(record: &ConsumerRecord<'_>) -> u64 {
     u64::from_be_bytes(record.value().unwrap().try_into().unwrap())
 }
 
-/// Polls, and now and then asks for watermarks, until it is told to stop.
-fn read(
-    sim: &Sim,
-    cluster: &Cluster,
-    recorder: &Recorder,
-    name: &str,
-    topics: &[(String, u32)],
-    is_over: &AtomicBool,
-) {
-    let client = recorder.client(name);
-    let mut consumer = cluster
-        .consumer()
-        .config("auto.offset.reset", "none")
-        .max_poll_records(20)
-        .build()
-        .unwrap();
-    let all = topics.iter().flat_map(|(name, _)| cluster.topic(name).unwrap().partitions());
-    let all = all.collect::<Vec<_>>();
-    client.assign(all.iter().map(|partition| (partition, Some(Offset::ZERO))));
-    consumer.assign(all.clone()).unwrap();
-    consumer.seek_all(Offset::ZERO).unwrap();
-    while !is_over.load(Ordering::Relaxed) {
-        if sim.random().is_multiple_of(8) {
-            let partition = &all[sim.random() as usize % all.len()];
-            let query = client.watermarks(partition);
-            if let Ok(watermarks) = partition.watermarks() {
-                query.ok(watermarks.low, watermarks.high);
+/// What a client works with.
+struct Session {
+    sim: Sim,
+    cluster: Cluster,
+    recorder: Recorder,
+    /// With the numbers of their partitions.
+    topics: Vec<(String, u32)>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Session {
+    /// Sends until it is told to stop.
+    fn send(&self, how: &Sender, first: u64) {
+        let Self { sim, cluster, recorder, topics, is_over } = self;
+        let client = recorder.client(&how.name);
+        let producer = cluster
+            .producer()
+            .acks(how.acks)
+            .enable_idempotence(how.idempotent)
+            .batch_size(300)
+            .linger(how.linger)
+            .max_in_flight(how.in_flight)
+            .delivery_timeout(how.patience + how.linger)
+            .build()
+            .unwrap();
+        let mut on_their_way = Vec::new();
+        for value in first..first + how.records {
+            if is_over.load(Ordering::Relaxed) {
+                break;
+            }
+            let sending = client.send(value);
+            let (name, partitions) = &topics[sim.random() as usize % topics.len()];
+            let value = value.to_be_bytes();
+            let partition = sim.random() as u32 % partitions;
+            let record = Record::to(name.as_str()).partition(partition).value(&value);
+            match producer.send(record) {
+                Ok(delivery) => on_their_way.push((sending, delivery)),
+                Err(error) => sending.end(&Err(error)),
+            }
+            match sim.random() % 4 {
+                0 => on_their_way.drain(..).for_each(|(sending, sent)| sending.end(&sent.wait())),
+                _ => sim.sleep(how.pause * (sim.random() % 4) as u32),
             }
         }
-        let polling = client.poll();
-        let records = consumer.poll(Duration::from_millis(sim.random() % 200));
-        polling.end(&records, value);
-        sim.sleep(Duration::from_millis(sim.random() % 20));
+        on_their_way.drain(..).for_each(|(sending, sent)| sending.end(&Delivery::wait(sent)));
     }
-    client.crash();
+
+    /// Polls, and now and then asks for watermarks, until it is told to stop.
+    fn read(&self, name: &str) {
+        let Self { sim, cluster, recorder, topics, is_over } = self;
+        let client = recorder.client(name);
+        let mut consumer = cluster
+            .consumer()
+            .config("auto.offset.reset", "none")
+            .max_poll_records(20)
+            .build()
+            .unwrap();
+        let all = topics.iter().flat_map(|(name, _)| cluster.topic(name).unwrap().partitions());
+        let all = all.collect::<Vec<_>>();
+        client.assign(all.iter().map(|partition| (partition, Some(Offset::ZERO))));
+        consumer.assign(all.clone()).unwrap();
+        consumer.seek_all(Offset::ZERO).unwrap();
+        while !is_over.load(Ordering::Relaxed) {
+            if sim.random().is_multiple_of(8) {
+                let partition = &all[sim.random() as usize % all.len()];
+                let query = client.watermarks(partition);
+                if let Ok(watermarks) = partition.watermarks() {
+                    query.ok(watermarks.low, watermarks.high);
+                }
+            }
+            let polling = client.poll();
+            let records = consumer.poll(Duration::from_millis(sim.random() % 200));
+            polling.end(&records, value);
+            sim.sleep(Duration::from_millis(sim.random() % 20));
+        }
+        client.crash();
+    }
 }
 
 type Seen = BTreeMap<TopicPartition, Vec<(Offset, u64)>>;
