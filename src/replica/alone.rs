@@ -1,10 +1,12 @@
-//! For tests: a replica that has no others.
+//! For tests: a replica that has no others, and nobody who syncs it in the background.
 
 use std::sync::Arc;
 
-use crate::base::BrokerId;
+use crate::base::{BrokerId, Offset, TopicPartition};
 use crate::env::Moment;
-use crate::replica::{Follower, Peers, Replica};
+use crate::env::sync::Mutex;
+use crate::replica::{Follower, Peers, Replica, SyncScheduler};
+use crate::storage::StorageError;
 
 /// Of a replica without others.
 #[derive(Debug)]
@@ -26,4 +28,33 @@ impl Peers for Alone {
     }
 
     fn failed(&self, _replica: &Replica) {}
+}
+
+/// Notes what it is asked for, and does nothing.
+#[derive(Debug, Default)]
+pub(super) struct Scheduled(pub(super) Mutex<Vec<Arc<Replica>>>);
+
+impl SyncScheduler for Scheduled {
+    fn schedule(&self, replica: Arc<Replica>) {
+        self.0.lock().push(replica);
+    }
+
+    fn flushed(&self) {}
+
+    fn truncating(&self, _partition: &TopicPartition, _to: Offset) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
+impl Scheduled {
+    /// Does what was asked for. Returns how much that was.
+    pub(super) fn run(&self) -> usize {
+        let scheduled = std::mem::take(&mut *self.0.lock());
+        for replica in &scheduled {
+            if replica.take_schedule().is_some() {
+                replica.sync();
+            }
+        }
+        scheduled.len()
+    }
 }

@@ -14,9 +14,9 @@ use crate::base::{Timestamp, TopicId, TopicPartition};
 use crate::env::sync::{Event, Mutex};
 use crate::env::{BufferPool, CallKind, Disk, Fault, Moment, Runtime, Threads, pause};
 use crate::record::{BatchBuilder, BatchProducer, CloseOptions, RecordFields};
-use crate::replica::alone::Alone;
+use crate::replica::alone::{Alone, Scheduled};
 use crate::replica::{Append, Completion, OpenReplica, PartitionState};
-use crate::replica::{ProduceError, Refusal, Replica, SyncScheduler};
+use crate::replica::{ProduceError, Refusal, Replica};
 use crate::storage::{
     AppendError, AppendOrigin, Appended, Log, LogConfig, OpenLog, Quarantine, Shutdown,
     StorageError, TailCache,
@@ -31,35 +31,6 @@ const SHORT: Duration = Duration::from_millis(50);
 /// Nobody is to wait until then.
 fn in_time() -> Moment {
     Threads::new().now().after(LONG).unwrap()
-}
-
-/// Notes what it is asked for, and does nothing.
-#[derive(Debug, Default)]
-struct Scheduled(Mutex<Vec<Arc<Replica>>>);
-
-impl SyncScheduler for Scheduled {
-    fn schedule(&self, replica: Arc<Replica>) {
-        self.0.lock().push(replica);
-    }
-
-    fn flushed(&self) {}
-
-    fn truncating(&self, _partition: &TopicPartition, _to: Offset) -> Result<(), StorageError> {
-        Ok(())
-    }
-}
-
-impl Scheduled {
-    /// Does what was asked for. Returns how much that was.
-    fn run(&self) -> usize {
-        let scheduled = std::mem::take(&mut *self.0.lock());
-        for replica in &scheduled {
-            if replica.take_schedule().is_some() {
-                replica.sync();
-            }
-        }
-        scheduled.len()
-    }
 }
 
 /// Somebody who wants to know.
