@@ -4,6 +4,7 @@
 //! on the keeper's thread.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::base::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicPartition};
 use crate::cluster::change::{AlterIsr, Change, ElectionKind};
@@ -49,17 +50,13 @@ impl OutdatedIsr {
 impl Drive for OutdatedIsr {
     fn drive(&self, now: Moment) -> Option<Moment> {
         let (core, leader) = (self.core.upgrade()?, self.leader.upgrade()?);
-        let done = || {
-            leader.isr_was_asked_for();
-            None
+        let before = leader.state().partition_epoch;
+        let Some(change) = self.change(&leader) else {
+            return leader.isr_was_asked_for().then_some(now);
         };
-        let Some(change) = self.change(&leader) else { return done() };
         match core.controller().submit(change.clone()) {
             // The leader knows by now.
-            Ok(_) => {
-                leader.proposal_failed();
-                return done();
-            }
+            Ok(_) => leader.proposal_failed(),
             Err(error) => {
                 log::info!("{}: others would be in sync, but {error}", leader.partition());
                 match error {
@@ -68,7 +65,14 @@ impl Drive for OutdatedIsr {
                 }
             }
         }
-        if core.is_closed() { done() } else { now.after(core.config().replica_fetch_backoff) }
+        if core.is_closed() || now == Moment::since_start(Duration::MAX) {
+            return None;
+        }
+        match leader.state().partition_epoch > before {
+            // What came up meanwhile was left to this.
+            true => Some(now),
+            false => now.after(core.config().replica_fetch_backoff),
+        }
     }
 }
 
@@ -83,7 +87,7 @@ impl LagWatch {
 
 impl Drive for LagWatch {
     fn drive(&self, now: Moment) -> Option<Moment> {
-        if now == Moment::since_start(std::time::Duration::MAX) {
+        if now == Moment::since_start(Duration::MAX) {
             return None;
         }
         self.0.upgrade()?.look_at_lag(now)
@@ -173,7 +177,7 @@ impl Rebalance {
 impl Drive for Rebalance {
     fn drive(&self, now: Moment) -> Option<Moment> {
         let core = self.0.upgrade()?;
-        if now == Moment::since_start(std::time::Duration::MAX) {
+        if now == Moment::since_start(Duration::MAX) {
             return None;
         }
         core.elect_preferred_leaders();

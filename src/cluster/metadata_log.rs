@@ -191,14 +191,15 @@ impl MetadataLog {
         let members = self.members();
         let late = members.iter().copied().filter(|id| *id != log.broker() && !log.has_all(*id));
         let late = late.collect::<Vec<_>>();
-        if late.is_empty() {
-            // It is the controller's own disk that is slow.
-            return;
-        }
-        log::warn!("brokers {late:?} do not record metadata in time: the cluster goes on without");
         // Whoever was about to join is waited for no longer either: that it joins is to be recorded behind this.
         log.proposal_failed();
-        self.set_members(without(&members, &late));
+        // If nobody is late, it is the controller's own disk that is slow.
+        if !late.is_empty() {
+            log::warn!(
+                "brokers {late:?} do not record metadata in time: the cluster goes on without"
+            );
+            self.set_members(without(&members, &late));
+        }
         log.wait_no_longer();
     }
 

@@ -245,10 +245,7 @@ impl Replica {
     }
 
     pub(super) fn propose_if_outdated(&self) {
-        let (end, now) = (self.log.end(), self.runtime.now());
-        let outdated =
-            self.with_in_sync(|in_sync| in_sync.wants_change(self.high_watermark(), end, now));
-        if outdated == Some(true)
+        if self.isr_is_outdated()
             && let Some(me) = self.me.upgrade()
             && !self.isr_is_asked.swap(true, Ordering::SeqCst)
             && !self.peers.isr_is_outdated(&me)
@@ -257,11 +254,18 @@ impl Replica {
         }
     }
 
-    /// Whoever asked for another in-sync set is done, for now.
-    pub(crate) fn isr_was_asked_for(&self) {
+    /// Whoever asked for another in-sync set has nothing more to ask for. Returns whether that is no longer so.
+    pub(crate) fn isr_was_asked_for(&self) -> bool {
         self.isr_is_asked.store(false, Ordering::SeqCst);
         // What came up meanwhile was left to him.
-        self.propose_if_outdated();
+        self.isr_is_outdated() && !self.isr_is_asked.swap(true, Ordering::SeqCst)
+    }
+
+    fn isr_is_outdated(&self) -> bool {
+        let (end, now) = (self.log.end(), self.runtime.now());
+        let outdated =
+            self.with_in_sync(|in_sync| in_sync.wants_change(self.high_watermark(), end, now));
+        outdated == Some(true)
     }
 
     /// What a failure of the disk is put down to: if another replica can take over, the producer is to go there.
