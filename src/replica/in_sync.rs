@@ -250,3 +250,180 @@ impl InSync {
         behind.filter_map(|(_, progress)| too_long(progress)).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const ME: BrokerId = BrokerId::ZERO;
+    const LAG: Duration = Duration::from_secs(10);
+
+    fn id(id: i32) -> BrokerId {
+        BrokerId::new(id).unwrap()
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment::since_start(Duration::from_secs(seconds))
+    }
+
+    fn offset(offset: u32) -> Offset {
+        Offset::from(offset)
+    }
+
+    /// Of brokers 0, 1 and 2, led by the first in epoch 5.
+    fn state(isr: &[i32], min_isr: usize) -> PartitionState {
+        PartitionState {
+            replicas: [0, 1, 2].map(id).to_vec(),
+            isr: isr.iter().copied().map(id).collect(),
+            leader: Some(ME),
+            leader_epoch: LeaderEpoch::new(5).unwrap(),
+            partition_epoch: 9,
+            min_isr,
+            max_lag: LAG,
+        }
+    }
+
+    /// A leader that took office at the beginning, at offset 10.
+    fn leader(isr: &[i32]) -> InSync {
+        InSync::new(ME, state(isr, 1), offset(10), at(0))
+    }
+
+    fn said(broker: i32, end: u32) -> FollowerEnd {
+        FollowerEnd {
+            broker: id(broker),
+            incarnation: 1,
+            epoch: LeaderEpoch::new(5).unwrap(),
+            position: offset(end),
+            end: offset(end),
+            is_fit: true,
+        }
+    }
+
+    fn high(in_sync: &InSync, end: u32, now: u64) -> Option<Offset> {
+        in_sync.high_watermark(offset(end), offset(end), at(now))
+    }
+
+    fn proposed(in_sync: &mut InSync, high: u32, end: u32, now: u64) -> Option<Vec<i32>> {
+        let isr = in_sync.propose(offset(high), offset(end), at(now))?;
+        Some(isr.into_iter().map(|(broker, _)| broker.value()).collect())
+    }
+
+    #[test]
+    fn the_high_watermark_is_what_every_replica_in_sync_has() {
+        let mut leader = leader(&[0, 1, 2]);
+        assert_eq!(high(&leader, 20, 1), None, "nothing is known of the others yet");
+        assert!(leader.heard(&said(1, 15), offset(20), at(1)));
+        assert_eq!(high(&leader, 20, 1), None);
+        assert!(leader.heard(&said(2, 18), offset(20), at(1)));
+        assert_eq!(high(&leader, 20, 1), Some(offset(15)));
+        assert_eq!(leader.high_watermark(offset(12), offset(20), at(1)), Some(offset(12)));
+    }
+
+    #[test]
+    fn with_too_few_in_sync_it_stays_where_it_is() {
+        let mut leader = InSync::new(ME, state(&[0], 2), offset(10), at(0));
+        assert_eq!(high(&leader, 20, 1), None);
+        assert_eq!(leader.too_few(), Some((1, 2)));
+        leader.update(PartitionState { partition_epoch: 10, ..state(&[0, 1], 2) }, at(1));
+        assert_eq!(leader.too_few(), None);
+        // As many as there are is enough.
+        let alone = PartitionState { replicas: vec![ME], ..state(&[0], 2) };
+        assert_eq!(InSync::new(ME, alone, offset(10), at(0)).too_few(), None);
+    }
+
+    /// C14: what is said in another term or an earlier life counts for nothing.
+    #[test]
+    fn followers_of_another_term_or_life_are_not_heard() {
+        let mut leader = leader(&[0, 1]);
+        let earlier = FollowerEnd { epoch: LeaderEpoch::new(4).unwrap(), ..said(1, 20) };
+        assert!(!leader.heard(&earlier, offset(20), at(1)));
+        assert!(!leader.heard(&said(7, 20), offset(20), at(1)), "it has no replica");
+        assert!(leader.heard(&said(1, 12), offset(20), at(1)));
+        leader.forget(id(1), 2);
+        assert!(!leader.heard(&said(1, 20), offset(20), at(2)), "that life is over");
+        assert_eq!(high(&leader, 20, 2), None);
+        assert!(leader.heard(&FollowerEnd { incarnation: 2, ..said(1, 11) }, offset(20), at(3)));
+        assert_eq!(high(&leader, 20, 3), Some(offset(11)), "the new one has less");
+    }
+
+    #[test]
+    fn what_is_heard_in_another_order_takes_nothing_back() {
+        let mut leader = leader(&[0, 1]);
+        assert!(leader.heard(&said(1, 20), offset(20), at(1)));
+        assert!(leader.heard(&said(1, 15), offset(20), at(1)));
+        assert_eq!(high(&leader, 20, 1), Some(offset(20)));
+    }
+
+    #[test]
+    fn a_follower_is_out_of_sync_when_it_has_lagged_for_too_long() {
+        let mut leader = leader(&[0, 1, 2]);
+        for broker in [1, 2] {
+            assert!(leader.heard(&said(broker, 20), offset(20), at(1)));
+        }
+        // From here on broker 2 gets nothing more.
+        assert!(leader.heard(&said(1, 30), offset(30), at(8)));
+        assert_eq!(proposed(&mut leader, 20, 30, 11), None, "ten seconds are not too long");
+        assert_eq!(leader.next_look(offset(30)).map(|look| look > at(11)), Some(true));
+        assert_eq!(proposed(&mut leader, 20, 30, 12), Some(vec![0, 1]));
+        // Until it is recorded, it is waited for.
+        assert_eq!(high(&leader, 30, 12), Some(offset(20)));
+        leader.update(PartitionState { partition_epoch: 10, ..state(&[0, 1], 1) }, at(12));
+        assert_eq!(high(&leader, 30, 12), Some(offset(30)));
+    }
+
+    #[test]
+    fn a_follower_that_has_all_is_in_sync_however_long_ago_it_was_heard_of() {
+        let mut leader = leader(&[0, 1]);
+        assert!(leader.heard(&said(1, 20), offset(20), at(1)));
+        assert_eq!(proposed(&mut leader, 20, 20, 1_000), None);
+        assert_eq!(leader.next_look(offset(20)), None);
+    }
+
+    #[test]
+    fn one_that_is_about_to_join_is_waited_for() {
+        let mut leader = leader(&[0, 1]);
+        for broker in [1, 2] {
+            assert!(leader.heard(&said(broker, 20), offset(20), at(1)));
+        }
+        assert_eq!(proposed(&mut leader, 20, 20, 1), Some(vec![0, 1, 2]));
+        assert_eq!(proposed(&mut leader, 20, 20, 1), None, "one thing is asked for at a time");
+        assert!(leader.heard(&said(1, 30), offset(30), at(50)));
+        assert_eq!(high(&leader, 30, 50), Some(offset(20)));
+        // Told again of what it knows, it has still asked for it.
+        leader.update(state(&[0, 1], 1), at(50));
+        assert_eq!(high(&leader, 30, 50), Some(offset(20)));
+        leader.proposal_failed();
+        assert_eq!(high(&leader, 30, 50), Some(offset(30)));
+    }
+
+    /// C8: one that has not reached where the leader's epoch began may lack what was committed before.
+    #[test]
+    fn nobody_joins_before_it_has_reached_the_leaders_epoch() {
+        let mut leader = leader(&[0]);
+        assert!(leader.heard(&said(1, 9), offset(20), at(1)));
+        assert_eq!(proposed(&mut leader, 5, 20, 1), None);
+        assert!(leader.heard(&said(1, 10), offset(20), at(1)));
+        assert_eq!(proposed(&mut leader, 11, 20, 1), None, "nor below the high watermark");
+        assert_eq!(proposed(&mut leader, 10, 20, 1), Some(vec![0, 1]));
+    }
+
+    #[test]
+    fn one_whose_disk_takes_nothing_does_not_join() {
+        let mut leader = leader(&[0]);
+        assert!(leader.heard(&FollowerEnd { is_fit: false, ..said(1, 20) }, offset(20), at(1)));
+        assert_eq!(proposed(&mut leader, 20, 20, 1), None);
+        assert!(leader.heard(&said(1, 20), offset(20), at(2)));
+        assert_eq!(proposed(&mut leader, 20, 20, 2), Some(vec![0, 1]));
+    }
+
+    #[test]
+    fn one_that_was_put_out_is_not_waited_for_before_it_has_all_again() {
+        let mut leader = leader(&[0, 1]);
+        assert!(leader.heard(&said(1, 20), offset(20), at(1)));
+        leader.update(PartitionState { partition_epoch: 10, ..state(&[0], 1) }, at(1));
+        assert!(leader.heard(&said(1, 20), offset(30), at(2)));
+        assert_eq!(high(&leader, 30, 2), Some(offset(30)));
+    }
+}
