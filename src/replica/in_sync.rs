@@ -365,7 +365,7 @@ mod tests {
         // From here on broker 2 gets nothing more.
         assert!(leader.heard(&said(1, 30), offset(30), at(8)));
         assert_eq!(proposed(&mut leader, 20, 30, 11), None, "ten seconds are not too long");
-        assert_eq!(leader.next_look(offset(30)).map(|look| look > at(11)), Some(true));
+        assert_eq!(leader.next_look(offset(30), at(8)), Some(at(11)));
         assert_eq!(proposed(&mut leader, 20, 30, 12), Some(vec![0, 1]));
         // Until it is recorded, it is waited for.
         assert_eq!(high(&leader, 30, 12), Some(offset(20)));
@@ -378,7 +378,7 @@ mod tests {
         let mut leader = leader(&[0, 1]);
         assert!(leader.heard(&said(1, 20), offset(20), at(1)));
         assert_eq!(proposed(&mut leader, 20, 20, 1_000), None);
-        assert_eq!(leader.next_look(offset(20)), None);
+        assert_eq!(leader.next_look(offset(20), at(1_000)), None);
     }
 
     #[test]
@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn one_that_was_put_out_is_not_waited_for_before_it_has_all_again() {
         let mut leader = leader(&[0, 1]);
-        assert!(leader.heard(&said(1, 20), offset(20), at(1)));
+        assert!(leader.heard(&said(1, 20), offset(25), at(1)));
         leader.update(PartitionState { partition_epoch: 10, ..state(&[0], 1) }, at(1));
         assert!(leader.heard(&said(1, 20), offset(30), at(2)));
         assert_eq!(high(&leader, 30, 2), Some(offset(30)));
