@@ -501,11 +501,14 @@ impl Drop for Role<'_> {
             // After a panic nobody knows how far it came: what is published may not be what was recorded.
             log.log().take_offline();
         }
-        let closed = {
+        let (closed, left) = {
             let mut queue = controller.queue.lock();
             queue.busy = false;
-            queue.closed
+            let left = if self.results.is_none() { queue.proposals.clone() } else { Vec::new() };
+            (queue.closed, left)
         };
+        // Nobody looks at the queue again on the way out of a panic: those who wait are to do it themselves.
+        left.iter().for_each(|proposal| _ = proposal.answered.notify(usize::MAX));
         if closed {
             controller.role_left.notify(usize::MAX);
         }

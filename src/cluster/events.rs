@@ -11,6 +11,18 @@ use crate::env::Runtime;
 use crate::env::sync::{Event, Mutex};
 
 /// Something that has happened in a cluster: see [`Cluster::events`](crate::Cluster::events).
+///
+/// ```
+/// use brooklet::{Cluster, ClusterEvent, NewTopic};
+///
+/// let cluster = Cluster::builder().brokers(2).in_memory()?;
+/// cluster.create_topic(NewTopic::new("email").replication_factor(2))?;
+/// let mut events = cluster.events();
+/// cluster.broker(1)?.stop()?;
+/// let moved = events.find(|event| matches!(event, ClusterEvent::LeaderChanged { .. }));
+/// println!("{}", moved.unwrap()); // email-0: broker 2 leads, epoch 1
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ClusterEvent {

@@ -9,6 +9,12 @@
 //! A [`Disk`] knows what was synced and what was not. It can cut the power, keep, lose or tear what no sync has
 //! covered, fail a call, run full. It works outside of simulations too.
 //!
+//! Brokers of a [`Cluster`](crate::Cluster) can be made to fail, in simulations and on ordinary threads:
+//! [`Broker::crash`](crate::Broker::crash), [`stop`](crate::Broker::stop) and [`start`](crate::Broker::start),
+//! [`pause`](crate::Broker::pause), [`slow_down`](crate::Broker::slow_down) and [`resume`](crate::Broker::resume) for its
+//! followers, [`disconnect`](crate::Broker::disconnect) and [`reconnect`](crate::Broker::reconnect) for a link between two;
+//! the disk of each by [`Disk::fail`], if it was opened with [`broker_on`](crate::ClusterBuilder::broker_on).
+//!
 //! Whether what clients saw could have happened in a correct log is checked by [`history`].
 //!
 //! ```
