@@ -4,6 +4,7 @@
 
 use crate::base::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicName};
 use crate::cluster::brokers::Brokers;
+use crate::cluster::election::AlterIsrError;
 use crate::cluster::metadata::{
     Assignment, Image, MAX_PARTITIONS, MetadataRecord, PartitionImage, TopicImage, without,
 };
@@ -47,7 +48,7 @@ pub(crate) enum Change {
     /// The leader of a partition wants these to be in sync, each in its present life.
     AlterIsr(AlterIsr),
     /// The controller wants these to have each record of the metadata log.
-    AlterMembers(Vec<(BrokerId, u64)>),
+    AlterMembers(AlterMembers),
     /// A replica cannot be written, as long as the partition is as it was in this epoch.
     ReplicaFailed {
         id: TopicId,
@@ -74,6 +75,15 @@ pub(crate) struct AlterIsr {
     pub(crate) partition_epoch: i32,
     /// With the incarnations in which they were heard of; 0 for the leader.
     pub(crate) isr: Vec<(BrokerId, u64)>,
+}
+
+/// Other members of the metadata log, as its leader asks for them.
+#[derive(Clone, Debug)]
+pub(crate) struct AlterMembers {
+    /// The term of the controller that asks.
+    pub(crate) epoch: LeaderEpoch,
+    /// With the incarnations in which they were heard of; 0 for the leader.
+    pub(crate) members: Vec<(BrokerId, u64)>,
 }
 
 /// Which leader is to be elected.
@@ -104,6 +114,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) id: TopicId,
     /// Whether a broker may come with another directory than it had, though others lack what was in that.
     pub(super) accept_loss: bool,
+    /// Who is the controller, and since which epoch.
+    pub(super) controller: Option<(BrokerId, i32)>,
     /// Those who have to have each record.
     pub(super) members: &'a [BrokerId],
 }
@@ -173,7 +185,7 @@ impl Surroundings<'_> {
                 })
             }
             Change::AlterIsr(asked) => self.alter_isr(asked, image)?,
-            Change::AlterMembers(members) => self.alter_members(members),
+            Change::AlterMembers(asked) => self.alter_members(asked)?,
             Change::ReplicaFailed { id, partition, broker, epoch } => {
                 let Some(topic) = image.by_id(*id) else { return Ok(Prepared::default()) };
                 let is_alive = |id| self.brokers.is_alive(id);
@@ -339,14 +351,27 @@ impl Surroundings<'_> {
         self.brokers.is_alive(id) && listed.iter().any(is_it)
     }
 
-    fn alter_members(&self, wanted: &[(BrokerId, u64)]) -> Prepared {
+    fn alter_members(&self, asked: &AlterMembers) -> Result<Prepared, ClusterError> {
+        let Some((controller, epoch)) = self.controller else {
+            return Err(ClusterError::NoController);
+        };
+        // One that was the controller may still be asking.
+        let current = LeaderEpoch::new(epoch).unwrap_or(LeaderEpoch::ZERO);
+        if asked.epoch != current {
+            let asked = asked.epoch;
+            return Err(AlterIsrError::FencedLeaderEpoch { asked, current }.into());
+        }
+        let wanted = &asked.members;
         let members = wanted.iter().map(|(broker, _)| *broker);
         let is_able = |id: &BrokerId| self.is_present(wanted, *id) || self.members.contains(id);
         let members = members.filter(is_able).collect::<Vec<_>>();
-        if members.is_empty() || members == self.members {
-            return Prepared::default();
+        if !members.contains(&controller) {
+            return Err(AlterIsrError::WithoutLeader.into());
         }
-        Prepared::one(MetadataRecord::MembersChanged { members })
+        if members == self.members {
+            return Ok(Prepared::default());
+        }
+        Ok(Prepared::one(MetadataRecord::MembersChanged { members }))
     }
 
     fn elect(
@@ -430,4 +455,41 @@ fn checked_partitions(partitions: u32) -> Result<u32, ClusterError> {
     Some(partitions)
         .filter(|partitions| (1..=MAX_PARTITIONS).contains(partitions))
         .ok_or(ClusterError::InvalidPartitions { partitions, max: MAX_PARTITIONS })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::{Config, Scope};
+
+    /// What comes of asking, in the third term of broker 2 as the controller.
+    fn ask(epoch: i32, members: &[i32]) -> Result<Vec<MetadataRecord>, ClusterError> {
+        let [one, two] = [1, 2].map(|id| BrokerId::new(id).unwrap());
+        let (brokers, config) =
+            (Brokers::default(), BrokerConfig::new(Config::new(Scope::Broker)).unwrap());
+        let surroundings = Surroundings {
+            brokers: &brokers,
+            config: &config,
+            id: TopicId::from_bytes([1; 16]),
+            accept_loss: false,
+            controller: Some((two, 3)),
+            members: &[one, two],
+        };
+        let members = members.iter().map(|id| (BrokerId::new(*id).unwrap(), 0)).collect();
+        let epoch = LeaderEpoch::new(epoch).unwrap();
+        let change = Change::AlterMembers(AlterMembers { epoch, members });
+        let image = Image::new(Arc::new(config.clone()));
+        surroundings.prepare(&change, &image).map(|prepared| prepared.records)
+    }
+
+    #[test]
+    fn only_the_controller_says_who_has_to_have_the_metadata() {
+        assert!(matches!(ask(2, &[1]), Err(ClusterError::AlterIsr(_))), "it was one before");
+        assert!(matches!(ask(3, &[1]), Err(ClusterError::AlterIsr(_))), "it has to be among them");
+        let members = vec![BrokerId::new(2).unwrap()];
+        assert_eq!(ask(3, &[2]).unwrap(), [MetadataRecord::MembersChanged { members }]);
+        assert_eq!(ask(3, &[1, 2]).unwrap(), [], "nothing changes");
+    }
 }

@@ -420,6 +420,7 @@ impl Controller {
             config: &self.config,
             id: random_id(&*self.runtime),
             accept_loss: self.accept_loss,
+            controller: self.log.controller(),
             members: &self.log.members(),
         };
         let prepared = surroundings.prepare(change, &next.image)?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::base::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicPartition};
-use crate::cluster::change::{AlterIsr, Change, ElectionKind};
+use crate::cluster::change::{AlterIsr, AlterMembers, Change, ElectionKind};
 use crate::cluster::events::ClusterEvent;
 use crate::cluster::metadata_log::METADATA_ID;
 use crate::cluster::{ClusterError, Core, Drive};
@@ -34,7 +34,9 @@ impl OutdatedIsr {
         asked.or_else(|| {
             let (state, isr) = leader.propose_isr()?;
             Some(match leader.topic_id() {
-                METADATA_ID => Change::AlterMembers(isr),
+                METADATA_ID => {
+                    Change::AlterMembers(AlterMembers { epoch: state.leader_epoch, members: isr })
+                }
                 id => Change::AlterIsr(AlterIsr {
                     id,
                     partition: leader.partition().partition,

@@ -24,12 +24,16 @@ use crate::report::{Report, full, seeds};
 /// How long a cluster that was mended may take until all is as it should be.
 const RECOVERY: Duration = Duration::from_secs(60);
 
+/// Seeds that have found a bug, beyond those that are always run.
+const FOUND_A_BUG: [u64; 3] = [1829, 1959, 2375];
+
 /// Goal: nothing that was acknowledged is lost or doubled, no two replicas differ, and all recovers by itself.
 #[test]
 fn replicated_clusters_survive_what_happens_to_brokers() {
     let mut total = Report::new("T3");
     let count = if full() { 100_000 } else { 200 };
-    for seed in seeds(count) {
+    let found = std::env::var_os("RELIABILITY_SEEDS").is_none().then_some(FOUND_A_BUG);
+    for seed in seeds(count).chain(found.into_iter().flatten()) {
         let ran = std::panic::catch_unwind(|| live(seed));
         let lived = ran.unwrap_or_else(|panic| {
             println!(
