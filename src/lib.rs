@@ -33,7 +33,7 @@
 //! of which setting is told by `docs/configuration.md` and [`Topic::describe_config`].
 //!
 //! # Where to begin
-//! [`Cluster`] opens everything; [`Producer`] sends [`Record`]s; [`Consumer`] reads them; [`Partition`] looks at one
+//! [`Cluster`] opens everything; a [`Broker`] of it can be stopped and started; [`Producer`] sends [`Record`]s; [`Consumer`] reads them; [`Partition`] looks at one
 //! log from close by, [`inspect`] at its files; [`TypedTopic`] gives keys and values their types; every call that can
 //! fail returns an [`Error`] whose [`kind`](Error::kind) is for programs and whose message says what to do.
 //!

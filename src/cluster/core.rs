@@ -312,7 +312,7 @@ impl Core {
     ) -> Result<(Arc<Replica>, Arc<Sender>), ClusterError> {
         let known = self.partition(topic, partition)?;
         let broker = known.leader.and_then(|leader| self.brokers.get(leader));
-        let led = broker.and_then(|broker| Some((broker.store()?, broker)));
+        let led = broker.and_then(|broker| Some((broker.settled_store()?, broker)));
         let (store, broker) =
             led.ok_or_else(|| ClusterError::LeaderNotAvailable(topic.name.clone(), partition))?;
         match self.replica_in(&store, topic, partition) {

@@ -112,7 +112,7 @@ impl Failed {
             id: replica.topic_id(),
             partition: replica.partition().clone(),
             broker: replica.broker(),
-            epoch: replica.state().leader_epoch,
+            epoch: replica.led_by().1,
         }
     }
 }

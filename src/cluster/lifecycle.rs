@@ -146,16 +146,20 @@ impl Core {
         store: Arc<crate::cluster::store::Store>,
     ) -> Result<(), ClusterError> {
         store.open_metadata(&metadata_topic(broker.id)?)?;
+        // If nobody could record that it had ended, it is still the leader that it was. It may have lost what it had not
+        // synced: it is to lead in another term, and to serve nobody before.
+        broker.set_returning(true);
         broker.begin(Arc::clone(&store));
         self.controller.log().tell_replicas();
         let begun = self.register(&store).and_then(|()| self.load(&store));
-        begun.and_then(|()| self.controller.submit(Change::BrokerBack(broker.id))).inspect_err(
-            |_| {
-                if let Some(store) = broker.end() {
-                    store.abandon();
-                }
-            },
-        )?;
+        let begun =
+            begun.and_then(|()| self.controller.submit(Change::BrokerBack(broker.id)).map(drop));
+        broker.set_returning(false);
+        begun.inspect_err(|_| {
+            if let Some(store) = broker.end() {
+                store.abandon();
+            }
+        })?;
         self.see_to_followers();
         self.controller.events().tell([ClusterEvent::BrokerStarted(broker.id)]);
         Ok(())

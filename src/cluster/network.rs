@@ -98,10 +98,11 @@ impl Network {
         id: TopicId,
         partition: PartitionId,
     ) -> Result<Option<Arc<Replica>>, ClusterError> {
-        let Some(store) = self.store(broker) else { return Ok(None) };
+        let Some(broker) = self.broker(broker) else { return Ok(None) };
         if id == METADATA_ID {
-            return Ok(store.metadata());
+            return Ok(broker.store().and_then(|store| store.metadata()));
         }
+        let Some(store) = broker.settled_store() else { return Ok(None) };
         let Some(topic) = self.image.read().by_id(id).cloned() else { return Ok(None) };
         let current = || self.image.read().by_id(id).cloned();
         store.replica(&topic, partition, current).map(Some)
@@ -165,12 +166,12 @@ impl Network {
         let Some(replica) = opened.or_else(|error| self.begin_anew(follower, error))? else {
             return Ok(Step::Done);
         };
-        let state = replica.state();
-        if state.leader_epoch < follower.epoch {
+        let (leader, epoch) = replica.led_by();
+        if epoch < follower.epoch {
             // It is about to be told who leads.
             return Ok(Step::Later);
         }
-        let Some(leader) = state.leader else { return Ok(Step::Done) };
+        let Some(leader) = leader else { return Ok(Step::Done) };
         if leader == follower.broker {
             return Ok(Step::Done);
         }
@@ -267,7 +268,7 @@ impl Peers for Network {
             broker,
             id: leader.topic_id(),
             partition: leader.partition().partition,
-            epoch: leader.state().leader_epoch,
+            epoch: leader.led_by().1,
             queued: AtomicBool::new(false),
             busy: AtomicBool::new(false),
         })
@@ -276,7 +277,7 @@ impl Peers for Network {
     fn synced(&self, follower: &Replica) {
         let Some(broker) = self.broker(follower.broker()) else { return };
         let Some(said) = follower.as_follower(broker.incarnation()) else { return };
-        let Some(leader) = follower.state().leader else { return };
+        let Some(leader) = follower.led_by().0 else { return };
         let leader = self.replica(leader, follower.topic_id(), follower.partition().partition);
         if let Ok(Some(leader)) = leader {
             self.report(&leader, &said);

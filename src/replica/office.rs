@@ -41,6 +41,13 @@ impl Replica {
         self.standing.lock().state().clone()
     }
 
+    /// Who leads the partition, and in which term.
+    pub(crate) fn led_by(&self) -> (Option<BrokerId>, LeaderEpoch) {
+        let standing = self.standing.lock();
+        let state = standing.state();
+        (state.leader, state.leader_epoch)
+    }
+
     /// Whether the replica is the one that producers write to.
     pub(crate) fn is_leader(&self) -> bool {
         let queue = self.queue.lock();

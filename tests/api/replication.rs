@@ -522,3 +522,25 @@ fn a_deleted_topic_is_gone_from_every_store() {
     send_all(&producer(&cluster), &again, ["anew"]);
     assert_eq!(receive(&mut consumer(&cluster, &again), 1), ["anew"]);
 }
+
+/// G9: nobody could record that it had ended, and it may have lost what it had not synced.
+#[test]
+fn the_only_broker_leads_in_another_term_when_it_is_started_again() {
+    let disk = Disk::new();
+    let builder = Cluster::builder().flush_policy(FlushPolicy::Os);
+    let cluster = builder.broker_on(1, &disk).open().unwrap();
+    let email = cluster.create_topic(NewTopic::new("email")).unwrap();
+    let (producer, partition) = (producer(&cluster), partition(&email));
+    send(&producer, &email, "lost").unwrap();
+    let before = partition.describe().unwrap().leader_epoch;
+    let broker = cluster.broker(1).unwrap();
+    broker.crash().unwrap();
+    disk.cut_power(PowerCut::LosesAll);
+    assert_eq!(partition.watermarks().unwrap_err().kind(), ErrorKind::LeaderNotAvailable);
+    broker.start().unwrap();
+    let after = partition.describe().unwrap();
+    assert_eq!(after.leader, Some(id(1)));
+    assert!(after.leader_epoch > before, "{after:?}");
+    assert_eq!(send(&producer, &email, "again").unwrap(), Offset::ZERO);
+    assert_eq!(receive(&mut consumer(&cluster, &email), 1), ["again"]);
+}
