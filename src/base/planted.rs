@@ -8,38 +8,70 @@
 pub(crate) enum Bug {
     /// A batch is acknowledged when it is written.
     AckedBeforeSync,
+    /// `acks=all` is answered when the leader has the batch.
+    AckedByLeader,
     /// No checksum is ever wrong.
     ChecksumsFit,
     /// What is cut off may be back after a power cut.
     CutNotSynced,
+    /// A follower whose log was cut takes it for a part of its leader's.
+    CutOnce,
+    /// A follower begins with a cut to its high watermark (before KIP-101).
+    CutToWatermark,
     /// A log is cut at its first bad batch, wherever that is.
     DamageIsCut,
     /// Records are gone for readers before their deletion is on disk.
     DeletedBeforeRecorded,
     /// What is deleted keeps its name until it is gone.
     DeletedByName,
+    /// A follower counts up to where it asks, before it is known that its log is a part of the leader's.
+    DivergingIsHeard,
     /// A sync speaks for what was written while it was under way.
     EndAfterSync,
     /// The end of a log is moved before the bytes are there.
     EndBeforeBytes,
+    /// An epoch begins with the first batch of its leader.
+    EpochNotBegun,
+    /// Of a follower's epoch that the leader does not know only its end is looked at (before KIP-279).
+    EpochsUnknownPass,
     /// A write is said not to have happened though it could not be taken back.
     FailedCutIgnored,
+    /// A follower has what it has written.
+    FollowersUnsynced,
     /// An index entry is believed without a look at the batch that it points to.
     IndexBelieved,
+    /// Who is about to be in sync is not waited for.
+    JoinersNotCounted,
+    /// A follower is in sync that has not reached where its leader's epoch began.
+    JoinsBelowEpoch,
+    /// A follower is in sync that has not reached the high watermark.
+    JoinsBelowWatermark,
     /// What recovery finds in the page cache counts as durable.
     KeptNotRewritten,
+    /// Who is out of sync is not waited for, before that is recorded.
+    LeaversNotCounted,
     /// A batch is as long as it says.
     LengthsBelieved,
     /// The clean marker is written though a log could not be recovered.
     MarkerAfterFailure,
     /// The clean marker may be back after a power cut.
     MarkerRemovalNotSynced,
+    /// How many are in sync is looked at before a batch is written, and not again.
+    MinIsrAtFirst,
     /// A new file's name is not synced.
     NamesNotSynced,
     /// After a failed sync a log goes on.
     OfflineIgnored,
     /// Offsets too far from their segment's base wrap around.
     OffsetsWrap,
+    /// A leader says who is in sync when another leads.
+    OlderLeaderAlters,
+    /// What a follower said in an earlier life counts.
+    OlderLivesCount,
+    /// What a follower said in an earlier term counts.
+    OlderTermsCount,
+    /// One that is not in sync is elected, though nobody asked for it.
+    OutOfSyncElected,
     /// No batch is in the wrong place.
     PlacesUnchecked,
     /// Batches count as their producers' last ones though they could not be written.
@@ -64,8 +96,12 @@ pub(crate) enum Bug {
     TemporaryNotSynced,
     /// Readers of committed records do not wait for transactions to end.
     UndecidedIsRead,
+    /// What a follower has synced counts in a term in which it was not served yet.
+    UnverifiedCounts,
     /// Who leaves the syncer's role does not look at what was written meanwhile.
     WaitersForgotten,
+    /// A follower's high watermark is its leader's, whether it has what is below or not.
+    WatermarkAhead,
     /// Readers of committed records look at the high watermark once more, after the transactions.
     WatermarkReadTwice,
 }

@@ -8,7 +8,7 @@
 //! - Without unclean elections, somebody of those in sync before a change is so after it: nothing that was
 //!   acknowledged is lost.
 
-use crate::base::{BrokerId, LeaderEpoch};
+use crate::base::{BrokerId, Bug, LeaderEpoch, is_planted};
 use crate::cluster::ClusterError;
 use crate::cluster::metadata::{PartitionImage, without};
 
@@ -109,7 +109,7 @@ pub(crate) fn alter_isr(
     is_eligible: impl Fn(BrokerId) -> bool,
 ) -> Result<Option<PartitionImage>, AlterIsrError> {
     let current = partition.leader_epoch;
-    if leader_epoch != current {
+    if leader_epoch != current && !is_planted(Bug::OlderLeaderAlters) {
         return Err(AlterIsrError::FencedLeaderEpoch { asked: leader_epoch, current });
     }
     let current = partition.partition_epoch;
@@ -141,7 +141,7 @@ pub(super) fn choose_leader(
     let clean = partition.leader.filter(|id| able(id));
     let clean = clean.or_else(|| partition.replicas.iter().copied().find(able));
     partition.leader = clean;
-    if clean.is_some() || !unclean {
+    if clean.is_some() || !(unclean || is_planted(Bug::OutOfSyncElected)) {
         return;
     }
     if let Some(id) = partition.replicas.iter().copied().find(|id| is_alive(*id)) {

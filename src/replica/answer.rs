@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::base::Offset;
+use crate::base::{Bug, Offset, is_planted};
 use crate::replica::office::Standing;
 use crate::replica::queue::{Completion, Written};
 use crate::replica::write::Answer;
@@ -44,7 +44,9 @@ impl Replica {
         let high_watermark = self.high_watermark();
         // Whoever raised it may not have come to this: a marker that is acknowledged is seen to decide its transaction.
         self.log.note_high_watermark(high_watermark);
-        let done = self.waiting.lock().take_below(high_watermark, self.own_end());
+        let own = self.own_end();
+        let replicated = if is_planted(Bug::AckedByLeader) { own } else { high_watermark };
+        let done = self.waiting.lock().take_below(replicated, own);
         self.answer(done.into_iter().map(|done| (done.completion, Ok(done.appended))).collect());
     }
 

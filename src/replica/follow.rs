@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use crate::base::{FlushPolicy, LeaderEpoch, Offset};
+use crate::base::{Bug, FlushPolicy, LeaderEpoch, Offset, is_planted};
 use crate::env::Moment;
 use crate::record::Batch;
 use crate::replica::in_sync::FollowerEnd;
@@ -44,13 +44,17 @@ impl Replica {
             return None;
         }
         let said = self.follower_end(epoch, incarnation);
-        let last_epoch = self.log.latest_epoch();
+        let is_cut = is_planted(Bug::CutOnce) && self.is_verified(epoch);
+        let last_epoch = self.log.latest_epoch().filter(|_| !is_cut);
         // Of one moment: else it could be taken for a log that has no epochs.
         (self.log.end() == said.position).then_some(FetchRequest { said, last_epoch })
     }
 
     fn follower_end(&self, epoch: LeaderEpoch, incarnation: u64) -> FollowerEnd {
-        let end = self.own_end();
+        let end = match is_planted(Bug::FollowersUnsynced) {
+            true => self.log.end(),
+            false => self.own_end(),
+        };
         let position = self.log.end();
         let is_fit = !self.unfit.load(Ordering::Acquire);
         let end = end.min(position);
@@ -60,8 +64,16 @@ impl Replica {
     /// How far the replica has come, in the term in which that is known to be a part of the leader's log (C14).
     pub(crate) fn as_follower(&self, incarnation: u64) -> Option<FollowerEnd> {
         // Before the log is looked at: what is cut off in a later term never counts in it.
-        let epoch = LeaderEpoch::new(self.verified.load(Ordering::SeqCst))?;
+        let epoch = match is_planted(Bug::UnverifiedCounts) {
+            true => self.led_by().1,
+            false => LeaderEpoch::new(self.verified.load(Ordering::SeqCst))?,
+        };
         Some(self.follower_end(epoch, incarnation))
+    }
+
+    /// Whether the log is known to be a part of the leader's of that term.
+    fn is_verified(&self, epoch: LeaderEpoch) -> bool {
+        self.verified.load(Ordering::SeqCst) == epoch.value()
     }
 
     /// Whether the log was found damaged, so that it has to be repaired before it can follow.
@@ -140,6 +152,11 @@ impl Replica {
         served: Served,
         epoch: LeaderEpoch,
     ) -> Result<Done, FollowError> {
+        if is_planted(Bug::CutToWatermark) && !self.is_verified(epoch) {
+            self.verified.store(epoch.value(), Ordering::SeqCst);
+            self.cut_to(self.high_watermark())?;
+            return Ok(Done::Cut);
+        }
         match served {
             Served::Batches { fetched, high_watermark, start } => {
                 // Of a leader that was one no longer, and has copied them itself from the next.
@@ -161,6 +178,9 @@ impl Replica {
             }
             Served::Diverging(theirs) => {
                 self.cut_to(self.common_end(theirs))?;
+                if is_planted(Bug::CutOnce) {
+                    self.verified.store(epoch.value(), Ordering::SeqCst);
+                }
                 Ok(Done::Cut)
             }
             Served::Elsewhere { start, end } if position < start => {
@@ -209,10 +229,11 @@ impl Replica {
 
     /// The leader's high watermark, for as much of it as is here.
     fn take_high_watermark(&self, high_watermark: Offset, epoch: LeaderEpoch) {
+        let ahead = is_planted(Bug::WatermarkAhead);
+        let known = if ahead { high_watermark } else { high_watermark.min(self.log.end()) };
         let raised = {
             let standing = self.standing.lock();
-            standing.state().leader_epoch == epoch
-                && self.raise_high_watermark(high_watermark.min(self.log.end()))
+            standing.state().leader_epoch == epoch && self.raise_high_watermark(known)
         };
         if raised {
             self.watchers.notify();

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{BrokerId, LeaderEpoch, Offset};
+use crate::base::{BrokerId, Bug, LeaderEpoch, Offset, is_planted};
 use crate::env::Moment;
 use crate::replica::PartitionState;
 
@@ -108,8 +108,14 @@ impl InSync {
 
     /// The in-sync set, and who is about to join it: those that a commit has to wait for.
     fn counted(&self) -> impl Iterator<Item = BrokerId> + '_ {
-        let joining = self.proposed.iter().flatten().filter(|b| !self.state.isr.contains(b));
-        self.state.isr.iter().chain(joining).copied()
+        let is_joining =
+            |b: &&BrokerId| !self.state.isr.contains(b) && !is_planted(Bug::JoinersNotCounted);
+        let joining = self.proposed.iter().flatten().filter(is_joining);
+        let is_leaving = |b: &&BrokerId| {
+            is_planted(Bug::LeaversNotCounted)
+                && self.proposed.as_ref().is_some_and(|proposed| !proposed.contains(b))
+        };
+        self.state.isr.iter().filter(move |b| !is_leaving(b)).chain(joining).copied()
     }
 
     fn is_enough(&self) -> bool {
@@ -132,11 +138,11 @@ impl InSync {
 
     /// A follower has come to `said`, while the leader ended at `end`. `false` if it is not to be believed.
     pub(super) fn heard(&mut self, said: &FollowerEnd, end: Offset, now: Moment) -> bool {
-        let is_of_term = said.epoch == self.state.leader_epoch;
+        let is_of_term = said.epoch == self.state.leader_epoch || is_planted(Bug::OlderTermsCount);
         let Some(known) = self.followers.get_mut(&said.broker).filter(|_| is_of_term) else {
             return false;
         };
-        if said.incarnation < known.incarnation {
+        if said.incarnation < known.incarnation && !is_planted(Bug::OlderLivesCount) {
             return false;
         }
         if said.end >= end {
@@ -171,7 +177,7 @@ impl InSync {
     /// Up to where all have it who have to, if the leader itself has it up to `own` and ends at `end`. `None` while that
     /// is not known, or there are too few of them.
     pub(super) fn high_watermark(&self, own: Offset, end: Offset, now: Moment) -> Option<Offset> {
-        if !self.is_enough() {
+        if !self.is_enough() && !is_planted(Bug::MinIsrAtFirst) {
             return None;
         }
         let mut high = own;
@@ -194,7 +200,8 @@ impl InSync {
     }
 
     fn may_join(&self, progress: &Progress) -> bool {
-        progress.is_fit && progress.end.is_some_and(|end| end >= self.epoch_start)
+        let start = if is_planted(Bug::JoinsBelowEpoch) { Offset::ZERO } else { self.epoch_start };
+        progress.is_fit && progress.end.is_some_and(|end| end >= start)
     }
 
     /// The in-sync set that the controller is to be asked for, if it is to be another one. It counts as asked for from
@@ -224,6 +231,7 @@ impl InSync {
     }
 
     fn wanted(&self, high: Offset, end: Offset, now: Moment) -> Vec<BrokerId> {
+        let high = if is_planted(Bug::JoinsBelowWatermark) { Offset::ZERO } else { high };
         let is_wanted = |broker: &&BrokerId| {
             let Some(progress) = self.followers.get(broker) else { return **broker == self.me };
             match self.state.isr.contains(broker) {

@@ -3,7 +3,7 @@
 //! # Invariants
 //! - A fetch that diverges, or is of another term or an earlier life, counts for nothing (C14).
 
-use crate::base::{BrokerId, LeaderEpoch, Offset};
+use crate::base::{BrokerId, Bug, LeaderEpoch, Offset, is_planted};
 use crate::replica::in_sync::FollowerEnd;
 use crate::replica::queue::Office;
 use crate::replica::{FetchError, Replica};
@@ -41,14 +41,20 @@ impl Replica {
             Office::Leader { epoch, entered: true } if epoch == said.epoch => {}
             _ => return Err(FetchError::NotLeader),
         }
+        if is_planted(Bug::DivergingIsHeard) {
+            self.heard(said)?;
+        }
         let (start, end) = (self.log.start(), self.log.end());
         if said.position < start {
             return Ok(Served::Elsewhere { start, end });
         }
         if let Some(last) = last_epoch {
+            let known_by_all = is_planted(Bug::EpochsUnknownPass);
             match self.log.end_of_epoch(*last) {
                 None => return Ok(Served::Elsewhere { start, end }),
-                Some(known) if known.epoch < *last || known.end < said.position => {
+                Some(known)
+                    if (known.epoch < *last && !known_by_all) || known.end < said.position =>
+                {
                     return Ok(Served::Diverging(known));
                 }
                 Some(_) => {}

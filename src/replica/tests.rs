@@ -1,5 +1,9 @@
 //! Group commit, roles, endings: what becomes of batches when several threads and a failing disk are at them.
 
+mod following;
+mod group;
+mod model;
+
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,6 +79,29 @@ impl Asker {
     }
 }
 
+const ID: TopicId = TopicId::from_bytes([1; 16]);
+
+fn open_log(disk: &Disk, shutdown: Shutdown) -> Log {
+    let pool = Arc::new(BufferPool::new(1 << 20));
+    let opened = Log::open(OpenLog {
+        fs: disk.file_system(),
+        root: Path::new("/").into(),
+        partition: TopicPartition::parse_directory_name("email-0").unwrap(),
+        topic_id: ID,
+        config: LogConfig::default(),
+        cache: Arc::new(TailCache::new(1 << 20, pool)),
+        quarantine: Arc::new(Quarantine::new(disk.file_system(), Path::new("/").into(), 0)),
+        start: None,
+        deleted: Offset::ZERO,
+        closed_at: Vec::new(),
+        examine: false,
+        shutdown,
+        now: Timestamp::EPOCH,
+        seed: 7,
+    });
+    opened.unwrap().0
+}
+
 struct Place {
     disk: Disk,
     scheduled: Arc<Scheduled>,
@@ -84,31 +111,13 @@ struct Place {
 impl Place {
     fn new(policy: FlushPolicy) -> Self {
         let disk = Disk::new();
-        let pool = Arc::new(BufferPool::new(1 << 20));
-        let topic_id = TopicId::from_bytes([1; 16]);
-        let (log, _) = Log::open(OpenLog {
-            fs: disk.file_system(),
-            root: Path::new("/").into(),
-            partition: TopicPartition::parse_directory_name("email-0").unwrap(),
-            topic_id,
-            config: LogConfig::default(),
-            cache: Arc::new(TailCache::new(1 << 20, pool)),
-            quarantine: Arc::new(Quarantine::new(disk.file_system(), Path::new("/").into(), 0)),
-            start: None,
-            deleted: Offset::ZERO,
-            closed_at: Vec::new(),
-            examine: false,
-            shutdown: Shutdown::Clean,
-            now: Timestamp::EPOCH,
-            seed: 7,
-        })
-        .unwrap();
+        let log = open_log(&disk, Shutdown::Clean);
         let scheduled = Arc::new(Scheduled::default());
         let broker = BrokerId::ZERO;
         let replica = Replica::new(OpenReplica {
             broker,
             log,
-            topic_id,
+            topic_id: ID,
             state: PartitionState::alone(broker, LeaderEpoch::ZERO),
             high_watermark: Offset::MAX,
             policy,
