@@ -311,6 +311,10 @@ fn members(
         let known = image.brokers().get(&id).map(|known| known.directory);
         let is_it = known.is_none_or(|known| known == store.directory());
         if log.log().end() == log.log().start() {
+            // The power was cut before the first record was on all: then nobody has registered, and nothing is missing.
+            if image.brokers().is_empty() && image.members().contains(&id) {
+                present.push(id);
+            }
             continue;
         }
         if log.log().is_offline() && log.broker() != newest.broker() {

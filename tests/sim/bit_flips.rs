@@ -14,19 +14,35 @@ use brooklet::{Cluster, Error, ErrorKind, NewTopic, Offset, Partition, Record, T
 
 use crate::report::{Report, full, seeds};
 
-const VALUES: i64 = 24;
+/// Records of each topic.
+pub(crate) const VALUES: i64 = 24;
 
 /// A record as it was written.
-type Content = BTreeMap<String, Vec<(Offset, i64, Vec<u8>)>>;
+pub(crate) type Content = BTreeMap<String, Vec<(Offset, i64, Vec<u8>)>>;
 
 /// A store with two topics, some segments each.
 fn store(clean: bool) -> (Disk, Content) {
     let disk = Disk::new();
     let cluster = Cluster::builder().open_on(&disk).unwrap();
+    let content = write(&cluster, 1);
+    if clean {
+        cluster.close().unwrap();
+        return (disk, content);
+    }
+    // Long enough for the recovery points to be written.
+    #[allow(clippy::disallowed_methods, reason = "the store runs on real threads here")]
+    thread::sleep(std::time::Duration::from_millis(1_500));
+    (disk.image(PowerCut::LosesAll), content)
+}
+
+/// Creates two topics, some segments each, the first with so many replicas, the second with one less.
+pub(crate) fn write(cluster: &Cluster, replicas: u16) -> Content {
     let mut content = Content::new();
-    for name in ["email", "sms"] {
-        let topic =
-            NewTopic::new(name).config("segment.bytes", 700).config("index.interval.bytes", 100);
+    for (name, replicas) in [("email", replicas), ("sms", replicas.saturating_sub(1).max(1))] {
+        let topic = NewTopic::new(name)
+            .replication_factor(replicas)
+            .config("segment.bytes", 700)
+            .config("index.interval.bytes", 100);
         let topic = cluster.create_topic(topic).unwrap();
         let producer = cluster.producer().build().unwrap();
         let mut records = Vec::new();
@@ -39,14 +55,7 @@ fn store(clean: bool) -> (Disk, Content) {
         }
         content.insert(name.to_owned(), records);
     }
-    if clean {
-        cluster.close().unwrap();
-        return (disk, content);
-    }
-    // Long enough for the recovery points to be written.
-    #[allow(clippy::disallowed_methods, reason = "the store runs on real threads here")]
-    thread::sleep(std::time::Duration::from_millis(1_500));
-    (disk.image(PowerCut::LosesAll), content)
+    content
 }
 
 /// Whether the file can be made again from others, so that no damage to it may be noticed.
@@ -58,7 +67,10 @@ fn is_derived(path: &Path) -> bool {
 }
 
 /// Reads a partition from its beginning, passing by what cannot be read. Returns the number of errors.
-fn read(partition: &Partition, expected: &[(Offset, i64, Vec<u8>)]) -> Result<u64, Error> {
+pub(crate) fn read(
+    partition: &Partition,
+    expected: &[(Offset, i64, Vec<u8>)],
+) -> Result<u64, Error> {
     let marks = partition.watermarks()?;
     let (mut next, mut errors, mut seen) = (marks.low, 0, 0);
     while next < marks.high {
@@ -91,7 +103,7 @@ fn read(partition: &Partition, expected: &[(Offset, i64, Vec<u8>)]) -> Result<u6
     Ok(errors)
 }
 
-fn check_kind(error: &Error) {
+pub(crate) fn check_kind(error: &Error) {
     use ErrorKind::{CorruptMessage, NotAStore, Storage, UnsupportedVersion};
     let kinds = [CorruptMessage, NotAStore, Storage, UnsupportedVersion];
     assert!(kinds.contains(&error.kind()), "{error:?}");
@@ -128,7 +140,7 @@ fn examine(disk: &Disk, content: &Content, log: bool) -> u64 {
 }
 
 /// Says where it was when it did not come to its end.
-struct Place(String);
+pub(crate) struct Place(pub(crate) String);
 
 impl Drop for Place {
     fn drop(&mut self) {

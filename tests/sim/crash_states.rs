@@ -76,19 +76,19 @@ struct Found {
 
 fn examine(scenario: &Scenario, seed: u64) -> Found {
     let world = World::new(scenario.policy);
-    world.disk.record();
+    world.disk().record();
     let (run, in_it) = (scenario.run, Arc::clone(&world));
     Simulation::new(seed).run(move |sim| run(sim, &in_it).unwrap());
     let mut found = Found {
         report: Report::new("T1"),
         images: BTreeSet::new(),
-        calls: world.disk.calls(),
+        calls: world.disk().calls(),
         max_pending: 0,
     };
-    let mut journal = world.disk.journal();
+    let mut journal = world.disk().journal();
     loop {
         found.max_pending = found.max_pending.max(journal.unsynced());
-        let known = world.known(journal.done());
+        let known = world.known(&[journal.done()]);
         found.report.acked = known.acknowledged;
         for cut in cuts(&journal, seed) {
             let image = journal.image(cut);

@@ -51,7 +51,7 @@ fn examine(scenario: &'static Scenario, seed: u64) -> Report {
     let clean = World::new(scenario.policy);
     let (run, in_it) = (scenario.run, Arc::clone(&clean));
     Simulation::new(seed).run(move |sim| run(sim, &in_it).unwrap());
-    let needed = clean.disk.files().iter().map(|(_, length)| length).sum::<u64>();
+    let needed = clean.disk().files().iter().map(|(_, length)| length).sum::<u64>();
     let sizes = if full() { needed } else { SIZES.min(needed) };
     for part in 0..sizes {
         examine_size(scenario, seed, needed * part / sizes, &mut report);
@@ -61,7 +61,7 @@ fn examine(scenario: &'static Scenario, seed: u64) -> Report {
 
 fn examine_size(scenario: &'static Scenario, seed: u64, size: u64, report: &mut Report) {
     let world = World::new(scenario.policy);
-    world.disk.set_capacity(Some(size));
+    world.disk().set_capacity(Some(size));
     let (run, in_it) = (scenario.run, Arc::clone(&world));
     let ended = Simulation::new(seed).run(move |sim| {
         let ended = run(sim, &in_it);
@@ -74,11 +74,12 @@ fn examine_size(scenario: &'static Scenario, seed: u64, size: u64, report: &mut 
         assert_eq!(error.kind(), ErrorKind::StorageFull, "{place}: {error:?}");
         report.faults += 1;
     }
-    world.disk.heal();
-    let known = world.known(usize::MAX);
+    world.disk().heal();
+    let known = world.known(&[usize::MAX]);
     report.acked += known.acknowledged;
-    report.ops += world.disk.calls();
-    for disk in [world.disk.image(PowerCut::KeepsAll), world.disk.image(PowerCut::Mixes(size))] {
+    report.ops += world.disk().calls();
+    for disk in [world.disk().image(PowerCut::KeepsAll), world.disk().image(PowerCut::Mixes(size))]
+    {
         let policy = scenario.policy;
         let open = || open(&disk, policy);
         report.states += 1;

@@ -64,7 +64,7 @@ fn examine(scenario: &'static Scenario, seed: u64) -> Report {
     let clean = World::new(scenario.policy);
     let (run, in_it) = (scenario.run, Arc::clone(&clean));
     Simulation::new(seed).run(move |sim| run(sim, &in_it).unwrap());
-    let calls = clean.disk.calls();
+    let calls = clean.disk().calls();
     let stride = if full() { 1 } else { STRIDE };
     let tries = (0..calls).flat_map(|call| {
         let errors = ERRORS.into_iter().enumerate();
@@ -98,7 +98,7 @@ impl Moment {
     fn examine(self, report: &mut Report) {
         let world = World::new(self.scenario.policy);
         let fault = Fault::new(self.error).after(self.call);
-        world.disk.fail(if self.for_good { fault.for_good() } else { fault });
+        world.disk().fail(if self.for_good { fault.for_good() } else { fault });
         let (run, in_it) = (self.scenario.run, Arc::clone(&world));
         let place = Place(self);
         Simulation::new(self.seed).run(move |sim| {
@@ -106,18 +106,18 @@ impl Moment {
             // Handles of threads that are not through yet keep the store open for a moment.
             sim.sleep(std::time::Duration::from_millis(50));
         });
-        world.disk.heal();
-        let known = world.known(usize::MAX);
+        world.disk().heal();
+        let known = world.known(&[usize::MAX]);
         report.faults += 1;
         report.acked += known.acknowledged;
-        report.ops += world.disk.calls();
+        report.ops += world.disk().calls();
         let crashed = [
             PowerCut::LosesAll,
             PowerCut::Mixes(self.call),
             PowerCut::Mixes(self.call + (1 << 32)),
         ]
-        .map(|cut| world.disk.image(cut));
-        for disk in [world.disk.clone()].iter().chain(&crashed) {
+        .map(|cut| world.disk().image(cut));
+        for disk in [world.disk().clone()].iter().chain(&crashed) {
             let policy = self.scenario.policy;
             let cluster = open(disk, policy);
             report.states += 1;
@@ -146,16 +146,16 @@ fn an_error_in_recovery_costs_nothing() {
         total.seeds += 1;
         for scenario in SCENARIOS {
             let world = World::new(scenario.policy);
-            world.disk.record();
+            world.disk().record();
             let (run, in_it) = (scenario.run, Arc::clone(&world));
             Simulation::new(seed).run(move |sim| run(sim, &in_it).unwrap());
-            let mut journal = world.disk.journal();
+            let mut journal = world.disk().journal();
             let moments = if full() { 50 } else { 5 };
             let stride = journal.len() / moments + 1;
             while journal.step() {
                 if journal.done() % stride == stride / 2 {
                     let image = journal.image(PowerCut::Mixes(seed + journal.done() as u64));
-                    let known = world.known(journal.done());
+                    let known = world.known(&[journal.done()]);
                     let place = format!("{:?} of seed {seed} at {}", scenario.name, journal.done());
                     fail_recovery(&image, &known, scenario.policy, &place, &mut total);
                 }

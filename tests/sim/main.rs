@@ -17,11 +17,12 @@
 mod bit_flips;
 mod brokers;
 mod crash_states;
+mod crash_states_of_three;
 mod full_disk;
 mod histories;
 mod io_errors;
 mod races;
-
+mod replica_bit_flips;
 mod replication;
 mod replication_plan;
 mod report;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -312,7 +313,7 @@ impl World {
     fn await_recovery(&self, sim: &Sim) {
         let deadline = sim.elapsed() + RECOVERY;
         loop {
-            let Some(missing) = self.missing() else { return };
+            let Some(missing) = missing(&self.cluster) else { return };
             assert!(
                 sim.elapsed() < deadline,
                 "not well after {RECOVERY:?}: {missing}\n{:?}",
@@ -320,28 +321,6 @@ impl World {
             );
             sim.sleep(Duration::from_millis(100));
         }
-    }
-
-    /// What is not as it should be.
-    fn missing(&self) -> Option<String> {
-        for name in self.cluster.topics().unwrap() {
-            for partition in self.cluster.topic(name.as_str()).unwrap().partitions() {
-                let known = partition.describe().unwrap();
-                let replicas = partition.replicas().unwrap();
-                let all_in_sync = known.replicas.iter().all(|id| known.isr.contains(id));
-                let is_equal = |one: &brooklet::ReplicaDescription| {
-                    let is_readable = !one.is_leader || one.high_watermark == one.log_end;
-                    is_readable && one.log_end == replicas[0].log_end && !one.is_offline
-                };
-                let is_moved = known.adding.is_empty() && known.removing.is_empty();
-                let is_led = known.leader.is_some();
-                if !all_in_sync || !is_led || !is_moved || !replicas.iter().all(is_equal) {
-                    let name = partition.topic_partition();
-                    return Some(format!("{name}: {known:?}\n{replicas:?}"));
-                }
-            }
-        }
-        None
     }
 
     /// Producers can send to everything.
@@ -381,6 +360,31 @@ impl World {
             }
         }
     }
+}
+
+/// What is not as it should be: a partition without leader, or with a replica that is not in sync, or not the same.
+pub(crate) fn missing(cluster: &Cluster) -> Option<String> {
+    for name in cluster.topics().unwrap() {
+        for partition in cluster.topic(name.as_str()).unwrap().partitions() {
+            let known = partition.describe().unwrap();
+            let replicas = match partition.replicas() {
+                Ok(replicas) => replicas,
+                Err(error) => return Some(format!("{}: {error}", partition.topic_partition())),
+            };
+            let all_in_sync = known.replicas.iter().all(|id| known.isr.contains(id));
+            let is_equal = |one: &brooklet::ReplicaDescription| {
+                let is_readable = !one.is_leader || one.high_watermark == one.log_end;
+                is_readable && one.log_end == replicas[0].log_end && !one.is_offline
+            };
+            let is_moved = known.adding.is_empty() && known.removing.is_empty();
+            let is_led = known.leader.is_some();
+            if !all_in_sync || !is_led || !is_moved || !replicas.iter().all(is_equal) {
+                let name = partition.topic_partition();
+                return Some(format!("{name}: {known:?}\n{replicas:?}"));
+            }
+        }
+    }
+    None
 }
 
 fn value(record: &ConsumerRecord<'_>) -> u64 {
@@ -496,9 +500,16 @@ fn read_all(recorder: &Recorder, name: &str, cluster: &Cluster) -> Seen {
 
 /// The logs of all replicas of a partition are the same, however they are cut into segments. Returns how many batches
 /// were compared.
-fn compare_replicas(disks: &BTreeMap<i32, Disk>) -> u64 {
+pub(crate) fn compare_replicas(disks: &BTreeMap<i32, Disk>) -> u64 {
+    assert_eq!(difference(disks), None);
+    let is_log = |path: &Path| path.extension().is_some_and(|extension| extension == "log");
+    let files = disks.values().flat_map(Disk::files);
+    files.filter(|(path, _)| is_log(path)).map(|(_, length)| length / 100).sum()
+}
+
+/// Two brokers whose logs of a partition differ, if there are any.
+pub(crate) fn difference(disks: &BTreeMap<i32, Disk>) -> Option<String> {
     let mut first = BTreeMap::<String, (i32, Vec<u8>)>::new();
-    let mut batches = 0;
     for (id, disk) in disks {
         let mut logs = BTreeMap::<String, Vec<u8>>::new();
         for (path, _) in disk.files() {
@@ -509,17 +520,17 @@ fn compare_replicas(disks: &BTreeMap<i32, Disk>) -> u64 {
                 logs.entry(directory).or_default().extend(disk.read(&path).unwrap());
             }
         }
-        for (partition, log) in logs {
-            batches += log.len() as u64 / 100;
+        // The members of the metadata log may have changed last of all.
+        for (partition, log) in logs.into_iter().filter(|(name, _)| !name.starts_with("__brooklet"))
+        {
             match first.get(&partition) {
-                // The members of the metadata log may have changed last of all.
-                _ if partition.starts_with("__brooklet") => {}
-                Some((other, expected)) => {
-                    assert!(*expected == log, "{partition} differs on brokers {other} and {id}");
+                Some((_, expected)) if *expected == log => {}
+                Some((other, _)) => {
+                    return Some(format!("{partition} differs on brokers {other} and {id}"));
                 }
                 None => _ = first.insert(partition, (*id, log)),
             }
         }
     }
-    batches
+    None
 }

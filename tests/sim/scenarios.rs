@@ -275,7 +275,7 @@ fn delete_records(_sim: &Sim, world: &Arc<World>) -> Result<(), Error> {
 }
 
 /// Looks at everything once more and closes.
-fn finish(world: &World, cluster: Cluster) -> Result<(), Error> {
+pub(crate) fn finish(world: &World, cluster: Cluster) -> Result<(), Error> {
     for name in cluster.topics()? {
         world.look(&cluster.topic(name.as_str())?)?;
     }

@@ -31,29 +31,45 @@ enum Event {
 /// Values by their offsets.
 type Values = BTreeMap<i64, String>;
 
-/// A disk, the clusters on it, and what they were asked and said.
+/// A disk for each broker, the clusters on them, and what they were asked and said.
 pub(crate) struct World {
-    pub(crate) disk: Disk,
+    pub(crate) disks: Vec<Disk>,
     pub(crate) policy: FlushPolicy,
-    /// With the number of changes to the disk before each.
-    events: Mutex<Vec<(usize, Event)>>,
+    /// With the number of changes to each disk before it.
+    events: Mutex<Vec<(Vec<usize>, Event)>>,
     /// What the logs of a topic held when they were last looked at, and what was deleted from their beginnings.
     finals: Mutex<BTreeMap<(TopicId, i32), Values>>,
 }
 
 impl World {
     pub(crate) fn new(policy: FlushPolicy) -> Arc<Self> {
+        Self::of_brokers(1, policy)
+    }
+
+    /// Of clusters of so many brokers.
+    pub(crate) fn of_brokers(count: usize, policy: FlushPolicy) -> Arc<Self> {
+        let disks = (0..count).map(|_| Disk::new()).collect();
         let (events, finals) = Default::default();
-        Arc::new(Self { disk: Disk::new(), policy, events, finals })
+        Arc::new(Self { disks, policy, events, finals })
+    }
+
+    /// The first broker's disk.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disks[0]
+    }
+
+    /// Number of changes to each disk so far.
+    pub(crate) fn recorded(&self) -> Vec<usize> {
+        self.disks.iter().map(Disk::recorded).collect()
     }
 
     fn note(&self, event: Event) {
-        let at = self.disk.recorded();
+        let at = self.recorded();
         self.events.lock().unwrap().push((at, event));
     }
 
     pub(crate) fn open(&self) -> Result<Cluster, Error> {
-        Cluster::builder().flush_policy(self.policy).open_on(&self.disk)
+        open(&self.disks, self.policy)
     }
 
     pub(crate) fn create(
@@ -147,16 +163,17 @@ impl World {
             let path = path.to_string_lossy();
             *kind == CallKind::Sync && path.starts_with(&directory) && path.ends_with(".log")
         };
-        self.policy == FlushPolicy::OnAck && self.disk.failures().iter().any(is_of_log)
+        self.policy == FlushPolicy::OnAck && self.disk().failures().iter().any(is_of_log)
     }
 
-    /// What had happened after `changes` to the disk.
-    pub(crate) fn known(&self, changes: usize) -> Known {
+    /// What had happened after so many changes to each disk.
+    pub(crate) fn known(&self, changes: &[usize]) -> Known {
         let events = self.events.lock().unwrap();
         let finals = self.finals.lock().unwrap().clone();
         let mut known = Known { finals, ..Known::default() };
         let mut unsynced = Vec::new();
-        for (_, event) in events.iter().filter(|(at, _)| *at <= changes) {
+        let is_before = |at: &[usize]| at.iter().zip(changes).all(|(at, changes)| at <= changes);
+        for (_, event) in events.iter().filter(|(at, _)| is_before(at)) {
             match event.clone() {
                 Event::Creating(name) => _ = known.creating.insert(name),
                 Event::Created(name, id) => _ = known.topics.insert(id, name),
@@ -182,6 +199,18 @@ impl World {
             }
         }
         known
+    }
+}
+
+/// Opens a cluster with a broker on each disk.
+pub(crate) fn open(disks: &[Disk], policy: FlushPolicy) -> Result<Cluster, Error> {
+    let builder = Cluster::builder().flush_policy(policy);
+    match disks {
+        [alone] => builder.open_on(alone),
+        several => {
+            let numbered = (1..).zip(several);
+            numbered.fold(builder, |builder, (id, disk)| builder.broker_on(id, disk)).open()
+        }
     }
 }
 

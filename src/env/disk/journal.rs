@@ -21,6 +21,7 @@ pub(super) enum Operation {
     /// Covers so many of the pending changes.
     Sync(Inode, usize),
     FailSync(Inode),
+    CutPower(PowerCut),
 }
 
 impl Operation {
@@ -35,6 +36,7 @@ impl Operation {
             Self::SetLength(file, length) => state.set_len(*file, *length)?,
             Self::Sync(inode, count) => state.sync(*inode, *count)?,
             Self::FailSync(inode) => state.fail_sync(*inode)?,
+            Self::CutPower(cut) => *state = state.after(*cut),
         }
         Ok(None)
     }
