@@ -45,7 +45,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
-use crate::base::{Offset, Timestamp, TopicId, TopicPartition};
+use crate::base::{Offset, ProducerId, Timestamp, TopicId, TopicPartition};
 use crate::env::sync::Mutex;
 use crate::env::{FileSystem, Published};
 use crate::record::Batch;
@@ -273,6 +273,11 @@ impl Log {
     /// Takes note that what lies below `high_watermark` will stay, the markers of transactions too.
     pub(crate) fn note_high_watermark(&self, high_watermark: Offset) {
         self.undecided.decide_below(high_watermark);
+    }
+
+    /// The producers that the log remembers.
+    pub(crate) fn producer_ids(&self) -> Vec<ProducerId> {
+        self.writer.lock().known.producers.ids().collect()
     }
 
     /// Forgets producers that have not written for `producer.id.expiration.ms`.
