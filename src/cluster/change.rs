@@ -60,6 +60,8 @@ pub(crate) enum Change {
     Elect(ElectionKind, TopicId, TopicName, PartitionId),
     /// The broker has the longest log of those in sync, after all were left in the middle of things.
     ElectLongest(TopicId, PartitionId, BrokerId),
+    /// Something was written in this term, of which the metadata does not know: the next is a later one.
+    Outlive(TopicId, PartitionId, LeaderEpoch),
     /// A replica is out of sync, whoever leads: its log is damaged.
     ReplicaUnfit(TopicId, PartitionId, BrokerId),
     /// The brokers on which a partition is to be; `None` gives up a move under way.
@@ -206,6 +208,10 @@ impl Surroundings<'_> {
                     let is_able = known.isr.contains(broker) && self.brokers.is_alive(*broker);
                     is_able.then(|| known.changed(|next| next.leader = Some(*broker))).flatten()
                 })
+            }
+            Change::Outlive(id, partition, epoch) => {
+                let Some(topic) = image.by_id(*id) else { return Ok(Prepared::default()) };
+                self.partition(topic, *partition, |known| known.outlive(*epoch))
             }
             Change::ReplicaUnfit(id, partition, broker) => {
                 let Some(topic) = image.by_id(*id) else { return Ok(Prepared::default()) };

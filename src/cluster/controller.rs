@@ -336,7 +336,7 @@ impl Controller {
             return Ok(());
         }
         let incarnation = self.next.lock().image.incarnation();
-        let took = self.take_office(incarnation, &self.log.members(), effects);
+        let took = self.take_office(0, incarnation, &self.log.members(), effects);
         // A controller whose disk fails goes on saying so, if there is no other.
         if took.is_err() && self.log.leader().is_some_and(|log| self.brokers.is_alive(log.broker()))
         {
@@ -348,11 +348,23 @@ impl Controller {
     /// Has the broker with the newest log among `members` lead it. What it has that was not published is published.
     pub(super) fn open(&self, members: &[BrokerId]) -> Result<(), ClusterError> {
         let incarnation = self.next.lock().image.incarnation().saturating_add(1);
-        self.take_office(incarnation, members, &mut Effects::default())
+        self.take_office(0, incarnation, members, &mut Effects::default())
     }
 
+    /// Begins a term after that of `epoch`, if this is none: there was one of which the metadata does not know.
+    pub(super) fn outlive(&self, epoch: i32) -> Result<(), ClusterError> {
+        let (current, incarnation) =
+            self.with_image(|image| (image.controller_epoch(), image.incarnation()));
+        if current > epoch {
+            return Ok(());
+        }
+        self.take_office(epoch, incarnation, &self.log.members(), &mut Effects::default())
+    }
+
+    /// Begins a term after that of `epoch`, and all that are known.
     fn take_office(
         &self,
+        epoch: i32,
         incarnation: i32,
         members: &[BrokerId],
         effects: &mut Effects,
@@ -380,7 +392,8 @@ impl Controller {
         let mut next = self.next.lock();
         next.image = self.published.read().clone();
         MetadataLog::replay_from(newest, next.applied, &mut next.image)?;
-        let epoch = next.image.controller_epoch().max(self.log.epoch()).saturating_add(1);
+        let known = next.image.controller_epoch().max(self.log.epoch());
+        let epoch = known.max(epoch).saturating_add(1);
         let id = *random_id(&*self.runtime).as_bytes();
         let record = MetadataRecord::Epoch { epoch, broker, id, incarnation, members };
         next.image.apply(&record).map_err(|reason| damaged(newest, &reason))?;

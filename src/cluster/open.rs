@@ -21,6 +21,7 @@ use crate::cluster::keeper::Rebalance;
 use crate::cluster::metadata::{Image, without};
 use crate::cluster::metadata_log::{MetadataLog, damaged};
 use crate::cluster::network::Network;
+use crate::cluster::producer_ids::ProducerIds;
 use crate::cluster::sender::Sender;
 use crate::cluster::store::{OpenStore, Store, is_store, resolve};
 use crate::cluster::{BrokerConfig, ClusterError};
@@ -95,7 +96,7 @@ impl Core {
             closed: AtomicBool::new(false),
         });
         core.network.attach(&core);
-        match core.begin(&stores) {
+        match core.begin(&stores, how.accept_metadata_loss) {
             Ok(()) => Ok(core),
             Err(error) => {
                 core.abandon();
@@ -105,12 +106,15 @@ impl Core {
     }
 
     /// Opens the replicas, with a controller in office.
-    fn begin(self: &Arc<Self>, stores: &[Arc<Store>]) -> Result<(), ClusterError> {
+    fn begin(self: &Arc<Self>, stores: &[Arc<Store>], with_loss: bool) -> Result<(), ClusterError> {
         for store in stores {
             self.register(store)?;
         }
         for store in stores {
             self.load(store)?;
+        }
+        if with_loss {
+            self.outlive_lost_terms()?;
         }
         self.elect_at_open(stores)?;
         self.network.begin();
@@ -140,6 +144,36 @@ impl Core {
         Ok(())
     }
 
+    /// Metadata was lost that may have known of later terms than what is left does, of leaders and of controllers. Those
+    /// in which something was written are found in the logs, and all to come are later: else followers could not tell
+    /// whose records are whose, and producers would have ids that others had.
+    fn outlive_lost_terms(&self) -> Result<(), ClusterError> {
+        let partitions = self.controller.with_image(|image| {
+            let partitions = image.topics().flat_map(|topic| {
+                topic.partitions().map(|(id, partition)| (topic.id, id, partition.replicas.clone()))
+            });
+            partitions.collect::<Vec<_>>()
+        });
+        let mut changes = Vec::new();
+        let mut controller_epoch = 0;
+        for (id, partition, replicas) in partitions {
+            let open = |broker: &BrokerId| {
+                let replica = self.network.replica(*broker, id, partition);
+                replica.inspect_err(|error| log::warn!("{error}")).ok()?
+            };
+            for replica in replicas.iter().filter_map(open) {
+                let log = replica.log();
+                let written = log.written_epoch();
+                changes.extend(written.map(|epoch| Change::Outlive(id, partition, epoch)));
+                let of_producers = log.producer_ids().into_iter();
+                let of_producers = of_producers.filter_map(ProducerIds::controller_epoch).max();
+                controller_epoch = controller_epoch.max(of_producers.unwrap_or(0));
+            }
+        }
+        self.controller.outlive(controller_epoch)?;
+        self.controller.submit_all(changes).into_iter().try_for_each(|result| result.map(drop))
+    }
+
     /// Partitions with several replicas, of which one was not closed, get the leader that knows most. Those whose leader
     /// does not run get another.
     fn elect_at_open(&self, stores: &[Arc<Store>]) -> Result<(), ClusterError> {
@@ -149,7 +183,7 @@ impl Core {
             known.filter(|id| !present(*id)).collect::<Vec<_>>()
         });
         let mut changes = absent.into_iter().map(Change::BrokerLost).collect::<Vec<_>>();
-        for (id, replicas) in replicated(stores) {
+        for (id, replicas) in self.replicated(stores) {
             let all = replicas.iter().map(|replica| replica.broker()).collect::<Vec<_>>();
             let Some(state) = replicas.first().map(|replica| replica.state()) else { continue };
             let able = replicas.iter().filter(|replica| {
@@ -182,6 +216,25 @@ impl Core {
             result?;
         }
         Ok(())
+    }
+
+    /// All replicas of the partitions of which one is in a store that was not closed.
+    fn replicated(
+        &self,
+        stores: &[Arc<Store>],
+    ) -> BTreeMap<(TopicId, PartitionId), Vec<Arc<Replica>>> {
+        let unclean = stores.iter().filter(|store| !store.was_clean());
+        let left = unclean.flat_map(|store| store.replicas());
+        let left = left.map(|replica| (replica.topic_id(), replica.partition().partition));
+        let replicas = |(id, partition): (TopicId, PartitionId)| {
+            let open = |store: &Arc<Store>| {
+                let replica = self.network.replica(store.broker(), id, partition);
+                // It is told by the report of the open, or has no replica.
+                replica.inspect_err(|error| log::info!("{error}")).ok()?
+            };
+            ((id, partition), stores.iter().filter_map(open).collect())
+        };
+        left.map(replicas).collect()
     }
 
     /// Replicas whose files could not be opened, or are damaged, are not in sync if others are.
@@ -217,18 +270,6 @@ impl Core {
         }
         self.network.wake_all();
     }
-}
-
-/// The open replicas of stores of which one was not closed, by partition, where there are several.
-fn replicated(stores: &[Arc<Store>]) -> BTreeMap<(TopicId, PartitionId), Vec<Arc<Replica>>> {
-    let mut all = BTreeMap::<_, Vec<_>>::new();
-    if stores.iter().all(|store| store.was_clean()) {
-        return all;
-    }
-    for replica in stores.iter().flat_map(|store| store.replicas()) {
-        all.entry((replica.topic_id(), replica.partition().partition)).or_default().push(replica);
-    }
-    all
 }
 
 /// What stores are opened with.

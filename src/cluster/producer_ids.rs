@@ -21,6 +21,11 @@ impl ProducerIds {
         Self { controller_epoch: controller_epoch.unsigned_abs(), next: AtomicU32::new(0) }
     }
 
+    /// The controller's epoch in an id that was given here.
+    pub(super) fn controller_epoch(id: ProducerId) -> Option<i32> {
+        i32::try_from(id.value() >> 32).ok().filter(|epoch| *epoch > 0)
+    }
+
     /// An id that nobody has.
     pub(crate) fn next(&self) -> ProducerId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -40,5 +45,8 @@ mod tests {
         let distinct = ids.collect::<std::collections::BTreeSet<_>>();
         assert_eq!(distinct.len(), 300);
         assert!(distinct.iter().all(|id| id.value() >= 1 << 32));
+        let terms = distinct.iter().filter_map(|id| ProducerIds::controller_epoch(*id));
+        assert_eq!(terms.collect::<std::collections::BTreeSet<_>>(), [1, 2, i32::MAX].into());
+        assert_eq!(ProducerIds::controller_epoch(ProducerId::new(7).unwrap()), None);
     }
 }

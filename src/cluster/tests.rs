@@ -1,5 +1,7 @@
 //! Stores and controllers on a disk that fails, and after crashes.
 
+mod directories;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -340,32 +342,6 @@ fn a_partition_that_cannot_be_recovered_leaves_the_others_usable_and_the_store_u
     assert_eq!(end(&core, &core.topic("email").unwrap()), Offset::from(3));
     core.close().unwrap();
     assert!(exists(&disk, CLEAN_MARKER));
-}
-
-#[test]
-fn directories_that_belong_to_nobody_are_left_alone() {
-    let disk = store_with_records();
-    for name in ["stray-0", "email-7", "notes", "x-delete", "email-0.0123-delete"] {
-        let dir = Path::new(ROOT).join(name);
-        disk.file_system().create_dir(&dir).unwrap();
-        disk.write(dir.join("00000000000000000000.log"), b"not ours").unwrap();
-    }
-    let leftover = "gone-0.00000000000000000000000000000000-delete";
-    let fs = disk.file_system();
-    fs.create_dir(&Path::new(ROOT).join(leftover)).unwrap();
-    fs.create_dir(&Path::new(ROOT).join("gone-1.00000000000000000000000000000000-delete/x"))
-        .unwrap();
-    for clean in [true, false] {
-        if !clean {
-            disk.remove(CLEAN_MARKER).unwrap();
-        }
-        open(&disk).close().unwrap();
-        for name in ["stray-0", "email-7", "notes", "x-delete", "email-0.0123-delete"] {
-            assert!(exists(&disk, name), "{name}");
-        }
-        assert!(!exists(&disk, leftover));
-        assert!(exists(&disk, CLEAN_MARKER) || !clean);
-    }
 }
 
 /// R3: what was not opened whole cannot be closed clean.

@@ -86,6 +86,14 @@ impl PartitionImage {
         Some(next)
     }
 
+    /// The same in a term after `epoch`, if that has not come yet.
+    pub(crate) fn outlive(&self, epoch: LeaderEpoch) -> Option<Self> {
+        let later = epoch.value().checked_add(1).and_then(LeaderEpoch::new)?;
+        let partition_epoch = self.partition_epoch.saturating_add(1);
+        let next = Self { leader_epoch: later, partition_epoch, ..self.clone() };
+        (epoch >= self.leader_epoch).then_some(next)
+    }
+
     /// Whether replicas come or go.
     pub(crate) fn is_reassigning(&self) -> bool {
         !self.adding.is_empty() || !self.removing.is_empty()

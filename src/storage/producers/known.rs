@@ -27,6 +27,10 @@ impl Producers {
         self.0.iter().map(|(id, state)| (*id, state))
     }
 
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ProducerId> {
+        self.0.keys().copied()
+    }
+
     /// The batch in the log that `batch` is another copy of.
     pub(crate) fn find_duplicate(&self, batch: &ProducerBatch) -> Option<SeenBatch> {
         self.0.get(&batch.id)?.find_duplicate(batch).copied()
