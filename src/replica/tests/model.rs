@@ -12,6 +12,8 @@ use super::group::{Group, MAX_LAG, id, index, records};
 use super::*;
 use crate::replica::{FetchRequest, Followed, FollowerEnd, Served};
 
+type Proposal = (usize, PartitionState, Vec<(BrokerId, u64)>);
+
 struct Model {
     group: Group,
     random: Rng,
@@ -19,7 +21,7 @@ struct Model {
     served: Vec<(usize, FetchRequest, Served)>,
     said: Vec<(usize, FollowerEnd)>,
     /// In-sync sets that leaders have asked for: the leader, what it knew, whom it wants.
-    asked: Vec<(usize, PartitionState, Vec<(BrokerId, u64)>)>,
+    asked: Vec<Proposal>,
     sent: Vec<(String, Arc<Asker>)>,
     /// What was acknowledged, or could be read from a leader.
     committed: BTreeMap<i64, (i32, String)>,
@@ -212,7 +214,8 @@ impl Model {
         let log = self.group.log(index(leader));
         for at in 0..3 {
             assert_eq!(self.group.log(at), log, "broker {at}, and its leader {leader}");
-            assert_eq!(self.group.replica(at).high_watermark().value(), log.len() as i64);
+            let high = self.group.replica(at).high_watermark();
+            assert_eq!(usize::try_from(high.value()).unwrap(), log.len());
         }
         for (value, asker) in &self.sent {
             self.acknowledged += usize::from(asker.answer().expect("an answer").is_ok());
