@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::{
-    BrokerId, ConfigError, Draft, ErrorKind, FlushPolicy, ReadMode, Scope, Variable,
+    BrokerId, ConfigError, Draft, ErrorKind, FlushPolicy, ReadMode, ReplicaSelector, Scope,
+    Variable,
 };
 use crate::client::{Cluster, Error, NewTopic, Result, properties};
 use crate::cluster::{BrokerConfig, BrokerPlace, ClusterError, Core, OpenBroker, OpenCluster};
@@ -266,6 +267,13 @@ impl ClusterBuilder {
     /// How files are read (`brooklet.read.mode`). Default: [`ReadMode::Auto`].
     pub fn read_mode(mut self, mode: ReadMode) -> Self {
         self.draft.set("brooklet.read.mode", mode.to_string().as_str());
+        self
+    }
+
+    /// Which replica consumers with a [`client_rack`](crate::ConsumerBuilder::client_rack) read
+    /// (`replica.selector.class`). Default: [`ReplicaSelector::Leader`].
+    pub fn replica_selector(mut self, selector: ReplicaSelector) -> Self {
+        self.draft.set("replica.selector.class", selector.to_string().as_str());
         self
     }
 

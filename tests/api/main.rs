@@ -31,6 +31,8 @@ mod open_report;
 mod persistence;
 #[path = "producer.rs"]
 mod producer;
+#[path = "rack.rs"]
+mod rack;
 #[path = "replication.rs"]
 mod replication;
 #[path = "times.rs"]
