@@ -11,6 +11,8 @@
 mod accept_loss;
 #[path = "batches.rs"]
 mod batches;
+#[path = "clock.rs"]
+mod clock;
 #[path = "config.rs"]
 mod config;
 #[path = "consumer.rs"]
