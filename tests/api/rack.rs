@@ -202,6 +202,21 @@ fn a_consumer_leaves_a_follower_that_is_cut_off_or_paused() {
 }
 
 #[test]
+fn a_consumer_that_wants_much_at_once_leaves_it_too() {
+    let cluster = three();
+    let email = on(&cluster, &[1, 2]);
+    let builder = cluster.consumer().client_rack("south").fetch_min_bytes(100);
+    let mut south = builder.fetch_max_wait(Duration::from_millis(5)).build().unwrap();
+    south.assign(email.partitions()).unwrap();
+    let producer = producer(&cluster);
+    send_all(&producer, &email, ["welcome"]);
+    assert_eq!(receive(&mut south, 1), ["welcome"]);
+    assert_eq!(source(&south, &email), 2);
+    cluster.broker(1).unwrap().disconnect(&cluster.broker(2).unwrap());
+    wait_source(&mut south, &email, 1);
+}
+
+#[test]
 fn a_consumer_leaves_a_follower_whose_disk_fails() {
     let disks = [Disk::new(), Disk::new()];
     let builder = Cluster::builder().broker_on(1, &disks[0]).broker_on(2, &disks[1]);

@@ -14,8 +14,8 @@ use std::time::Duration;
 use brooklet::sim::history::{Recorder, Rules, check};
 use brooklet::sim::{CallKind, Disk, Fault, Joining, PowerCut, Sim, Simulation};
 use brooklet::{
-    Acks, Cluster, ClusterEvent, ClusterEvents, ConsumerRecord, Delivery, ElectionKind, NewTopic,
-    Offset, Record, ReplicaSelector, TopicPartition,
+    Acks, BrokerId, Cluster, ClusterEvent, ClusterEvents, ConsumerRecord, Delivery, ElectionKind,
+    NewTopic, Offset, Record, ReplicaSelector, TopicPartition,
 };
 
 use crate::replication_plan::{Act, Plan, Sender};
@@ -379,6 +379,29 @@ impl World {
             let rack = self.plan.rack(rack).unwrap();
             let near = read_all(&self.recorder, &format!("near-{rack}"), &self.cluster, &rack);
             assert_eq!(near, seen, "in {rack}");
+            self.check_sources(&rack);
+        }
+    }
+
+    /// Where there is a replica in the rack, it is read.
+    fn check_sources(&self, rack: &str) {
+        let mut consumer = self.cluster.consumer().client_rack(rack).build().unwrap();
+        let topics = self.cluster.topics().unwrap().into_iter();
+        let all = topics.flat_map(|name| self.cluster.topic(name.as_str()).unwrap().partitions());
+        let all = all.collect::<Vec<_>>();
+        consumer.assign(all.clone()).unwrap();
+        while !consumer.poll(Duration::ZERO).unwrap().is_empty() {}
+        let is_near = |id: &BrokerId| {
+            self.plan.rack(u64::try_from(id.value()).unwrap()).as_deref() == Some(rack)
+        };
+        for partition in all {
+            let known = partition.describe().unwrap();
+            let read = consumer.read_replica(&partition).unwrap();
+            let is_as_asked = match known.replicas.iter().any(is_near) {
+                true => is_near(&read),
+                false => known.leader == Some(read),
+            };
+            assert!(is_as_asked, "broker {read} is read from {rack}: {known:?}");
         }
     }
 

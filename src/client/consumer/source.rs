@@ -118,6 +118,9 @@ impl Source {
     /// Asks the leader, if it is time to, who is to be read from `position` on.
     pub(super) fn choose(&mut self, position: Offset, settings: &Settings) {
         let Some(rack) = settings.rack.as_deref().filter(|_| !self.is_leaderless) else { return };
+        if !self.is_leader() && !self.can_read() {
+            self.leave_follower("it has ended, or is cut off");
+        }
         let now = self.runtime.now();
         if self.ask_at.is_none_or(|at| now < at) {
             return;
@@ -131,6 +134,10 @@ impl Source {
             // Asked each time: there may be one soon.
             None => self.read(Arc::clone(&self.leader)),
         }
+    }
+
+    fn can_read(&self) -> bool {
+        self.partition.topic().core().can_read(&self.leader, &self.replica)
     }
 
     fn read(&mut self, replica: Arc<Replica>) {
@@ -160,9 +167,8 @@ impl Source {
             let fetched = self.replica.fetch(position, max_bytes, isolation);
             // Looked at afterwards, as at the leader. Of what is deleted followers hear later.
             let is_deleted = position < self.leader.log().start();
-            let can_be_read = self.partition.topic().core().can_read(&self.leader, &self.replica);
             match fetched {
-                Ok(fetched) if can_be_read && !is_deleted => return Ok(fetched),
+                Ok(fetched) if self.can_read() && !is_deleted => return Ok(fetched),
                 Ok(_) if is_deleted => self.leave_follower("that was deleted"),
                 Ok(_) => self.leave_follower("it has ended, or is cut off"),
                 Err(error) => self.leave_follower(&error.to_string()),
