@@ -67,6 +67,9 @@ id! {
 pub struct TopicId([u8; 16]);
 
 impl TopicId {
+    /// Characters of the text form.
+    pub(crate) const TEXT_LENGTH: usize = 22;
+
     /// An id from its 16 bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
@@ -85,7 +88,7 @@ impl TopicId {
             let digit = ALPHABET.iter().position(|&a| a == c)?;
             characters += 1;
             // 22 digits carry 132 bits: the last digit holds two bits of the id and four zero bits.
-            if characters == 22 {
+            if characters == Self::TEXT_LENGTH {
                 if digit & 0xf != 0 {
                     return None;
                 }
@@ -94,7 +97,7 @@ impl TopicId {
                 bits = (bits << 6) | u128::try_from(digit).ok()?;
             }
         }
-        (characters == 22).then(|| Self(bits.to_be_bytes()))
+        (characters == Self::TEXT_LENGTH).then(|| Self(bits.to_be_bytes()))
     }
 }
 
@@ -104,7 +107,7 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 impl fmt::Display for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bits = u128::from_be_bytes(self.0);
-        let mut text = String::with_capacity(22);
+        let mut text = String::with_capacity(Self::TEXT_LENGTH);
         for digit in 0..22u32 {
             let six = if digit == 21 { bits << 4 } else { bits >> (122 - 6 * digit) } & 0x3f;
             let index = usize::try_from(six).unwrap_or_default();

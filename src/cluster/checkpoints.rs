@@ -148,8 +148,8 @@ impl Checkpoints {
         let replicas = self.points.lock().replicas.clone();
         let mut first_error = None;
         for replica in replicas {
-            let before = self.recovery_point(replica.partition());
-            if before == Some(replica.log().flushed()) || replica.log().is_offline() {
+            let before = self.recovery_point(replica.partition()).unwrap_or(Offset::ZERO);
+            if before == replica.log().flushed() || replica.log().is_offline() {
                 continue;
             }
             match replica.log().checkpoint() {

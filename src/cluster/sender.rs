@@ -92,12 +92,15 @@ impl Sender {
         let runtime = Arc::clone(&self.runtime);
         let awake_at = Arc::clone(&self.awake_at);
         let mut lingering = Lingering::default();
-        let mut quiet = 0;
+        let mut quiet = QUIET_NAPS;
         let step = move || {
             awake_at.store(AWAKE, Ordering::SeqCst);
-            quiet += 1;
+            quiet = QUIET_NAPS.min(quiet + 1);
             for (due, what) in received.try_iter() {
-                quiet = 0;
+                // Who brings what is due at once wakes the thread in any case.
+                if due.is_some() {
+                    quiet = 0;
+                }
                 lingering.add(due.unwrap_or(Moment::since_start(Duration::ZERO)), what);
             }
             let now = runtime.now();

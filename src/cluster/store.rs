@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::base::{BrokerId, LeaderEpoch};
 use crate::base::{Bug, is_planted};
-use crate::base::{PartitionId, TopicId, TopicPartition};
+use crate::base::{Offset, PartitionId, TopicId, TopicPartition};
 use crate::cluster::checkpoints::{Checkpoints, LOG_STARTS};
 use crate::cluster::identity::{self, Identity};
 use crate::cluster::metadata::Image;
@@ -265,6 +265,18 @@ impl Store {
         match topic {
             _ if owner.is_some_and(|id| image.is_deleted(id)) => {
                 self.opening.lock().deleted.extend(owner);
+                self.remove_partitions(&[found])?;
+            }
+            // Of which of the topics that had this name is not known. None of it was ever durable, or it would be.
+            _ if !self.was_clean
+                && image.was_deleted(&found.topic)
+                && self
+                    .checkpoints
+                    .recovery_point(&found)
+                    .is_none_or(|point| point == Offset::ZERO)
+                && Log::has_lost_owner(&*self.fs, &path)? =>
+            {
+                log::warn!("{} is removed: a power cut has left it without owner", path.display());
                 self.remove_partitions(&[found])?;
             }
             // It was moved to other brokers while this one was away.

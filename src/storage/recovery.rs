@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::base::{Bug, Offset, TopicId, is_planted};
 use crate::env::read_file;
-use crate::env::{EntryKind, FileSystem};
+use crate::env::{EntryKind, FileSystem, OpenFile};
 use crate::record::{Batch, BatchHeader, Frame, HEADER_LENGTH};
 use crate::storage::damage::Damage;
 use crate::storage::digest::{self, Owner};
@@ -184,6 +184,25 @@ pub(super) fn owner(fs: &dyn FileSystem, dir: &Path) -> Result<Option<TopicId>, 
     read_topic_id(fs, &dir.join(names::PARTITION_METADATA))
 }
 
+/// Whether `partition.metadata` is as a power cut leaves a file that was never synced: not there, or cut short.
+pub(super) fn has_lost_owner(fs: &dyn FileSystem, dir: &Path) -> Result<bool, StorageError> {
+    let path = dir.join(names::PARTITION_METADATA);
+    let content = read_file(fs, &path).map_err(StorageError::io("read", &path))?;
+    let whole = "version: 0\ntopic_id: ".len() + TopicId::TEXT_LENGTH;
+    let written =
+        |content: &[u8]| content.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    Ok(content.is_none_or(|content| written(&content) < whole))
+}
+
+/// Makes durable whose log it is in `dir`, as far as that is said. To be followed by a sync of the directory.
+pub(super) fn sync_owner(fs: &dyn FileSystem, dir: &Path) -> Result<(), StorageError> {
+    let path = dir.join(names::PARTITION_METADATA);
+    match fs.open(&path, OpenFile::WriteMapped).and_then(|file| file.sync()) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        synced => synced.map_err(StorageError::io("sync", &path)),
+    }
+}
+
 /// The topic named in a `partition.metadata` file. A missing or garbled one (unsynced, after a power cut) says nothing.
 pub(crate) fn read_topic_id(
     fs: &dyn FileSystem,
@@ -268,6 +287,9 @@ impl Recovery<'_> {
         for segment in dropped {
             log::warn!("removing {}, which does not follow on", segment.path(names::LOG).display());
             segment.remove()?;
+        }
+        if !kept.is_empty() {
+            sync_owner(&*self.how.fs, self.dir)?;
         }
         for dir in [self.dir, &self.how.root] {
             self.how.fs.sync_dir(dir).map_err(StorageError::io("sync", dir))?;

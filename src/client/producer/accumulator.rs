@@ -41,8 +41,8 @@ const NAP: Duration = Duration::from_micros(30);
 /// How long the sender waits before it tries again to close a batch that has to wait for those before it.
 const CLOSE_AGAIN: Duration = Duration::from_millis(5);
 
-/// How much longer than that while the log is being written by callers.
-const BUSY_PATIENCE: Duration = Duration::from_micros(500);
+/// How long it may stay open if it will be full by then.
+const FILLING: Duration = Duration::from_micros(500);
 
 /// One producer's batches for one partition.
 pub(super) struct Accumulator {
@@ -92,6 +92,7 @@ struct OpenBatch {
     reserved: usize,
     /// The size at which it is full.
     limit: usize,
+    began: Moment,
     /// Until when it may wait for more records, if nobody waits for it.
     due: Moment,
 }
@@ -108,6 +109,8 @@ pub(super) struct Appended {
     pub(super) first: bool,
     /// The batch takes no more.
     full: bool,
+    /// The size at which the batch is full.
+    pub(super) limit: usize,
     due: Moment,
 }
 
@@ -221,7 +224,7 @@ impl Accumulator {
     /// The size at which a batch that is begun now will be full.
     fn limit(&self, now: Moment) -> usize {
         let size = self.settings.batch_size;
-        let busy = self.origin.in_flight.load(Ordering::Acquire) > 0 || !self.is_idle(now);
+        let busy = self.origin.memory.used() > 0 || !self.is_idle(now);
         // Who sets `linger.ms` says with `batch.size` how long to wait at most.
         let wanted = if busy && size > 0 && self.settings.linger.is_zero() {
             size.max(MAX_GROWN_BATCH.min(self.settings.max_request_size))
@@ -262,13 +265,14 @@ impl Accumulator {
 
     fn open_batch(&self, size: usize) -> Result<OpenBatch, NoRoom> {
         self.check_leader()?;
+        let now = self.runtime.now();
+        let limit = self.limit(now);
         let memory = &self.origin.memory;
         let reserved = size.max(self.settings.batch_size.min(memory.limit()));
         if !memory.reserve(reserved) {
             return Err(NoRoom::Memory);
         }
         let buffer = self.pool.take().unwrap_or_else(|| BytesMut::with_capacity(size));
-        let now = self.runtime.now();
         let deadline = now.after(self.settings.delivery_timeout).unwrap_or(END);
         let pending = Pending::new(&self.origin, reserved, deadline);
         let patience = if self.settings.linger.is_zero() { NAP } else { self.settings.linger };
@@ -277,7 +281,8 @@ impl Accumulator {
             pending: Arc::new(pending),
             timestamp: self.runtime.wall_clock(),
             reserved,
-            limit: self.limit(now),
+            limit,
+            began: now,
             due: now.after(patience).unwrap_or(now),
         })
     }
@@ -304,6 +309,7 @@ impl Accumulator {
             bytes: size,
             first,
             full: batch.builder.len() >= batch.limit,
+            limit: batch.limit,
             due: batch.due,
         })
     }
@@ -475,18 +481,15 @@ impl Accumulator {
 
 impl Drive for Accumulator {
     fn drive(&self, now: Moment) -> Option<Moment> {
-        if let Some(due) = self.open.lock().batch.as_ref().map(|batch| batch.due) {
+        let open = self.open.lock().batch.as_ref().map(|batch| (batch.due, batch.full_at(now)));
+        if let Some((due, full_at)) = open {
             if due > now {
                 // Written by others meanwhile, and begun anew.
                 return Some(due);
             }
-            // Whoever writes this log at the moment fills this batch too, and will write it: two who take turns
-            // would only be in each other's way.
-            let latest = due.after(BUSY_PATIENCE);
-            if self.way.with(|leader| leader.is_idle(now)) == Some(false)
-                && latest.is_some_and(|latest| latest > now)
-            {
-                return now.after(NAP);
+            // Whoever fills it this fast will write it too: two who take turns would only be in each other's way.
+            if full_at.is_some() {
+                return full_at;
             }
         }
         if now == END {
@@ -502,6 +505,16 @@ impl Drive for Accumulator {
 }
 
 impl OpenBatch {
+    /// When it will be full if it goes on as it began, if that is later than now, and before long.
+    fn full_at(&self, now: Moment) -> Option<Moment> {
+        let took = now.since(self.began).as_nanos();
+        let needed =
+            took.checked_mul(self.limit as u128)?.checked_div(self.builder.len() as u128)?;
+        let needed = Duration::from_nanos(u64::try_from(needed).ok()?);
+        let at = self.began.after(needed).filter(|at| *at > now)?;
+        (needed <= FILLING).then_some(at)
+    }
+
     /// Whether the batch takes one more record of up to `size` bytes.
     fn has_room(&mut self, size: usize) -> bool {
         let after = self.builder.len().saturating_add(size);

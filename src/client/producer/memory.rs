@@ -31,7 +31,7 @@ impl Memory {
         self.limit
     }
 
-    #[cfg(test)]
+    /// Bytes that are taken: of batches that are being filled, or are not answered.
     pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Acquire)
     }

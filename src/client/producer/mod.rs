@@ -324,8 +324,7 @@ impl Producer {
             match accumulator.append(&record.fields(), patience) {
                 Ok(appended) => {
                     if record.partition.is_none() && self.key_of(record).is_none() {
-                        let batch_size = self.inner.settings.batch_size;
-                        route.sticky.sent(appended.bytes, appended.first, batch_size);
+                        route.sticky.sent(appended.bytes, appended.first, appended.limit);
                     }
                     return Ok(Delivery::new(appended));
                 }

@@ -84,6 +84,8 @@ pub(crate) struct Image {
     keys: BTreeMap<String, TopicName>,
     /// Topics that were deleted: what is left of their directories may go.
     deleted: BTreeSet<TopicId>,
+    /// What they were called.
+    former_names: BTreeSet<TopicName>,
     /// How many topics were ever created.
     created: u64,
     brokers: BTreeMap<BrokerId, BrokerImage>,
@@ -105,6 +107,7 @@ impl Image {
             names: BTreeMap::new(),
             keys: BTreeMap::new(),
             deleted: BTreeSet::new(),
+            former_names: BTreeSet::new(),
             created: 0,
             brokers: BTreeMap::new(),
             controller_epoch: 0,
@@ -167,6 +170,7 @@ impl Image {
                 self.topics.remove(&name);
                 self.keys.remove(&name.collision_key());
                 self.deleted.insert(*id);
+                self.former_names.insert(name);
             }
             MetadataRecord::TopicConfigured { id, config } => {
                 let config = self.config(config)?;
@@ -229,6 +233,11 @@ impl Image {
 
     pub(crate) fn is_deleted(&self, id: TopicId) -> bool {
         self.deleted.contains(&id)
+    }
+
+    /// Whether a topic of this name was deleted. There may be another by now.
+    pub(crate) fn was_deleted(&self, name: &TopicName) -> bool {
+        self.former_names.contains(name)
     }
 
     pub(crate) fn controller_epoch(&self) -> i32 {

@@ -8,6 +8,7 @@ use crate::storage::StorageError;
 use crate::storage::digest;
 use crate::storage::log::{Log, Writer};
 use crate::storage::producers::{Known, UnsyncedSnapshot};
+use crate::storage::recovery::sync_owner;
 use crate::storage::segment::Segment;
 
 /// Bytes of log that recovery may have to walk through again because a checkpoint did not save their index entries,
@@ -19,6 +20,7 @@ struct Unsynced {
     segments: Vec<Arc<Segment>>,
     snapshot: Option<UnsyncedSnapshot>,
     names: bool,
+    owner: bool,
 }
 
 impl Writer {
@@ -27,6 +29,7 @@ impl Writer {
             segments: std::mem::take(&mut self.unsynced),
             snapshot: self.known.snapshots.take_unsynced(),
             names: std::mem::take(&mut self.unsynced_names),
+            owner: std::mem::take(&mut self.unsynced_owner),
         }
     }
 
@@ -92,6 +95,9 @@ impl Log {
         }
         if let Some(snapshot) = &unsynced.snapshot {
             snapshot.sync()?;
+        }
+        if unsynced.owner {
+            sync_owner(&*self.fs, &self.dir)?;
         }
         if unsynced.names && !is_planted(Bug::NamesNotSynced) {
             sync_dir(self, &self.dir)?;

@@ -10,8 +10,8 @@
 //!
 //! # Locks
 //! `flushing`, then `writer`. `writer` orders appends, rolls and truncations; only a truncation or new
-//! beginning, an append that has to take back what it wrote, and the first one hold it across a sync. `flushing` orders syncs, checkpoints and truncations. Readers
-//! take no lock but the one of the index that they look into: they see an immutable list of segments and published
+//! beginning, and an append that has to take back what it wrote, hold it across a sync. `flushing` orders syncs,
+//! checkpoints and truncations. Readers take no lock but the one of the index that they look into: they see an immutable list of segments and published
 //! sizes. Nor do those who ask where a leader epoch ends: they see an immutable list too. The lock of the undecided
 //! transactions is a leaf: raising the high watermark takes no other.
 //!
@@ -141,6 +141,8 @@ struct Writer {
     unsynced: Vec<Arc<Segment>>,
     /// Names that no sync has covered: in the log's directory, and of it.
     unsynced_names: bool,
+    /// No sync has covered whose log it is.
+    unsynced_owner: bool,
     /// From when on the active segment grows older, `None` until somebody asks.
     began: Option<Began>,
     /// The latest append time given, `None` until somebody asks.
@@ -150,7 +152,14 @@ struct Writer {
 impl Writer {
     /// Of a log of which everything is synced.
     fn new(known: Known) -> Self {
-        Self { known, unsynced: Vec::new(), unsynced_names: false, began: None, append_time: None }
+        Self {
+            known,
+            unsynced: Vec::new(),
+            unsynced_names: false,
+            unsynced_owner: false,
+            began: None,
+            append_time: None,
+        }
     }
 }
 
@@ -223,6 +232,11 @@ impl Log {
     /// The topic that the log in `dir` was written for, if its files say so.
     pub(crate) fn owner(fs: &dyn FileSystem, dir: &Path) -> Result<Option<TopicId>, StorageError> {
         recovery::owner(fs, dir)
+    }
+
+    /// Whether a power cut may have left the log in `dir` without its owner's name. Then nothing in it was ever durable.
+    pub(crate) fn has_lost_owner(fs: &dyn FileSystem, dir: &Path) -> Result<bool, StorageError> {
+        recovery::has_lost_owner(fs, dir)
     }
 
     pub(crate) fn partition(&self) -> &TopicPartition {

@@ -23,6 +23,7 @@ impl Log {
         let first = self.begin(base)?;
         self.segments.store(Arc::new(vec![Arc::clone(&first)]));
         writer.unsynced_names = true;
+        writer.unsynced_owner = true;
         Ok(first)
     }
 
@@ -46,15 +47,17 @@ impl Log {
         Ok(Arc::new(first))
     }
 
-    /// `partition.metadata` ties the directory to one life of its topic.
+    /// `partition.metadata` ties the directory to one life of its topic. Durable before anything in the log is.
     fn write_metadata(&self) -> Result<(), StorageError> {
+        if Self::owner(&*self.fs, &self.dir)? == Some(self.topic_id) {
+            return Ok(());
+        }
         let path = self.dir.join(names::PARTITION_METADATA);
         let text = format!("version: 0\ntopic_id: {}", self.topic_id);
         let write = || {
             let file = self.fs.open(&path, OpenFile::Write)?;
             file.set_len(0)?;
-            file.write(0, &[text.into()])?;
-            file.sync()
+            file.write(0, &[text.into()])
         };
         write().map_err(StorageError::io("write", &path))
     }

@@ -12,6 +12,7 @@ use crate::base::Offset;
 use crate::storage::log::run::Run;
 use crate::storage::log::{Log, Writer};
 use crate::storage::producers::Transactions;
+use crate::storage::recovery::sync_owner;
 use crate::storage::segment::{Segment, remove_file};
 use crate::storage::{AppendError, StorageError, names};
 
@@ -43,8 +44,11 @@ impl Log {
     ) -> Result<(), StorageError> {
         let old = self.segments.load_full();
         let new = self.begin(offset)?;
-        let synced = self.fs.sync_dir(&self.dir).and_then(|()| self.fs.sync_dir(&self.root));
-        synced.map_err(StorageError::io("sync", &self.dir)).inspect_err(|error| {
+        let sync_dir = |dir| self.fs.sync_dir(dir).map_err(StorageError::io("sync", dir));
+        let synced = sync_owner(&*self.fs, &self.dir)
+            .and_then(|()| sync_dir(&self.dir))
+            .and_then(|()| sync_dir(&self.root));
+        synced.inspect_err(|error| {
             log::error!("{} is offline: {error}", self.partition);
             self.offline.store(true, Ordering::Release);
         })?;
@@ -58,6 +62,7 @@ impl Log {
         self.change_epochs(writer, |epochs| epochs.clear());
         writer.unsynced.clear();
         writer.unsynced_names = false;
+        writer.unsynced_owner = false;
         writer.began = None;
         writer.known.forget()?;
         remove_file(&*self.fs, &self.dir.join(names::LEADER_EPOCHS))?;

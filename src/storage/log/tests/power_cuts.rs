@@ -163,3 +163,19 @@ fn a_power_cut_leaves_nothing_wrong_of_producers() {
         assert!(states > 500, "{states}");
     }
 }
+
+/// Whose log it is costs a sync, which the first append need not wait for.
+#[test]
+fn the_owner_of_a_log_is_durable_before_anything_in_it_is() {
+    let disk = Disk::new();
+    let place = Place::on(disk.file_system(), 1 << 20, 100);
+    place.fs.sync_dir(Path::new("/")).unwrap();
+    place.fs.sync_dir(&place.root).unwrap();
+    let log = place.open();
+    append(&log, vec![batch(1, 1, 30)]);
+    let owner = |disk: &Disk| Log::owner(&*disk.file_system(), &place.dir()).unwrap();
+    assert!(owner(&disk).is_some());
+    assert_eq!(owner(&disk.image(PowerCut::LosesAll)), None);
+    log.sync().unwrap();
+    assert_eq!(owner(&disk.image(PowerCut::LosesAll)), owner(&disk));
+}
