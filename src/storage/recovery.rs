@@ -203,6 +203,15 @@ pub(super) fn sync_owner(fs: &dyn FileSystem, dir: &Path) -> Result<(), StorageE
     }
 }
 
+/// As [`sync_owner`], whatever a sync that failed has left of it: see rule 3 above.
+fn rewrite_owner(fs: &dyn FileSystem, dir: &Path) -> Result<(), StorageError> {
+    let path = dir.join(names::PARTITION_METADATA);
+    let rewrite = |content| fs.open(&path, OpenFile::WriteMapped)?.write(0, &[content]);
+    let content = read_file(fs, &path).map_err(StorageError::io("read", &path))?;
+    content.map_or(Ok(()), rewrite).map_err(StorageError::io("write", &path))?;
+    sync_owner(fs, dir)
+}
+
 /// The topic named in a `partition.metadata` file. A missing or garbled one (unsynced, after a power cut) says nothing.
 pub(crate) fn read_topic_id(
     fs: &dyn FileSystem,
@@ -289,7 +298,7 @@ impl Recovery<'_> {
             segment.remove()?;
         }
         if !kept.is_empty() {
-            sync_owner(&*self.how.fs, self.dir)?;
+            rewrite_owner(&*self.how.fs, self.dir)?;
         }
         for dir in [self.dir, &self.how.root] {
             self.how.fs.sync_dir(dir).map_err(StorageError::io("sync", dir))?;
