@@ -44,9 +44,10 @@ impl Replica {
             return None;
         }
         let said = self.follower_end(epoch, incarnation);
-        let last_epoch = self.log.latest_epoch();
+        let (last_epoch, start) = (self.log.latest_epoch(), self.log.start());
+        let request = FetchRequest { said, last_epoch, start, is_read: self.watchers.are_some() };
         // Of one moment: else it could be taken for a log that has no epochs.
-        (self.log.end() == said.position).then_some(FetchRequest { said, last_epoch })
+        (self.log.end() == said.position).then_some(request)
     }
 
     fn follower_end(&self, epoch: LeaderEpoch, incarnation: u64) -> FollowerEnd {
