@@ -136,6 +136,11 @@ impl InSync {
         self.followers.is_empty() || high >= self.epoch_start
     }
 
+    /// Behind all that may have been below the high watermark of this leader, which is at `high`, or of the one before.
+    pub(super) fn behind_earlier(&self, high: Offset) -> Offset {
+        if self.covers_earlier(high) { high } else { self.epoch_start }
+    }
+
     /// How many are in sync and how many are needed for `acks=all`, if they are too few.
     pub(super) fn too_few(&self) -> Option<(usize, usize)> {
         (!self.is_enough()).then(|| (self.state.isr.len(), self.state.needed()))

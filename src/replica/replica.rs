@@ -260,6 +260,17 @@ impl Replica {
         (knows == Some(true)).then(|| self.readable_end(isolation))
     }
 
+    /// Where who wants no earlier record begins: as [`Replica::known_end`], but while that is not known, behind all that the
+    /// leader before may have let readers see.
+    pub(crate) fn latest_end(&self, isolation: IsolationLevel) -> Offset {
+        let high = self.high_watermark();
+        let behind = self.with_in_sync(|in_sync| in_sync.behind_earlier(high)).unwrap_or(high);
+        match isolation {
+            IsolationLevel::ReadUncommitted => behind,
+            IsolationLevel::ReadCommitted => self.log.last_stable(behind),
+        }
+    }
+
     /// Reads replicated batches, see [`Log::read`] and [`Log::read_committed`].
     pub(crate) fn fetch(
         &self,

@@ -93,7 +93,7 @@ impl Fetcher {
     fn start(&self, settings: &Settings) -> Result<Option<Offset>> {
         Ok(match settings.reset {
             AutoOffsetReset::Earliest => Some(self.leader().log().start()),
-            AutoOffsetReset::Latest => Some(self.end()),
+            AutoOffsetReset::Latest => Some(self.latest()),
             AutoOffsetReset::None => None,
             AutoOffsetReset::ByDuration(time) => {
                 let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
@@ -107,7 +107,7 @@ impl Fetcher {
     /// The first record with a timestamp of at least `from`, or the end.
     fn at_time(&self, from: Timestamp, limits: &Limits) -> Result<Offset> {
         let found = self.leader().find_timestamp(from, self.isolation, limits)?;
-        Ok(found.map_or_else(|| self.end(), |found| found.offset))
+        Ok(found.map_or_else(|| self.latest(), |found| found.offset))
     }
 
     /// Whether it reads this life of the partition.
@@ -174,6 +174,11 @@ impl Fetcher {
         })
     }
 
+    /// Behind all that anybody may have seen.
+    fn latest(&self) -> Offset {
+        self.leader().latest_end(self.isolation)
+    }
+
     /// Behind the last record that is to be seen.
     fn end(&self) -> Offset {
         self.leader().readable_end(self.isolation)
@@ -194,7 +199,7 @@ impl Fetcher {
     pub(super) fn seek(&mut self, to: SeekTo, limits: &Limits) -> Result<Offset> {
         let position = match to {
             SeekTo::Beginning => self.leader().log().start(),
-            SeekTo::End => self.end(),
+            SeekTo::End => self.latest(),
             SeekTo::Offset(offset) => offset,
             SeekTo::Timestamp(timestamp) => self.at_time(timestamp, limits)?,
         };
