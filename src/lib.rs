@@ -67,7 +67,7 @@ mod storage;
 pub use base::{
     Acks, BrokerId, Compression, ConfigEntry, ConfigSource, ErrorKind, FlushPolicy,
     InvalidTopicName, IsolationLevel, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId,
-    ReadMode, Timestamp, TopicId, TopicName, TopicPartition,
+    ReadMode, ReplicaSelector, Timestamp, TopicId, TopicName, TopicPartition,
 };
 #[cfg(feature = "serde")]
 pub use client::Json;

@@ -10,7 +10,7 @@ mod topic;
 
 pub use config::{Acks, Compression, ConfigEntry, ConfigSource, FlushPolicy};
 pub(crate) use config::{Config, ConfigError, Draft, Effective, ReadConfig, Scope, Variable};
-pub use config::{IsolationLevel, ReadMode};
+pub use config::{IsolationLevel, ReadMode, ReplicaSelector};
 pub use error_kind::ErrorKind;
 pub use id::{BrokerId, LeaderEpoch, PartitionId, ProducerEpoch, ProducerId, TopicId};
 pub use offset::Offset;

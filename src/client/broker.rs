@@ -124,6 +124,18 @@ impl fmt::Debug for Broker {
 }
 
 /// A cluster's controller and brokers, from [`Cluster::describe`](crate::Cluster::describe).
+///
+/// ```
+/// use brooklet::Cluster;
+///
+/// let cluster = Cluster::builder().brokers(3).in_memory()?;
+/// cluster.broker(1)?.stop()?;
+/// let description = cluster.describe()?;
+/// let away = description.brokers.iter().filter(|broker| !broker.is_running).map(|broker| broker.id.value());
+/// assert_eq!(away.collect::<Vec<_>>(), [1]);
+/// assert_eq!(description.metadata_isr.len(), 2); // either can be the controller
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ClusterDescription {
@@ -141,6 +153,16 @@ pub struct ClusterDescription {
 }
 
 /// A broker, as part of a [`ClusterDescription`].
+///
+/// ```
+/// use brooklet::Cluster;
+///
+/// let cluster = Cluster::builder().brokers(2).rack(1, "north").rack(2, "south").in_memory()?;
+/// for broker in cluster.describe()?.brokers {
+///     println!("broker {} in rack {:?} {}", broker.id, broker.rack, if broker.is_running { "runs" } else { "is away" });
+/// }
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct BrokerDescription {

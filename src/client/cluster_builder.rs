@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::{
-    BrokerId, ConfigError, Draft, ErrorKind, FlushPolicy, ReadMode, Scope, Variable,
+    BrokerId, ConfigError, Draft, ErrorKind, FlushPolicy, ReadMode, ReplicaSelector, Scope,
+    Variable,
 };
 use crate::client::{Cluster, Error, NewTopic, Result, properties};
 use crate::cluster::{BrokerConfig, BrokerPlace, ClusterError, Core, OpenBroker, OpenCluster};
 use crate::env;
-use crate::env::{FileSystem, MemFs, OsFs};
+use crate::env::{FileSystem, MemFs, OsFs, Runtime};
 
 /// Settings of a [`Cluster`]: by typed setters, by Kafka's names, from files, from the environment. What is set later
 /// replaces what was set before. All settings: `docs/configuration.md`.
@@ -39,6 +40,8 @@ pub struct ClusterBuilder {
     /// How many brokers a cluster has that names none.
     count: i32,
     racks: BTreeMap<BrokerId, String>,
+    #[cfg(any(test, feature = "sim"))]
+    clock: Option<env::Clock>,
 }
 
 /// Where a broker keeps its files.
@@ -59,6 +62,8 @@ impl ClusterBuilder {
             brokers: Vec::new(),
             count: 1,
             racks: BTreeMap::new(),
+            #[cfg(any(test, feature = "sim"))]
+            clock: None,
         }
     }
 
@@ -91,6 +96,13 @@ impl ClusterBuilder {
         if let Some(id) = self.broker_id(id) {
             self.brokers.push((id, Directory::Disk(disk.clone())));
         }
+        self
+    }
+
+    /// Has the cluster go by a clock that can be set forward. In a simulation its own is what counts.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn clock(mut self, clock: &env::Clock) -> Self {
+        self.clock = Some(clock.clone());
         self
     }
 
@@ -269,6 +281,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Which replica consumers with a [`client_rack`](crate::ConsumerBuilder::client_rack) read
+    /// (`replica.selector.class`). Default: [`ReplicaSelector::Leader`].
+    pub fn replica_selector(mut self, selector: ReplicaSelector) -> Self {
+        self.draft.set("replica.selector.class", selector.to_string().as_str());
+        self
+    }
+
     /// How many bytes a second are read and checked in the background (`brooklet.scrub.bytes.per.second`): all
     /// partitions, one after the other, over and over. Default: 0, nothing is. See [`Cluster::background_scrub`].
     pub fn scrub_bytes_per_second(mut self, bytes: u64) -> Self {
@@ -401,15 +420,20 @@ impl ClusterBuilder {
         for notice in self.draft.notices() {
             log::warn!("{notice}");
         }
+        #[cfg(any(test, feature = "sim"))]
+        let runtime = env::runtime(self.clock.as_ref());
+        #[cfg(not(any(test, feature = "sim")))]
+        let runtime = env::runtime();
         let config = BrokerConfig::new(self.draft.finish()?)?;
         let Self { topics, create_if_missing, accept_metadata_loss, count, racks, .. } = self;
-        Ok(Ready { config, topics, create_if_missing, accept_metadata_loss, count, racks })
+        Ok(Ready { config, runtime, topics, create_if_missing, accept_metadata_loss, count, racks })
     }
 }
 
 /// Settings without mistakes.
 struct Ready {
     config: BrokerConfig,
+    runtime: Arc<dyn Runtime>,
     topics: Vec<NewTopic>,
     create_if_missing: bool,
     accept_metadata_loss: bool,
@@ -428,14 +452,15 @@ impl Ready {
         self,
         places: Vec<(Option<BrokerId>, Arc<dyn FileSystem>, PathBuf)>,
     ) -> Result<Cluster> {
-        let Self { config, topics, create_if_missing, accept_metadata_loss, racks, .. } = self;
+        let Self {
+            config, runtime, topics, create_if_missing, accept_metadata_loss, racks, ..
+        } = self;
         let default_rack = config.rack.clone();
         let broker = |(id, fs, root): (Option<BrokerId>, _, _)| {
             let rack = id.and_then(|id| racks.get(&id).cloned()).or_else(|| default_rack.clone());
             OpenBroker { id, place: BrokerPlace { fs, root, rack } }
         };
         let brokers = places.into_iter().map(broker).collect();
-        let runtime = env::runtime();
         let core = Core::open(OpenCluster {
             brokers,
             create_if_missing,

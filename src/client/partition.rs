@@ -61,6 +61,17 @@ pub struct Watermarks {
 }
 
 /// A description of a partition, from [`Partition::describe`].
+///
+/// ```
+/// use brooklet::{Cluster, NewTopic};
+///
+/// let cluster = Cluster::builder().brokers(3).in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email").replication_factor(3))?;
+/// let partition = email.partition(0)?.describe()?;
+/// let is_whole = partition.isr.len() == partition.replicas.len();
+/// println!("{}: broker {:?} leads, {}", partition.id, partition.leader, if is_whole { "well" } else { "too few in sync" });
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PartitionDescription {
@@ -95,6 +106,17 @@ impl PartitionDescription {
 }
 
 /// A replica of a partition on a broker that runs, from [`Partition::replicas`].
+///
+/// ```
+/// use brooklet::{Cluster, NewTopic, Record};
+///
+/// let cluster = Cluster::builder().brokers(3).in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email").replication_factor(3))?;
+/// cluster.producer().build()?.send(Record::to(&email).value("welcome"))?.wait()?;
+/// let replicas = email.partition(0)?.replicas()?;
+/// assert!(replicas.iter().all(|replica| replica.is_in_sync && replica.lag == Some(0)));
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ReplicaDescription {

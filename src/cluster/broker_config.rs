@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::{
-    BrokerId, Config, ConfigError, Effective, FlushPolicy, ReadConfig, ReadMode, Scope,
+    BrokerId, Config, ConfigError, Effective, FlushPolicy, ReadConfig, ReadMode, ReplicaSelector,
+    Scope,
 };
 use crate::cluster::flush_policy::Source;
 
@@ -50,6 +51,10 @@ pub(crate) struct BrokerConfig {
     pub(crate) session_timeout: Duration,
     /// `replica.lag.time.max.ms`.
     pub(crate) replica_lag_max: Duration,
+    /// `replica.selector.class`.
+    pub(crate) replica_selector: ReplicaSelector,
+    /// `replica.fetch.wait.max.ms`.
+    pub(crate) replica_fetch_wait_max: Duration,
     /// `replica.fetch.max.bytes`.
     pub(crate) replica_fetch_max_bytes: usize,
     /// `replica.fetch.backoff.ms`.
@@ -83,6 +88,8 @@ impl BrokerConfig {
             rack: Some(settings.text("broker.rack")?).filter(|rack| !rack.is_empty()),
             session_timeout: settings.duration("broker.session.timeout.ms")?,
             replica_lag_max: settings.duration("replica.lag.time.max.ms")?,
+            replica_selector: settings.parsed("replica.selector.class", ReplicaSelector::parse)?,
+            replica_fetch_wait_max: settings.duration("replica.fetch.wait.max.ms")?,
             replica_fetch_max_bytes: settings.number("replica.fetch.max.bytes")?,
             replica_fetch_backoff: settings.duration("replica.fetch.backoff.ms")?,
             rebalance_leaders: settings.bool("auto.leader.rebalance.enable")?,

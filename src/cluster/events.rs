@@ -96,6 +96,23 @@ impl fmt::Display for ClusterEvent {
 
 /// What has happened in a cluster since this was asked for, in order: see
 /// [`Cluster::events`](crate::Cluster::events).
+///
+/// ```
+/// use brooklet::{Cluster, ClusterEvent};
+/// use std::time::Duration;
+///
+/// let cluster = Cluster::builder().brokers(2).in_memory()?;
+/// let two = cluster.broker(2)?;
+/// let events = cluster.events();
+/// two.stop()?;
+/// while let Some(event) = events.next_timeout(Duration::from_secs(10)) {
+///     println!("{event}");
+///     if event == ClusterEvent::BrokerStopped(two.id()) {
+///         break;
+///     }
+/// }
+/// # Ok::<(), brooklet::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ClusterEvents {
     inbox: Arc<Inbox>,

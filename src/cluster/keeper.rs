@@ -96,6 +96,22 @@ impl Drive for LagWatch {
     }
 }
 
+/// A leader whose followers have not heard of its high watermark.
+pub(super) struct News(Weak<Replica>);
+
+impl News {
+    pub(super) fn new(leader: &Arc<Replica>) -> Self {
+        Self(Arc::downgrade(leader))
+    }
+}
+
+impl Drive for News {
+    fn drive(&self, _now: Moment) -> Option<Moment> {
+        self.0.upgrade()?.tell_followers();
+        None
+    }
+}
+
 /// A replica that cannot be written.
 pub(super) struct Failed {
     core: Weak<Core>,

@@ -22,6 +22,7 @@ mod open;
 mod open_report;
 mod placement;
 mod producer_ids;
+mod read_replica;
 mod reassignment;
 mod replicas;
 mod scrubber;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::base::{BrokerId, LeaderEpoch, PartitionId, TopicId};
 use crate::cluster::brokers::{Broker, Brokers};
-use crate::cluster::keeper::{Failed, LagWatch, OutdatedIsr};
+use crate::cluster::keeper::{Failed, LagWatch, News, OutdatedIsr};
 use crate::cluster::metadata::Image;
 use crate::cluster::metadata_log::METADATA_ID;
 use crate::cluster::store::Store;
@@ -35,6 +35,8 @@ pub(crate) struct Network {
     /// Most that a follower gets of a partition at once.
     max_bytes: usize,
     backoff: Duration,
+    /// How soon followers hear of a high watermark that has risen.
+    news_delay: Duration,
     core: OnceLock<Weak<Core>>,
     /// Followers copy: not while it is not yet known who leads.
     open: AtomicBool,
@@ -63,6 +65,7 @@ impl Network {
             runtime,
             max_bytes: config.replica_fetch_max_bytes,
             backoff: config.replica_fetch_backoff,
+            news_delay: config.replica_fetch_wait_max,
             core: OnceLock::new(),
             open: AtomicBool::new(false),
             faults: Mutex::default(),
@@ -114,6 +117,11 @@ impl Network {
         !faults.cut.contains(&(one.min(other), one.max(other)))
     }
 
+    /// Whether a follower hears of what its leader has.
+    pub(super) fn reaches(&self, leader: BrokerId, follower: BrokerId) -> bool {
+        self.is_linked(leader, follower) && self.delay(follower).is_some()
+    }
+
     /// How long a follower takes to copy, on purpose; `None` for ever.
     fn delay(&self, broker: BrokerId) -> Option<Duration> {
         self.faults.lock().delays.get(&broker).copied().unwrap_or(Some(Duration::ZERO))
@@ -129,7 +137,7 @@ impl Network {
             false => _ = faults.cut.remove(&link),
         }
         drop(faults);
-        self.wake_all();
+        self.faults_changed();
     }
 
     /// Has a broker's replicas copy only this long after they could; `None` for not at all.
@@ -142,7 +150,15 @@ impl Network {
                 delay => faults.delays.insert(broker, delay),
             };
         }
+        self.faults_changed();
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    fn faults_changed(&self) {
         self.wake_all();
+        for store in self.brokers.upgrade().iter().flat_map(|brokers| brokers.stores()) {
+            store.replicas().iter().for_each(|replica| replica.notify_watchers());
+        }
     }
 
     /// Has all followers look whether there is something for them.
@@ -270,6 +286,7 @@ impl Peers for Network {
             partition: leader.partition().partition,
             epoch: leader.led_by().1,
             queued: AtomicBool::new(false),
+            is_late: AtomicBool::new(false),
             busy: AtomicBool::new(false),
         })
     }
@@ -298,6 +315,23 @@ impl Peers for Network {
             core.keeper().submit(Arc::new(LagWatch::new(leader)), Some(at));
         }
         core.is_some()
+    }
+
+    fn has_news(&self, leader: &Arc<Replica>) -> bool {
+        let core = self.core();
+        if let Some(core) = &core {
+            let at = self.runtime.now().after(self.news_delay);
+            core.keeper().submit(Arc::new(News::new(leader)), at);
+        }
+        core.is_some()
+    }
+
+    fn is_read(&self, follower: &Replica) {
+        let Some(leader) = follower.led_by().0 else { return };
+        let leader = self.replica(leader, follower.topic_id(), follower.partition().partition);
+        if let Ok(Some(leader)) = leader {
+            leader.wake_follower(follower.broker());
+        }
     }
 
     fn failed(&self, replica: &Replica) {
@@ -330,6 +364,8 @@ struct FollowerTask {
     epoch: LeaderEpoch,
     /// Its broker's fetcher has been asked, and has not begun.
     queued: AtomicBool,
+    /// It was asked to begin late, since it is to be slow.
+    is_late: AtomicBool,
     /// Somebody is at it.
     busy: AtomicBool,
 }
@@ -359,6 +395,7 @@ impl FollowerTask {
             && let Some(me) = self.me.upgrade()
             && !self.queued.swap(true, Ordering::SeqCst)
         {
+            self.is_late.store(due.is_some(), Ordering::SeqCst);
             store.fetcher().submit(me, due);
         }
     }
@@ -396,16 +433,23 @@ impl Follower for FollowerTask {
 
 impl Drive for FollowerTask {
     fn drive(&self, now: Moment) -> Option<Moment> {
+        let is_late = self.is_late.load(Ordering::SeqCst);
         // Before the first look: who has news from now on asks again.
         self.queued.store(false, Ordering::SeqCst);
         let network = self.network.upgrade()?;
-        if self.delay(&network).is_none() || now == Moment::since_start(Duration::MAX) {
+        let delay = self.delay(&network)?;
+        if now == Moment::since_start(Duration::MAX) {
             return None;
         }
         let again = |after| {
+            self.is_late.store(true, Ordering::SeqCst);
             self.queued.store(true, Ordering::SeqCst);
             network.runtime.now().after(after)
         };
+        if delay > Duration::ZERO && !is_late {
+            // It was asked before it was to be slow.
+            return again(delay);
+        }
         if !self.take() {
             return again(LATER);
         }

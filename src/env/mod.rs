@@ -6,6 +6,8 @@
 #[cfg(any(test, feature = "sim"))]
 mod baton;
 mod buffers;
+#[cfg(any(test, feature = "sim"))]
+mod clock;
 mod descriptors;
 #[cfg(any(test, feature = "sim"))]
 mod disk;
@@ -27,6 +29,8 @@ pub(crate) mod sync;
 pub(crate) use baton::{Baton, Failure, Handle};
 pub(crate) use buffers::BufferPool;
 #[cfg(any(test, feature = "sim"))]
+pub use clock::Clock;
+#[cfg(any(test, feature = "sim"))]
 pub use disk::{CallKind, Disk, DiskCall, Fault, Journal, PowerCut};
 pub(crate) use fs::{
     Entry, EntryKind, File, FileLock, FileSystem, OpenFile, read_file, replace_file,
@@ -40,11 +44,18 @@ pub(crate) use threads::Threads;
 #[cfg(test)]
 pub(crate) use threads::pause;
 
-/// The runtime of the calling thread: that of the simulation in which it runs, or threads.
-pub(crate) fn runtime() -> std::sync::Arc<dyn Runtime> {
-    #[cfg(any(test, feature = "sim"))]
-    if let Some(run) = baton::current_run() {
-        return std::sync::Arc::new(run);
+/// The runtime of the calling thread: that of the simulation in which it runs, or threads, on `clock` if there is one.
+#[cfg(any(test, feature = "sim"))]
+pub(crate) fn runtime(clock: Option<&Clock>) -> std::sync::Arc<dyn Runtime> {
+    match (baton::current_run(), clock) {
+        (Some(run), _) => std::sync::Arc::new(run),
+        (None, Some(clock)) => clock.runtime(),
+        (None, None) => std::sync::Arc::new(Threads::new()),
     }
+}
+
+/// Threads.
+#[cfg(not(any(test, feature = "sim")))]
+pub(crate) fn runtime() -> std::sync::Arc<dyn Runtime> {
     std::sync::Arc::new(Threads::new())
 }

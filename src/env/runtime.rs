@@ -42,7 +42,7 @@ pub(crate) enum Next {
 
 /// A background task. Dropped, it ends after the step that it is in.
 #[derive(Debug)]
-pub(crate) struct Task(Arc<dyn TaskControl>);
+pub(crate) struct Task(pub(super) Arc<dyn TaskControl>);
 
 /// How a [`Runtime`] wakes and ends its tasks.
 pub(crate) trait TaskControl: Send + Sync + fmt::Debug {

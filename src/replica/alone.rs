@@ -27,6 +27,12 @@ impl Peers for Alone {
         false
     }
 
+    fn has_news(&self, _leader: &Arc<Replica>) -> bool {
+        false
+    }
+
+    fn is_read(&self, _follower: &Replica) {}
+
     fn failed(&self, _replica: &Replica) {}
 }
 

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::base::{Bug, Offset, is_planted};
+use crate::base::{BrokerId, Bug, Offset, is_planted};
 use crate::replica::office::Standing;
 use crate::replica::queue::{Completion, Written};
 use crate::replica::write::Answer;
@@ -21,13 +21,38 @@ impl Replica {
                     false => Some(own),
                     true => in_sync.high_watermark(own, self.log.end(), self.runtime.now()),
                 };
-                high.is_some_and(|high| self.raise_high_watermark(high))
+                let raised = high.is_some_and(|high| self.raise_high_watermark(high));
+                raised.then(|| in_sync.read())
             }
-            Standing::Following(_) => false,
+            Standing::Following(_) => None,
         };
-        if raised {
+        if let Some(read) = raised {
             self.watchers.notify();
+            self.spread_news(&read);
         }
+    }
+
+    /// Has the followers hear of the high watermark: those that consumers read at once, the others soon. Those get it with
+    /// what is written next, if anything is: to wake them each time would cost producers more than it is worth.
+    fn spread_news(&self, read: &[BrokerId]) {
+        let followers = self.followers.load();
+        if followers.is_empty() {
+            return;
+        }
+        followers.iter().filter(|f| read.contains(&f.broker())).for_each(|f| f.wake());
+        if !self.has_news.swap(true, Ordering::AcqRel)
+            && let Some(me) = self.me.upgrade()
+            && !self.peers.has_news(&me)
+        {
+            self.has_news.store(false, Ordering::Release);
+        }
+    }
+
+    /// For whoever was asked to tell the followers of news.
+    pub(crate) fn tell_followers(&self) {
+        // Before they look: who raises it from now on asks again.
+        self.has_news.swap(false, Ordering::AcqRel);
+        self.wake_followers();
     }
 
     /// Returns whether it rose. Who waits for that is to be notified.

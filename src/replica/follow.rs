@@ -46,8 +46,10 @@ impl Replica {
         let said = self.follower_end(epoch, incarnation);
         let is_cut = is_planted(Bug::CutOnce) && self.is_verified(epoch);
         let last_epoch = self.log.latest_epoch().filter(|_| !is_cut);
+        let (start, is_read) = (self.log.start(), self.watchers.are_some());
+        let request = FetchRequest { said, last_epoch, start, is_read };
         // Of one moment: else it could be taken for a log that has no epochs.
-        (self.log.end() == said.position).then_some(FetchRequest { said, last_epoch })
+        (self.log.end() == said.position).then_some(request)
     }
 
     fn follower_end(&self, epoch: LeaderEpoch, incarnation: u64) -> FollowerEnd {

@@ -41,6 +41,19 @@ pub(super) struct Progress {
     /// Where the leader ended when the follower was last heard of, and when that was.
     leader_end: Offset,
     heard: Moment,
+    /// Where its log began when it last asked for more.
+    start: Offset,
+    /// Consumers read it: it is to hear at once of a high watermark that has risen.
+    is_read: bool,
+}
+
+/// A follower, as a consumer that could read it sees it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct ReplicaView {
+    pub(crate) broker: BrokerId,
+    pub(crate) log_end: Offset,
+    /// When it last had all that the leader had.
+    pub(crate) caught_up: Option<Moment>,
 }
 
 /// What a follower says of itself.
@@ -72,6 +85,8 @@ impl InSync {
             caught_up: state.isr.contains(broker).then_some(now),
             leader_end: Offset::ZERO,
             heard: now,
+            start: Offset::ZERO,
+            is_read: false,
         };
         let followers = others.map(|broker| (*broker, progress(broker))).collect();
         Self { state, me, epoch_start: end, followers, proposed: None }
@@ -127,6 +142,11 @@ impl InSync {
         self.followers.is_empty() || high >= self.epoch_start
     }
 
+    /// Behind all that may have been below the high watermark of this leader, which is at `high`, or of the one before.
+    pub(super) fn behind_earlier(&self, high: Offset) -> Offset {
+        if self.covers_earlier(high) { high } else { self.epoch_start }
+    }
+
     /// How many are in sync and how many are needed for `acks=all`, if they are too few.
     pub(super) fn too_few(&self) -> Option<(usize, usize)> {
         (!self.is_enough()).then(|| (self.state.isr.len(), self.state.needed()))
@@ -165,12 +185,40 @@ impl InSync {
         true
     }
 
+    /// A follower that was heard has asked for more.
+    pub(super) fn asked(&mut self, broker: BrokerId, start: Offset, is_read: bool) {
+        if let Some(known) = self.followers.get_mut(&broker) {
+            (known.start, known.is_read) = (start, is_read);
+        }
+    }
+
+    /// Followers that consumers read.
+    pub(super) fn read(&self) -> Vec<BrokerId> {
+        let read = self.followers.iter().filter(|(_, progress)| progress.is_read);
+        read.map(|(broker, _)| *broker).collect()
+    }
+
+    /// The followers in sync where a consumer can go on at `offset` (KIP-392): from others it could fall behind for ever.
+    pub(super) fn with_offset(&self, offset: Offset) -> Vec<ReplicaView> {
+        let has_it = |progress: &Progress| {
+            let is_known = progress.end.is_some() && progress.is_fit;
+            is_known && progress.start <= offset && offset <= progress.position
+        };
+        let in_sync = self.followers.iter().filter(|(broker, _)| self.state.isr.contains(broker));
+        let views = in_sync.filter(|(_, progress)| has_it(progress)).map(|(broker, progress)| {
+            let Progress { position: log_end, caught_up, .. } = *progress;
+            ReplicaView { broker: *broker, log_end, caught_up }
+        });
+        views.collect()
+    }
+
     /// The broker has ended, and will begin again as a later incarnation: what is still said of this one is too late.
     pub(super) fn forget(&mut self, broker: BrokerId, next_incarnation: u64) {
         if let Some(known) = self.followers.get_mut(&broker) {
             known.incarnation = next_incarnation;
             (known.end, known.caught_up) = (None, None);
             known.position = Offset::ZERO;
+            known.is_read = false;
         }
     }
 
@@ -327,6 +375,38 @@ mod tests {
         assert!(leader.heard(&said(2, 18), offset(20), at(1)));
         assert_eq!(high(&leader, 20, 1), Some(offset(15)));
         assert_eq!(leader.high_watermark(offset(12), offset(20), at(1)), Some(offset(12)));
+    }
+
+    /// KIP-392: where a consumer may go on.
+    #[test]
+    fn a_follower_in_sync_that_has_the_offset_can_be_read() {
+        let mut leader = leader(&[0, 1]);
+        let with = |leader: &InSync, offset_: u32| {
+            let views = leader.with_offset(offset(offset_)).into_iter();
+            views.map(|view| (view.broker.value(), view.log_end)).collect::<Vec<_>>()
+        };
+        assert_eq!(with(&leader, 10), [], "nothing is known of them yet");
+        for broker in [1, 2] {
+            assert!(leader.heard(&said(broker, 20), offset(20), at(1)));
+            leader.asked(id(broker), offset(5), false);
+        }
+        let has_it = [(1, offset(20))];
+        assert_eq!(with(&leader, 5), has_it, "broker 2 is not in sync");
+        assert_eq!(with(&leader, 20), has_it, "also where it ends");
+        assert_eq!((with(&leader, 4), with(&leader, 21)), (vec![], vec![]));
+        assert!(leader.heard(&FollowerEnd { is_fit: false, ..said(1, 20) }, offset(20), at(2)));
+        assert_eq!(with(&leader, 5), [], "its disk has failed");
+    }
+
+    #[test]
+    fn followers_that_are_read_are_known_until_their_life_ends() {
+        let mut leader = leader(&[0, 1, 2]);
+        assert!(leader.heard(&said(1, 20), offset(20), at(1)));
+        assert_eq!(leader.read(), []);
+        leader.asked(id(1), offset(0), true);
+        assert_eq!(leader.read(), [id(1)]);
+        leader.forget(id(1), 2);
+        assert_eq!(leader.read(), []);
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod tests;
 
 pub(crate) use error::{FetchError, FollowError, ProduceError};
 pub(crate) use follow::Followed;
-pub(crate) use in_sync::FollowerEnd;
+pub(crate) use in_sync::{FollowerEnd, ReplicaView};
 pub(crate) use peers::{Follower, Peers};
 pub(crate) use queue::{Append, Completion, Refusal};
 pub(crate) use replica::{OpenReplica, Replica, SyncScheduler};

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::base::{BrokerId, Bug, LeaderEpoch, is_planted};
+use crate::base::{BrokerId, Bug, LeaderEpoch, Offset, is_planted};
 use crate::env::Moment;
 use crate::replica::in_sync::InSync;
 use crate::replica::queue::{Append, Office, Refusal, Written};
-use crate::replica::{PartitionState, ProduceError, Replica};
+use crate::replica::{PartitionState, ProduceError, Replica, ReplicaView};
 
 /// Time between two looks at a follower that stays behind.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -56,7 +56,7 @@ impl Replica {
 
     /// The controller has changed the partition. Who waits for an acknowledgement that this leader will not give is told.
     pub(crate) fn assume(&self, state: PartitionState) {
-        {
+        let others_in_sync = {
             let mut standing = self.standing.lock();
             let known = standing.state();
             if state.partition_epoch < known.partition_epoch
@@ -64,16 +64,21 @@ impl Replica {
             {
                 return;
             }
+            let others_in_sync = state.isr != known.isr;
             match &mut *standing {
                 Standing::Leading(in_sync) if state.leader_epoch == in_sync.state.leader_epoch => {
                     in_sync.update(state.clone(), self.runtime.now());
                 }
                 standing => *standing = Standing::Following(state.clone()),
             }
-        }
+            others_in_sync
+        };
         let is_new_term = self.change_office(&state);
-        if is_new_term {
+        if is_new_term || others_in_sync {
+            // Consumers may have to read another replica.
             self.watchers.notify();
+        }
+        if is_new_term {
             // Whoever was about to sync it may be with the next leader by now.
             self.schedule();
         }
@@ -179,6 +184,16 @@ impl Replica {
     /// Has the followers look whether there is something for them.
     pub(crate) fn wake_followers(&self) {
         self.followers.load().iter().for_each(|follower| follower.wake());
+    }
+
+    /// Has the follower on that broker look whether there is something for it.
+    pub(crate) fn wake_follower(&self, broker: BrokerId) {
+        self.followers.load().iter().filter(|f| f.broker() == broker).for_each(|f| f.wake());
+    }
+
+    /// The followers where a consumer can go on at `offset`; none while this does not lead.
+    pub(crate) fn followers_with(&self, offset: Offset) -> Vec<ReplicaView> {
+        self.with_in_sync(|in_sync| in_sync.with_offset(offset)).unwrap_or_default()
     }
 
     /// Too few are in sync by now for those who wait for them: they are told, and may try again.

@@ -23,6 +23,13 @@ pub(crate) trait Peers: Send + Sync + Debug {
     /// Returns whether somebody is.
     fn watch_lag(&self, leader: &Arc<Replica>, at: Moment) -> bool;
 
+    /// The high watermark of `leader` has risen: its followers are to hear of it soon, see [`Replica::tell_followers`].
+    /// Returns whether somebody sees to it.
+    fn has_news(&self, leader: &Arc<Replica>) -> bool;
+
+    /// Consumers read `follower` from now on: its leader is to know.
+    fn is_read(&self, follower: &Replica);
+
     /// The replica's disk has failed it.
     fn failed(&self, replica: &Replica);
 }

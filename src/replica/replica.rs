@@ -109,6 +109,8 @@ pub(crate) struct Replica {
     pub(super) isr_is_asked: AtomicBool,
     /// Somebody is about to look whether followers are behind for too long.
     pub(super) lag_is_watched: AtomicBool,
+    /// Somebody is about to tell the followers of a high watermark that has risen.
+    pub(super) has_news: AtomicBool,
     pub(super) high_watermark: Published,
     pub(super) watchers: Watchers,
     pub(super) syncing: Role,
@@ -151,6 +153,7 @@ impl Replica {
             unfit: AtomicBool::new(false),
             isr_is_asked: AtomicBool::new(false),
             lag_is_watched: AtomicBool::new(false),
+            has_news: AtomicBool::new(false),
             high_watermark: Published::new(high_watermark),
             watchers: Watchers::default(),
             syncing: Role::new(),
@@ -257,6 +260,17 @@ impl Replica {
         (knows == Some(true)).then(|| self.readable_end(isolation))
     }
 
+    /// Where who wants no earlier record begins: as [`Replica::known_end`], but while that is not known, behind all that the
+    /// leader before may have let readers see.
+    pub(crate) fn latest_end(&self, isolation: IsolationLevel) -> Offset {
+        let high = self.high_watermark();
+        let behind = self.with_in_sync(|in_sync| in_sync.behind_earlier(high)).unwrap_or(high);
+        match isolation {
+            IsolationLevel::ReadUncommitted => behind,
+            IsolationLevel::ReadCommitted => self.log.last_stable(behind),
+        }
+    }
+
     /// Reads replicated batches, see [`Log::read`] and [`Log::read_committed`].
     pub(crate) fn fetch(
         &self,
@@ -281,9 +295,19 @@ impl Replica {
         self.log.find_timestamp(timestamp, self.readable_end(isolation), limits)
     }
 
-    /// Notifies `event` whenever there is more to read, the replica takes or leaves office, or comes to its end.
+    /// Notifies `event` whenever there is more to read, the replica takes or leaves office or comes to its end, or others
+    /// are in sync.
     pub(crate) fn watch(&self, event: &Arc<Event>) {
         self.watchers.add(event);
+        if matches!(self.queue.lock().office, Office::Follower { .. }) {
+            self.peers.is_read(self);
+        }
+    }
+
+    /// Has those who watch look again: whether they are to read it may have changed.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn notify_watchers(&self) {
+        self.watchers.notify();
     }
 
     pub(crate) fn unwatch(&self, event: &Arc<Event>) {

@@ -16,6 +16,10 @@ pub(crate) struct FetchRequest {
     pub(crate) said: FollowerEnd,
     /// The epoch of its latest batch.
     pub(crate) last_epoch: Option<LeaderEpoch>,
+    /// Where its log begins.
+    pub(crate) start: Offset,
+    /// Consumers read it.
+    pub(crate) is_read: bool,
 }
 
 /// What it gets.
@@ -36,7 +40,7 @@ impl Replica {
         request: &FetchRequest,
         max_bytes: usize,
     ) -> Result<Served, FetchError> {
-        let FetchRequest { said, last_epoch } = request;
+        let FetchRequest { said, last_epoch, .. } = request;
         match self.queue.lock().office {
             Office::Leader { epoch, entered: true } if epoch == said.epoch => {}
             _ => return Err(FetchError::NotLeader),
@@ -64,6 +68,8 @@ impl Replica {
             return Ok(Served::Elsewhere { start, end });
         }
         self.heard(said)?;
+        // Before the high watermark is looked at: who raises it from then on finds a follower that is read.
+        self.with_in_sync(|in_sync| in_sync.asked(said.broker, request.start, request.is_read));
         let fetched = self.log.read(said.position, max_bytes, self.log.end())?;
         Ok(Served::Batches { fetched, high_watermark: self.high_watermark(), start })
     }

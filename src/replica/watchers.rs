@@ -30,6 +30,10 @@ impl Watchers {
         });
     }
 
+    pub(super) fn are_some(&self) -> bool {
+        !self.0.load().is_empty()
+    }
+
     pub(super) fn notify(&self) {
         for event in self.0.load().iter() {
             event.notify(usize::MAX);

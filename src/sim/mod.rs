@@ -9,11 +9,56 @@
 //! A [`Disk`] knows what was synced and what was not. It can cut the power, keep, lose or tear what no sync has
 //! covered, fail a call, run full. It works outside of simulations too.
 //!
-//! Brokers of a [`Cluster`](crate::Cluster) can be made to fail, in simulations and on ordinary threads:
-//! [`Broker::crash`](crate::Broker::crash), [`stop`](crate::Broker::stop) and [`start`](crate::Broker::start),
-//! [`pause`](crate::Broker::pause), [`slow_down`](crate::Broker::slow_down) and [`resume`](crate::Broker::resume) for its
-//! followers, [`disconnect`](crate::Broker::disconnect) and [`reconnect`](crate::Broker::reconnect) for a link between two;
-//! the disk of each by [`Disk::fail`], if it was opened with [`broker_on`](crate::ClusterBuilder::broker_on).
+//! # Faults
+//! In simulations and on ordinary threads alike, at any moment and from any thread:
+//!
+//! | what happens | call | until |
+//! |---|---|---|
+//! | a broker stops in order | [`Broker::stop`](crate::Broker::stop) | [`start`](crate::Broker::start) |
+//! | a broker crashes | [`Broker::crash`](crate::Broker::crash) | [`start`](crate::Broker::start) |
+//! | its machine loses power | [`Broker::crash`](crate::Broker::crash), then [`Disk::cut_power`] | [`start`](crate::Broker::start) |
+//! | followers on a broker stall | [`Broker::pause`](crate::Broker::pause) | [`resume`](crate::Broker::resume) |
+//! | followers on a broker are slow | [`Broker::slow_down`](crate::Broker::slow_down) | [`resume`](crate::Broker::resume) |
+//! | the link between two brokers is cut | [`Broker::disconnect`](crate::Broker::disconnect) | [`reconnect`](crate::Broker::reconnect) |
+//! | calls to a disk fail | [`Disk::fail`] | [`Disk::heal`] |
+//! | a disk is full | [`Disk::set_capacity`] | the same with `None` |
+//! | time goes by at once | [`Clock::advance`]; in a simulation [`Sim::sleep`] | |
+//! | the wall clock is set | [`Sim::set_wall_clock`] | |
+//!
+//! Disks are those that brokers were opened on, by [`broker_on`](crate::ClusterBuilder::broker_on); a clock is given to
+//! [`ClusterBuilder::clock`](crate::ClusterBuilder::clock).
+//!
+//! ```
+//! use brooklet::sim::{Clock, Disk, PowerCut};
+//! use brooklet::{Acks, Cluster, NewTopic, Record};
+//! use std::time::Duration;
+//!
+//! let (clock, disks) = (Clock::new(), [Disk::new(), Disk::new(), Disk::new()]);
+//! let builder = (1..).zip(&disks).fold(Cluster::builder(), |builder, (id, disk)| builder.broker_on(id, disk));
+//! let cluster = builder.clock(&clock).open()?;
+//! let [one, two, three] = [cluster.broker(1)?, cluster.broker(2)?, cluster.broker(3)?];
+//! let brokers = vec![one.id(), two.id(), three.id()];
+//! let email = cluster.create_topic(NewTopic::new("email").assignment([brokers]))?;
+//!
+//! // The leader does not reach one of the others, which is in sync for half a minute more.
+//! one.disconnect(&three);
+//! let hasty = cluster.producer().acks(Acks::Leader).enable_idempotence(false).build()?;
+//! hasty.send(Record::to(&email).value("welcome"))?.wait()?;
+//! clock.advance(Duration::from_secs(31));
+//! while email.partition(0)?.describe()?.isr != [one.id(), two.id()] {
+//!     std::thread::yield_now();
+//! }
+//! one.reconnect(&three);
+//!
+//! // Its machine loses power, and with that all that it had not synced: the other one has it.
+//! let producer = cluster.producer().build()?;
+//! producer.send(Record::to(&email).value("goodbye"))?.wait()?;
+//! one.crash()?;
+//! disks[0].cut_power(PowerCut::LosesAll);
+//! assert_eq!(email.partition(0)?.describe()?.leader, Some(two.id()));
+//! one.start()?;
+//! # Ok::<(), brooklet::Error>(())
+//! ```
 //!
 //! Whether what clients saw could have happened in a correct log is checked by [`history`].
 //!
@@ -59,7 +104,7 @@ use std::time::Duration;
 use crate::base::Timestamp;
 use crate::env::{Baton, Failure, Handle, Runtime};
 
-pub use crate::env::{CallKind, Disk, DiskCall, Fault, Journal, PowerCut};
+pub use crate::env::{CallKind, Clock, Disk, DiskCall, Fault, Journal, PowerCut};
 
 /// The batch format from close by, for tests that feed it any bytes.
 #[doc(hidden)]

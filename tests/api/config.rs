@@ -120,7 +120,7 @@ fn mistakes_are_told_when_the_cluster_is_opened_with_their_place_and_what_is_all
         ("log.dirs", "/a,/b"),
         ("remote.log.storage.system.enable", "true"),
         ("compression.lz4.level", "3"),
-        ("replica.selector.class", "org.example.Selector"),
+        ("create.topic.policy.class.name", "org.example.Policy"),
     ] {
         assert!(
             refused(Cluster::builder().config(name, value)).contains("not supported"),

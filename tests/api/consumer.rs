@@ -1,5 +1,5 @@
 use super::*;
-use brooklet::{AutoOffsetReset, ErrorKind, Offset, SeekTo, Timestamp};
+use brooklet::{AutoOffsetReset, BrokerId, ErrorKind, FlushPolicy, Offset, SeekTo, Timestamp};
 use futures_executor::block_on;
 use futures_util::StreamExt;
 
@@ -331,4 +331,41 @@ fn offsets_of_partitions_are_found_without_an_assignment() {
         let found = found.into_values().map(|found| found.map(|found| found.offset.value()));
         assert_eq!(found.collect::<Vec<_>>(), [Some(5), None]);
     }
+}
+
+/// C11: a new leader may not know yet how far the one before it has let readers come.
+#[cfg(feature = "sim")]
+#[test]
+fn the_end_is_not_before_what_an_earlier_leader_has_let_be_read() {
+    let unknown = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    for seed in 0..40 {
+        let unknown = std::sync::Arc::clone(&unknown);
+        brooklet::sim::Simulation::new(seed).run(move |_| {
+            let builder = Cluster::builder().brokers(4).flush_policy(FlushPolicy::Os);
+            let cluster = builder.in_memory().unwrap();
+            let on = [2, 3, 4].map(|number| BrokerId::new(number).unwrap());
+            let email = cluster.create_topic(NewTopic::new("email").assignment([on])).unwrap();
+            let [two, three, four] = [2, 3, 4].map(|number| cluster.broker(number).unwrap());
+            three.disconnect(&four);
+            send_all(&producer(&cluster), &email, ["a", "b", "c"]);
+            assert_eq!(receive(&mut consumer(&cluster, &email), 3), ["a", "b", "c"]);
+            // Brokers 3 and 4 have all, and may not have heard that it is committed.
+            two.crash().unwrap();
+            let partition = email.partition(0).unwrap();
+            if let Err(error) = partition.watermarks() {
+                assert_eq!(error.kind(), ErrorKind::OffsetNotAvailable);
+                unknown.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+            let latest = cluster.consumer().auto_offset_reset(AutoOffsetReset::Latest);
+            let mut latest = latest.build().unwrap();
+            latest.assign(email.partitions()).unwrap();
+            assert_eq!(latest.position(&partition).unwrap().value(), 3);
+            assert_eq!(latest.seek(&partition, SeekTo::End).unwrap().value(), 3);
+            assert_eq!(latest.seek(&partition, at(i64::MAX)).unwrap().value(), 3);
+            three.reconnect(&four);
+            send_all(&producer(&cluster), &email, ["d"]);
+            assert_eq!(receive(&mut latest, 1), ["d"]);
+        });
+    }
+    assert!(unknown.load(std::sync::atomic::Ordering::Relaxed) > 0, "it was always known");
 }

@@ -11,6 +11,8 @@
 mod accept_loss;
 #[path = "batches.rs"]
 mod batches;
+#[path = "clock.rs"]
+mod clock;
 #[path = "config.rs"]
 mod config;
 #[path = "consumer.rs"]
@@ -31,6 +33,8 @@ mod open_report;
 mod persistence;
 #[path = "producer.rs"]
 mod producer;
+#[path = "rack.rs"]
+mod rack;
 #[path = "replication.rs"]
 mod replication;
 #[path = "times.rs"]

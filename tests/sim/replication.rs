@@ -15,8 +15,8 @@ use std::time::Duration;
 use brooklet::sim::history::{Recorder, Rules, check};
 use brooklet::sim::{CallKind, Disk, Fault, Joining, PowerCut, Sim, Simulation};
 use brooklet::{
-    Acks, Cluster, ClusterEvent, ClusterEvents, ConsumerRecord, Delivery, ElectionKind, NewTopic,
-    Offset, Record, TopicPartition,
+    Acks, BrokerId, Cluster, ClusterEvent, ClusterEvents, ConsumerRecord, Delivery, ElectionKind,
+    NewTopic, Offset, Record, ReplicaSelector, TopicPartition,
 };
 
 use crate::replication_plan::{Act, Plan, Sender};
@@ -114,6 +114,9 @@ fn open(plan: &Plan, disks: &BTreeMap<i32, Disk>) -> brooklet::Result<Cluster> {
         .config("broker.session.timeout.ms", plan.session_timeout.as_millis());
     for (id, disk) in disks {
         builder = builder.broker_on(*id, disk);
+        if let Some(rack) = plan.rack(u64::try_from(*id).unwrap()) {
+            builder = builder.rack(*id, rack).replica_selector(ReplicaSelector::RackAware);
+        }
     }
     builder.open()
 }
@@ -147,15 +150,20 @@ impl World {
         clients.into_iter().for_each(Joining::join);
         self.await_recovery(sim);
         self.send_to_all();
-        let seen = read_all(&self.recorder, "final", &self.cluster);
+        let seen = read_all(&self.recorder, "final", &self.cluster, "");
         self.check_events();
-        // So that followers have the last high watermark too.
+        // Followers hear of the last high watermark without anything behind it.
         self.await_recovery(sim);
+        self.read_near();
         let Self { cluster, plan, disks, recorder, faults, .. } = self;
         cluster.close().unwrap();
         let compared = compare_replicas(&disks);
         let cluster = open(&plan, &disks).unwrap();
-        assert_eq!(read_all(&recorder, "reopened", &cluster), seen, "opened anew it is another");
+        assert_eq!(
+            read_all(&recorder, "reopened", &cluster, ""),
+            seen,
+            "opened anew it is another"
+        );
         cluster.close().unwrap();
         (faults, compared)
     }
@@ -170,7 +178,8 @@ impl World {
         for at in 0..self.plan.readers {
             let session = self.session(sim);
             let name = format!("reader-{at}");
-            clients.push(sim.spawn(&name.clone(), move || session.read(&name)));
+            let rack = self.plan.rack(at).unwrap_or_default();
+            clients.push(sim.spawn(&name.clone(), move || session.read(&name, &rack)));
         }
         clients
     }
@@ -342,6 +351,39 @@ impl World {
         }
     }
 
+    /// Whoever reads the replicas of a rack sees what those see who read the leaders.
+    fn read_near(&self) {
+        let seen = read_all(&self.recorder, "far", &self.cluster, "");
+        for rack in 0..self.plan.racks {
+            let rack = self.plan.rack(rack).unwrap();
+            let near = read_all(&self.recorder, &format!("near-{rack}"), &self.cluster, &rack);
+            assert_eq!(near, seen, "in {rack}");
+            self.check_sources(&rack);
+        }
+    }
+
+    /// Where there is a replica in the rack, it is read.
+    fn check_sources(&self, rack: &str) {
+        let mut consumer = self.cluster.consumer().client_rack(rack).build().unwrap();
+        let topics = self.cluster.topics().unwrap().into_iter();
+        let all = topics.flat_map(|name| self.cluster.topic(name.as_str()).unwrap().partitions());
+        let all = all.collect::<Vec<_>>();
+        consumer.assign(all.clone()).unwrap();
+        while !consumer.poll(Duration::ZERO).unwrap().is_empty() {}
+        let is_near = |id: &BrokerId| {
+            self.plan.rack(u64::try_from(id.value()).unwrap()).as_deref() == Some(rack)
+        };
+        for partition in all {
+            let known = partition.describe().unwrap();
+            let read = consumer.read_replica(&partition).unwrap();
+            let is_as_asked = match known.replicas.iter().any(is_near) {
+                true => is_near(&read),
+                false => known.leader == Some(read),
+            };
+            assert!(is_as_asked, "broker {read} is read from {rack}: {known:?}");
+        }
+    }
+
     /// Terms only rise.
     fn check_events(&mut self) {
         let mut terms = BTreeMap::new();
@@ -373,7 +415,7 @@ pub(crate) fn missing(cluster: &Cluster) -> Option<String> {
             };
             let all_in_sync = known.replicas.iter().all(|id| known.isr.contains(id));
             let is_equal = |one: &brooklet::ReplicaDescription| {
-                let is_readable = !one.is_leader || one.high_watermark == one.log_end;
+                let is_readable = one.high_watermark == one.log_end;
                 is_readable && one.log_end == replicas[0].log_end && !one.is_offline
             };
             let is_moved = known.adding.is_empty() && known.removing.is_empty();
@@ -439,12 +481,13 @@ impl Session {
     }
 
     /// Polls, and now and then asks for watermarks, until it is told to stop.
-    fn read(&self, name: &str) {
+    fn read(&self, name: &str, rack: &str) {
         let Self { sim, cluster, recorder, topics, is_over } = self;
         let client = recorder.client(name);
         let mut consumer = cluster
             .consumer()
             .config("auto.offset.reset", "none")
+            .client_rack(rack)
             .max_poll_records(20)
             .build()
             .unwrap();
@@ -473,9 +516,9 @@ impl Session {
 type Seen = BTreeMap<TopicPartition, Vec<(Offset, u64)>>;
 
 /// Reads every partition from beginning to end.
-fn read_all(recorder: &Recorder, name: &str, cluster: &Cluster) -> Seen {
+fn read_all(recorder: &Recorder, name: &str, cluster: &Cluster, rack: &str) -> Seen {
     let client = recorder.client(name);
-    let mut consumer = cluster.consumer().build().unwrap();
+    let mut consumer = cluster.consumer().client_rack(rack).build().unwrap();
     let topics = cluster.topics().unwrap();
     let all = topics.iter().flat_map(|name| cluster.topic(name.as_str()).unwrap().partitions());
     let all = all.collect::<Vec<_>>();

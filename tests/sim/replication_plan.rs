@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) session_timeout: Duration,
     pub(crate) senders: Vec<Sender>,
     pub(crate) readers: u64,
+    /// Brokers and readers stand in so many racks, and readers read what is in theirs.
+    pub(crate) racks: u64,
     pub(crate) acts: Vec<Timed>,
 }
 
@@ -185,6 +187,7 @@ impl Plan {
             session_timeout: dice.millis(100, 2_000),
             senders,
             readers: dice.between(1, 2),
+            racks: 0,
             acts: Vec::new(),
         };
         let kinds = KINDS.into_iter().filter(|_| dice.one_in(3)).collect::<Vec<_>>();
@@ -192,7 +195,13 @@ impl Plan {
         plan.acts = (0..dice.between(3, 16))
             .map(|_| Timed { after: dice.millis(0, 300), what: plan.act(&kinds, &mut dice) })
             .collect();
+        plan.racks = dice.between(0, 3);
         plan
+    }
+
+    /// Where a broker or a reader stands.
+    pub(crate) fn rack(&self, number: u64) -> Option<String> {
+        (self.racks > 0).then(|| format!("rack-{}", number % self.racks))
     }
 
     fn act(&self, kinds: &[Kind], dice: &mut Dice) -> Act {

@@ -1,7 +1,7 @@
 //! The settings of consumers.
 
 use super::definition::{Definition, bool, choice, int, int_ms, list, ms, text};
-use super::producer::{NO_CLASSES, SHARED_MEMORY};
+use super::producer::NO_CLASSES;
 
 pub(super) const TABLE: &[Definition] = &[
     bool(
@@ -20,7 +20,11 @@ pub(super) const TABLE: &[Definition] = &[
     .kafka("latest"),
     bool("check.crcs", "true", "Whether batches from files are checked."),
     text("client.id", "", "A name for people. `client_id()` returns it."),
-    text("client.rack", "", "Where the consumer stands, to read a replica nearby.").not_yet(),
+    text(
+        "client.rack",
+        "",
+        "Where the consumer stands, to read a replica there, if the brokers' `replica.selector.class` says so.",
+    ),
     int_ms("default.api.timeout.ms", "60000", 0, "Of calls that block and name no time.").not_yet(),
     bool("enable.auto.commit", "false", "Whether positions are committed in the background.")
         .kafka("true")
@@ -52,7 +56,12 @@ pub(super) const TABLE: &[Definition] = &[
         .aliases(&["fetch.message.max.bytes"]),
     int_ms("max.poll.interval.ms", "300000", 1, "Longest between two polls of a member.").not_yet(),
     int("max.poll.records", "500", 1, "Most records that a poll returns."),
-    ms("metadata.max.age.ms", "300000", 0, SHARED_MEMORY).no_meaning(),
+    ms(
+        "metadata.max.age.ms",
+        "300000",
+        0,
+        "How long a replica nearby is read until the leader is asked again which one is to be. Metadata is never old.",
+    ),
     list(
         "partition.assignment.strategy",
         "RangeAssignor,CooperativeStickyAssignor",

@@ -33,4 +33,4 @@ pub(crate) use environment::Variable;
 pub(crate) use error::ConfigError;
 pub(crate) use settings::{Config, Effective, ReadConfig};
 pub use settings::{ConfigEntry, ConfigSource};
-pub use values::{Acks, Compression, FlushPolicy, IsolationLevel, ReadMode};
+pub use values::{Acks, Compression, FlushPolicy, IsolationLevel, ReadMode, ReplicaSelector};

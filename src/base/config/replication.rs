@@ -1,9 +1,7 @@
 //! The settings of brokers that concern each other: identity, replication, elections.
 
-use super::definition::{Definition, INT_MAX, bool, int, int_ms, long, ms, range, text};
+use super::definition::{Definition, INT_MAX, bool, choice, int, int_ms, long, ms, range, text};
 use super::topic::NO_THROTTLES;
-
-const NO_SELECTORS: &str = "classes cannot be loaded";
 
 pub(super) const TABLE: &[Definition] = &[
     bool("auto.leader.rebalance.enable", "true", "Whether preferred leaders get their office back."),
@@ -43,10 +41,24 @@ pub(super) const TABLE: &[Definition] = &[
     int("replica.fetch.min.bytes", "1", 0, "Least that a follower waits for.").no_meaning(),
     int("replica.fetch.response.max.bytes", "10485760", 0, "Most that a follower gets at once.")
         .no_meaning(),
-    int_ms("replica.fetch.wait.max.ms", "500", 0, "How long a follower waits for that.")
-        .no_meaning(),
+    int_ms(
+        "replica.fetch.wait.max.ms",
+        "500",
+        0,
+        "Until followers hear of what was committed last, if nothing more is written. Those that consumers read hear of it at once.",
+    ),
     ms("replica.high.watermark.checkpoint.interval.ms", "5000", 0, "How often they are saved.")
         .not_yet(),
     ms("replica.lag.time.max.ms", "30000", 0, "Until a follower that lags is out of sync."),
-    text("replica.selector.class", "", "Which replica a consumer reads.").refused(NO_SELECTORS),
+    choice(
+        "replica.selector.class",
+        "",
+        &[
+            "org.apache.kafka.common.replica.LeaderSelector",
+            "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+            "LeaderSelector",
+            "RackAwareReplicaSelector",
+        ],
+        "Which replica a consumer with a `client.rack` reads: the leader, or one in its rack. None is the leader.",
+    ),
 ];

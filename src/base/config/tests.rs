@@ -121,7 +121,6 @@ fn what_is_refused_may_say_its_default_only() {
         (Scope::Topic, "remote.storage.enable", "false", "true"),
         (Scope::Topic, "leader.replication.throttled.replicas", "", "0:1"),
         (Scope::Broker, "remote.log.storage.system.enable", "false", "true"),
-        (Scope::Broker, "replica.selector.class", "", "org.example.Selector"),
         (Scope::Broker, "log.message.timestamp.difference.max.ms", "9223372036854775807", "1"),
         (Scope::Producer, "compression.lz4.level", "9", "5"),
         (Scope::Producer, "partitioner.class", "", "org.example.Partitioner"),

@@ -201,6 +201,50 @@ impl ReadMode {
     }
 }
 
+/// Which replica a consumer with a [`client_rack`](crate::ConsumerBuilder::client_rack) reads (`replica.selector.class`,
+/// KIP-392). Default: [`ReplicaSelector::Leader`].
+///
+/// ```
+/// use brooklet::{Cluster, NewTopic, ReplicaSelector};
+///
+/// let builder = Cluster::builder().brokers(2).rack(1, "north").rack(2, "south");
+/// let cluster = builder.replica_selector(ReplicaSelector::RackAware).in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email").replication_factor(2))?;
+/// let mut consumer = cluster.consumer().client_rack("south").build()?;
+/// consumer.assign(email.partitions())?;
+/// # Ok::<(), brooklet::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum ReplicaSelector {
+    /// The leader, as without a rack.
+    #[default]
+    Leader,
+    /// Of the replicas in the consumer's rack the leader, else the one in sync that has most; the leader if there is none.
+    RackAware,
+}
+
+impl ReplicaSelector {
+    /// By the name of Kafka's class, without its package if need be.
+    pub(crate) fn parse(class: &str) -> Option<Self> {
+        Some(match class.rsplit('.').next().unwrap_or(class) {
+            "" | "LeaderSelector" => Self::Leader,
+            "RackAwareReplicaSelector" => Self::RackAware,
+            _ => return None,
+        })
+    }
+}
+
+/// Kafka's class.
+impl fmt::Display for ReplicaSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("org.apache.kafka.common.replica.")?;
+        f.write_str(match self {
+            Self::Leader => "LeaderSelector",
+            Self::RackAware => "RackAwareReplicaSelector",
+        })
+    }
+}
+
 /// As in `brooklet.read.mode`.
 impl fmt::Display for ReadMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -90,6 +90,9 @@ pub(super) struct Settings {
     pub(super) fetch_max_wait: Duration,
     pub(super) check_crcs: bool,
     pub(super) isolation: IsolationLevel,
+    /// Where the consumer stands.
+    pub(super) rack: Option<String>,
+    pub(super) metadata_max_age: Duration,
     pub(super) limits: Limits,
 }
 
@@ -107,6 +110,8 @@ impl Settings {
             fetch_max_wait: config.duration("fetch.max.wait.ms")?,
             check_crcs: config.bool("check.crcs")?,
             isolation: config.parsed("isolation.level", IsolationLevel::parse)?,
+            rack: Some(config.text("client.rack")?).filter(|rack| !rack.is_empty()),
+            metadata_max_age: config.duration("metadata.max.age.ms")?,
             limits: Limits::default(),
         })
     }
@@ -196,6 +201,46 @@ impl ConsumerBuilder {
     /// With [`IsolationLevel::ReadCommitted`] the end of a partition is its last stable offset.
     pub fn isolation_level(mut self, isolation: IsolationLevel) -> Self {
         self.draft.set("isolation.level", isolation.to_string().as_str());
+        self
+    }
+
+    /// Where the consumer stands (`client.rack`). Default: nowhere. If the cluster's
+    /// [`replica_selector`](crate::ClusterBuilder::replica_selector) is
+    /// [`ReplicaSelector::RackAware`](crate::ReplicaSelector::RackAware), it reads replicas
+    /// in its rack where there are some (KIP-392): of each partition one that is in sync, as far as that one knows it to be
+    /// committed. Which one that is the leader says, and says anew every
+    /// [`metadata_max_age`](Self::metadata_max_age), or when others are in sync.
+    /// Where a replica fails, the leader is read. [`Consumer::read_replica`] tells which one is.
+    ///
+    /// ```
+    /// use brooklet::{BrokerId, Cluster, NewTopic, Record, ReplicaSelector};
+    /// use std::time::Duration;
+    ///
+    /// let cluster = Cluster::builder()
+    ///     .brokers(2)
+    ///     .rack(1, "north")
+    ///     .rack(2, "south")
+    ///     .replica_selector(ReplicaSelector::RackAware)
+    ///     .in_memory()?;
+    /// let [one, two] = [1, 2].map(|id| BrokerId::new(id).unwrap());
+    /// let email = cluster.create_topic(NewTopic::new("email").assignment([vec![one, two]]))?;
+    /// cluster.producer().build()?.send(Record::to(&email).value("welcome"))?.wait()?;
+    ///
+    /// let mut consumer = cluster.consumer().client_rack("south").build()?;
+    /// consumer.assign(email.partitions())?;
+    /// assert_eq!(consumer.poll(Duration::from_secs(10))?.len(), 1);
+    /// assert_eq!(consumer.read_replica(email.partition(0)?)?, two);
+    /// # Ok::<(), brooklet::Error>(())
+    /// ```
+    pub fn client_rack(mut self, rack: impl AsRef<str>) -> Self {
+        self.draft.set("client.rack", rack.as_ref());
+        self
+    }
+
+    /// How long a replica in the consumer's rack is read until the leader is asked again which one is to be
+    /// (`metadata.max.age.ms`). Default: 5 minutes. Metadata itself is never old.
+    pub fn metadata_max_age(mut self, age: Duration) -> Self {
+        self.draft.set("metadata.max.age.ms", age);
         self
     }
 

@@ -3,30 +3,25 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::{ErrorKind, IsolationLevel, LeaderEpoch, Offset, Timestamp, TopicPartition};
+use crate::base::{BrokerId, ErrorKind, IsolationLevel, LeaderEpoch, Offset};
+use crate::base::{Timestamp, TopicPartition};
 use crate::client::consumer::aborted::AbortedBatches;
 use crate::client::consumer::records::{Chunk, Records};
+use crate::client::consumer::source::Source;
 use crate::client::consumer::{AutoOffsetReset, SeekTo, Settings};
 use crate::client::{Error, Partition, Result};
-use crate::env::Runtime;
 use crate::env::sync::Event;
+use crate::env::{Moment, Runtime};
 use crate::record::{Batch, DecodedBatch, Limits};
-use crate::replica::{ProduceError, Replica};
+use crate::replica::Replica;
 use crate::storage::ReadError;
 
 /// Reads one partition.
 #[derive(Debug)]
 pub(super) struct Fetcher {
-    partition: Partition,
-    /// Whom it reads from, as was last known.
-    leader: Arc<Replica>,
-    /// The version of the metadata in which that was seen.
-    seen_in: u64,
-    /// Nobody leads: there is nothing to read.
-    is_leaderless: bool,
+    source: Source,
     /// The leader's term in which the last batch before the position was written.
     epoch: Option<LeaderEpoch>,
-    arrived: Arc<Event>,
     isolation: IsolationLevel,
     runtime: Arc<dyn Runtime>,
     /// `None` before the first seek, if there is nothing to begin with otherwise.
@@ -74,16 +69,9 @@ impl Fetcher {
         runtime: &Arc<dyn Runtime>,
         settings: &Settings,
     ) -> Result<Self> {
-        let seen_in = partition.topic().core().metadata_version();
-        let leader = partition.leader()?;
-        leader.watch(arrived);
         let mut fetcher = Self {
-            partition,
-            leader,
-            seen_in,
-            is_leaderless: false,
+            source: Source::new(partition, arrived, runtime)?,
             epoch: None,
-            arrived: Arc::clone(arrived),
             isolation: settings.isolation,
             runtime: Arc::clone(runtime),
             position: None,
@@ -97,11 +85,15 @@ impl Fetcher {
         Ok(fetcher)
     }
 
+    fn leader(&self) -> &Replica {
+        self.source.leader()
+    }
+
     /// Where to begin without a position, `None` for nowhere.
     fn start(&self, settings: &Settings) -> Result<Option<Offset>> {
         Ok(match settings.reset {
-            AutoOffsetReset::Earliest => Some(self.leader.log().start()),
-            AutoOffsetReset::Latest => Some(self.end()),
+            AutoOffsetReset::Earliest => Some(self.leader().log().start()),
+            AutoOffsetReset::Latest => Some(self.latest()),
             AutoOffsetReset::None => None,
             AutoOffsetReset::ByDuration(time) => {
                 let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
@@ -114,56 +106,51 @@ impl Fetcher {
 
     /// The first record with a timestamp of at least `from`, or the end.
     fn at_time(&self, from: Timestamp, limits: &Limits) -> Result<Offset> {
-        let found = self.leader.find_timestamp(from, self.isolation, limits)?;
-        Ok(found.map_or_else(|| self.end(), |found| found.offset))
+        let found = self.leader().find_timestamp(from, self.isolation, limits)?;
+        Ok(found.map_or_else(|| self.latest(), |found| found.offset))
     }
 
     /// Whether it reads this life of the partition.
     pub(super) fn reads(&self, partition: &Partition) -> bool {
-        self.partition.topic().id() == partition.topic().id()
+        self.source.partition().topic().id() == partition.topic().id()
     }
 
-    /// Whether nobody leads the partition, so that there is nobody to tell of news.
-    pub(super) fn is_leaderless(&self) -> bool {
-        self.is_leaderless
+    /// When to look again at what is not told, see [`Source::look_again`].
+    pub(super) fn look_again(&self) -> Option<Moment> {
+        if self.paused { None } else { self.source.look_again() }
     }
 
-    /// Goes on with another leader, if there is one by now.
-    pub(super) fn follow_leader(&mut self, settings: &Settings) -> Result<()> {
-        let version = self.partition.topic().core().metadata_version();
-        if version == self.seen_in && !self.is_leaderless {
-            return Ok(());
+    /// The broker that is read.
+    pub(super) fn read_replica(&self) -> BrokerId {
+        self.source.replica().broker()
+    }
+
+    /// Finds out whom to read from.
+    pub(super) fn find_source(&mut self, settings: &Settings) -> Result<()> {
+        if self.source.follow_leader()? {
+            self.check_truncation(settings)?;
         }
-        let leader = match self.partition.leader() {
-            Ok(leader) => leader,
-            Err(error) if error.is_of_leader() => {
-                self.is_leaderless = true;
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        (self.seen_in, self.is_leaderless) = (version, false);
-        if Arc::ptr_eq(&leader, &self.leader) {
-            return Ok(());
+        let is_idle = !self.paused && self.current.is_none() && self.ahead.is_empty();
+        if let Some(position) = self.position
+            && is_idle
+        {
+            self.source.choose(position, settings);
         }
-        leader.watch(&self.arrived);
-        self.leader.unwatch(&self.arrived);
-        self.leader = leader;
-        self.check_truncation(settings)
+        Ok(())
     }
 
     /// What was read may not be in the log of the new leader, after an unclean election or the loss of what was not
     /// synced (KIP-320).
     fn check_truncation(&mut self, settings: &Settings) -> Result<()> {
         let (Some(epoch), Some(position)) = (self.epoch, self.position) else { return Ok(()) };
-        let Some(known) = self.leader.log().end_of_epoch(epoch) else { return Ok(()) };
+        let Some(known) = self.leader().log().end_of_epoch(epoch) else { return Ok(()) };
         if known.end >= position {
             return Ok(());
         }
         self.ahead.clear();
         self.current = None;
         if settings.reset == AutoOffsetReset::None {
-            let (partition, end) = (self.leader.partition(), known.end);
+            let (partition, end) = (self.leader().partition(), known.end);
             let message = format!(
                 "{partition} was read up to {position}, but its log now differs from {end} on: seek there"
             );
@@ -171,7 +158,7 @@ impl Fetcher {
         }
         log::warn!(
             "{}: records from {} on were lost, and are read anew",
-            self.partition,
+            self.source.partition(),
             known.end
         );
         self.position = Some(known.end);
@@ -182,14 +169,19 @@ impl Fetcher {
     /// There is none yet: [`AutoOffsetReset::None`], and nobody has sought.
     pub(super) fn position(&self) -> Result<Offset> {
         self.position.ok_or_else(|| {
-            let message = format!("no position in {}: seek first", self.leader.partition());
+            let message = format!("no position in {}: seek first", self.leader().partition());
             Error::new(ErrorKind::OffsetOutOfRange, message)
         })
     }
 
+    /// Behind all that anybody may have seen.
+    fn latest(&self) -> Offset {
+        self.leader().latest_end(self.isolation)
+    }
+
     /// Behind the last record that is to be seen.
     fn end(&self) -> Offset {
-        self.leader.readable_end(self.isolation)
+        self.leader().readable_end(self.isolation)
     }
 
     pub(super) fn lag(&self) -> Result<u64> {
@@ -206,8 +198,8 @@ impl Fetcher {
 
     pub(super) fn seek(&mut self, to: SeekTo, limits: &Limits) -> Result<Offset> {
         let position = match to {
-            SeekTo::Beginning => self.leader.log().start(),
-            SeekTo::End => self.end(),
+            SeekTo::Beginning => self.leader().log().start(),
+            SeekTo::End => self.latest(),
             SeekTo::Offset(offset) => offset,
             SeekTo::Timestamp(timestamp) => self.at_time(timestamp, limits)?,
         };
@@ -225,10 +217,11 @@ impl Fetcher {
             return 0;
         }
         let Some(position) = self.position else { return usize::MAX };
-        if self.current.is_some() || !self.ahead.is_empty() || self.leader.ended().is_some() {
+        let replica = self.source.replica();
+        if self.current.is_some() || !self.ahead.is_empty() || replica.ended().is_some() {
             return usize::MAX;
         }
-        match self.leader.fetch(position, settings.max_partition_fetch_bytes, self.isolation) {
+        match replica.fetch(position, settings.max_partition_fetch_bytes, self.isolation) {
             Ok(fetched) => fetched.batches.iter().map(|batch| batch.bytes().len()).sum(),
             Err(_) => usize::MAX,
         }
@@ -241,8 +234,8 @@ impl Fetcher {
         settings: &Settings,
         collected: &mut Collected,
     ) -> Result<()> {
-        self.follow_leader(settings)?;
-        if self.is_leaderless {
+        self.find_source(settings)?;
+        if self.source.is_leaderless() {
             return Ok(());
         }
         while !self.paused && collected.room > 0 {
@@ -291,9 +284,17 @@ impl Fetcher {
                 true => Ok(None),
                 false => batch.decode(&settings.limits).map(Some),
             });
-            // A bad batch stays in front, so that the error comes until the application has sought past it.
-            let decoded = decoded
-                .map_err(|source| self.in_partition(ReadError::Corrupt { offset, source }))?;
+            let decoded = match decoded {
+                Err(error) if !self.source.is_leader() => {
+                    // The leader has it as it was written.
+                    self.source.leave_follower(&error.to_string());
+                    self.ahead.clear();
+                    continue;
+                }
+                // A bad batch stays in front, so that the error comes until the application has sought past it.
+                decoded => decoded
+                    .map_err(|source| self.in_partition(ReadError::Corrupt { offset, source }))?,
+            };
             self.ahead.pop_front();
             match decoded.and_then(|decoded| Current::from(decoded, position)) {
                 Some(current) => return Ok(Some(current)),
@@ -314,24 +315,16 @@ impl Fetcher {
             return Ok(false);
         }
         let max_bytes = settings.max_partition_fetch_bytes.min(collected.bytes);
-        let mut fetched = self.leader.fetch(position, max_bytes, self.isolation);
+        let mut fetched = self.source.fetch(position, max_bytes, self.isolation);
         if matches!(fetched, Err(ReadError::OutOfRange { .. }))
             && let Some(start) = self.start(settings)?
         {
             (self.position, self.epoch) = (Some(start), None);
-            fetched = self.leader.fetch(start, max_bytes, self.isolation);
+            fetched = self.source.fetch(start, max_bytes, self.isolation);
         }
         // Looked at afterwards: the files of a topic that was deleted meanwhile may be those of another.
-        match self.leader.ended() {
-            None => {}
-            // Its broker is gone. The next leader has all that was to be read.
-            Some(ProduceError::NotLeader | ProduceError::Closed)
-                if !self.partition.topic().core().is_closed() =>
-            {
-                self.is_leaderless = true;
-                return Ok(false);
-            }
-            Some(ended) => return Err(ended.into()),
+        if !self.source.check_leader()? {
+            return Ok(false);
         }
         let fetched = fetched.map_err(|error| self.in_partition(error))?;
         let bytes = fetched.batches.iter().map(|batch| batch.bytes().len()).sum();
@@ -344,20 +337,14 @@ impl Fetcher {
     }
 
     fn in_partition(&self, error: ReadError) -> Error {
-        let partition = self.leader.partition();
+        let partition = self.leader().partition();
         match error {
             ReadError::OutOfRange { offset, start, end } => {
                 let message = format!("{partition} has offsets {start} to {end}, not {offset}");
                 Error::new(ErrorKind::OffsetOutOfRange, message)
             }
-            error => Error::of_read(&self.leader, error),
+            error => Error::of_read(self.source.replica(), error),
         }
-    }
-}
-
-impl Drop for Fetcher {
-    fn drop(&mut self) {
-        self.leader.unwatch(&self.arrived);
     }
 }
 

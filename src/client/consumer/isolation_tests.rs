@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::base::{
-    Acks, FlushPolicy, IsolationLevel, Offset, ProducerEpoch, ProducerId, Timestamp,
+    Acks, BrokerId, FlushPolicy, IsolationLevel, Offset, ProducerEpoch, ProducerId,
+    ReplicaSelector, Timestamp,
 };
 use crate::client::batch_delivery::BatchOutcome;
 use crate::client::{
@@ -105,6 +106,41 @@ fn values(consumer: &mut Consumer) -> Vec<String> {
         let value = |v: Option<&[u8]>| String::from_utf8(v.unwrap().to_vec()).unwrap();
         all.extend(records.iter().map(|record| value(record.value())));
     }
+}
+
+/// A follower knows the transactions of its log as the leader does.
+#[test]
+fn committed_records_are_the_same_at_a_follower() {
+    let [one, two] = [1, 2].map(|id| BrokerId::new(id).unwrap());
+    let builder = Cluster::builder().brokers(2).rack(1, "north").rack(2, "south");
+    let cluster = builder.replica_selector(ReplicaSelector::RackAware).in_memory().unwrap();
+    let email = NewTopic::new("email").assignment([vec![one, two]]);
+    let partition = cluster.create_topic(email).unwrap().partition(0).unwrap();
+    let near = cluster.consumer().client_rack("south");
+    let mut committed = near.isolation_level(IsolationLevel::ReadCommitted).build().unwrap();
+    committed.assign([partition.clone()]).unwrap();
+    let mut seen = |count: usize| {
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            let records = committed.poll(LONG).unwrap();
+            assert!(!records.is_empty(), "only {seen:?} came");
+            let value = |v: Option<&[u8]>| String::from_utf8(v.unwrap().to_vec()).unwrap();
+            seen.extend(records.iter().map(|record| value(record.value())));
+        }
+        assert_eq!(committed.read_replica(&partition).unwrap(), two);
+        assert!(committed.poll(Duration::from_millis(10)).unwrap().is_empty());
+        seen
+    };
+    let mut writer = Writer::new(&partition);
+    writer.data(None, &["a"]);
+    writer.data(Some(1), &["b1", "b2"]);
+    writer.data(Some(2), &["c"]);
+    writer.data(None, &["d"]);
+    assert_eq!(seen(1), ["a"]);
+    writer.end(2, MarkerKind::Abort);
+    assert_eq!(seen(0), [""; 0]);
+    writer.end(1, MarkerKind::Commit);
+    assert_eq!(seen(3), ["b1", "b2", "d"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod builder;
 mod fetcher;
 mod iso8601;
 mod records;
+mod source;
 mod stream;
 mod wakeup;
 
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{ErrorKind, Offset, Timestamp, TopicPartition};
+use crate::base::{BrokerId, ErrorKind, Offset, Timestamp, TopicPartition};
 use crate::client::interceptor::{ConsumerInterceptor, Interceptors};
 use crate::client::{Error, Partition, Result};
 use crate::cluster::Core;
@@ -33,9 +34,6 @@ pub use builder::{AutoOffsetReset, ConsumerBuilder};
 pub use records::{ConsumerRecord, Headers, HeadersIter, Records, RecordsIter};
 pub use stream::RecordStream;
 pub use wakeup::Wakeup;
-
-/// Time between two looks for the leader of a partition that has none (`retry.backoff.ms`).
-const LOOK_FOR_LEADER: Duration = Duration::from_millis(100);
 
 /// Where to go on reading, for [`Consumer::seek`].
 ///
@@ -239,11 +237,9 @@ impl Consumer {
         self.short_since.and_then(|since| since.after(self.settings.fetch_max_wait))
     }
 
-    /// When to look for leaders, where there are none.
+    /// When to look for leaders, where there are none, or to ask them whom to read.
     fn look_again(&self) -> Option<Moment> {
-        let is_leaderless = self.fetchers.values().any(Fetcher::is_leaderless);
-        let now = self.core.runtime().now();
-        is_leaderless.then(|| now.after(LOOK_FOR_LEADER)).flatten()
+        self.fetchers.values().filter_map(Fetcher::look_again).min()
     }
 
     /// Takes what is there, from each partition in turn.
@@ -296,7 +292,7 @@ impl Consumer {
         }
         for fetcher in self.fetchers.values_mut() {
             // An error comes to light when it is read.
-            let _ = fetcher.follow_leader(&self.settings);
+            let _ = fetcher.find_source(&self.settings);
         }
         let available = self.fetchers.values().map(|fetcher| fetcher.available(&self.settings));
         let available = available.fold(0, usize::saturating_add);
@@ -361,6 +357,17 @@ impl Consumer {
     pub fn lag(&self, partition: impl AsRef<TopicPartition>) -> Result<u64> {
         let partition = partition.as_ref();
         self.fetchers.get(partition).ok_or_else(|| not_assigned(partition))?.lag()
+    }
+
+    /// The broker that a partition is read from: its leader, or one in the consumer's rack, see
+    /// [`ConsumerBuilder::client_rack`].
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) if the partition is not assigned.
+    pub fn read_replica(&self, partition: impl AsRef<TopicPartition>) -> Result<BrokerId> {
+        let partition = partition.as_ref();
+        let fetcher = self.fetchers.get(partition).ok_or_else(|| not_assigned(partition))?;
+        Ok(fetcher.read_replica())
     }
 
     /// Returns no records of these partitions until they are resumed.

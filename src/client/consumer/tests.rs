@@ -74,6 +74,8 @@ fn the_defaults_are_the_documented_ones() {
         fetch_max_wait: Duration::from_millis(500),
         check_crcs: true,
         isolation: IsolationLevel::ReadUncommitted,
+        rack: None,
+        metadata_max_age: Duration::from_secs(300),
         limits: Limits::default(),
     };
     assert_eq!(Settings::read(&Config::new(Scope::Consumer), &broker()).unwrap(), expected);
@@ -98,6 +100,8 @@ fn a_name_sets_what_the_typed_setter_sets() {
         (plain().max_partition_fetch_bytes(0), "max.partition.fetch.bytes", "0"),
         (plain().fetch_max_bytes(7), "fetch.max.bytes", "7"),
         (plain().fetch_min_bytes(7), "fetch.min.bytes", "7"),
+        (plain().client_rack("north"), "client.rack", "north"),
+        (plain().metadata_max_age(Duration::ZERO), "metadata.max.age.ms", "0"),
         (plain().fetch_max_wait(Duration::from_millis(7)), "fetch.max.wait.ms", "7"),
         (plain().check_crcs(false), "check.crcs", "false"),
         (

@@ -54,6 +54,12 @@ impl Peers for Idle {
 
     fn synced(&self, _: &Replica) {}
 
+    fn has_news(&self, _: &Arc<Replica>) -> bool {
+        false
+    }
+
+    fn is_read(&self, _: &Replica) {}
+
     fn isr_is_outdated(&self, _: &Arc<Replica>) -> bool {
         false
     }
