@@ -1,5 +1,6 @@
 //! Group commit, roles, endings: what becomes of batches when several threads and a failing disk are at them.
 
+mod ending;
 mod following;
 mod group;
 mod model;

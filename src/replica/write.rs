@@ -265,10 +265,11 @@ impl Replica {
         Refusal { error: self.blame_disk(error), batch: refused.batch }
     }
 
-    /// What a failure is put down to: the log of a deleted topic fails for no other reason.
+    /// What a failure is put down to: a log that is nobody's any more fails for no other reason.
     pub(super) fn blame(&self, error: ProduceError) -> ProduceError {
         match self.queue.lock().ended {
             Some(ProduceError::Deleted) => ProduceError::Deleted,
+            Some(ProduceError::NotLeader) if error.is_of_disk() => error.elsewhere(),
             _ => error,
         }
     }
