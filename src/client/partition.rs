@@ -12,7 +12,7 @@ use crate::client::{BatchDelivery, Error, Result, Topic};
 use crate::cluster::{ClusterError, ElectionKind, PartitionImage};
 use crate::record::Limits;
 use crate::replica::{Append, ProduceError, Replica};
-use crate::storage::{AppendOrigin, Damage, ScrubReport, TimestampedOffset};
+use crate::storage::{AppendOrigin, Damage, ReadError, ScrubReport, TimestampedOffset};
 
 /// One partition of a topic. A handle, cheap to clone.
 ///
@@ -317,7 +317,11 @@ impl Partition {
         };
         let mut next = from;
         loop {
-            match read(next).map_err(|error| Error::of_read(&leader, error))? {
+            let mut found = read(next);
+            if matches!(found, Err(ReadError::Corrupt { .. })) && !leader.heal().is_empty() {
+                found = read(next);
+            }
+            match found.map_err(|error| Error::of_read(&leader, error))? {
                 // Batches that hold no records for applications.
                 (records, Some(behind)) if records.is_empty() => next = behind,
                 (records, _) => return Ok(records),
@@ -395,12 +399,19 @@ impl Partition {
         found.map_err(|error| Error::of_read(&leader, error))
     }
 
-    /// Reads all of the partition, and reports every part that differs from what was written. What else happens meanwhile goes on.
+    /// Reads all of the leader's log, and reports every part that differs from what was written. What another replica in sync
+    /// has is put in its place. What else happens meanwhile goes on.
     ///
     /// # Errors
     /// [`Storage`](crate::ErrorKind::Storage) if a file cannot be read at all.
     pub fn scrub(&self) -> Result<ScrubReport> {
-        Ok(self.leader()?.log().scrub()?)
+        let leader = self.leader()?;
+        let mut report = leader.log().scrub()?;
+        if !report.damages.is_empty() {
+            report.repaired = leader.heal();
+            report.damages.retain(|damage| !report.repaired.contains(damage));
+        }
+        Ok(report)
     }
 
     /// Gives up the records that are damaged in `range`, so that the partition can be written again. Returns what it was.

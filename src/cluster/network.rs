@@ -15,14 +15,14 @@ use std::time::Duration;
 use crate::base::{BrokerId, LeaderEpoch, PartitionId, TopicId};
 use crate::cluster::brokers::{Broker, Brokers};
 use crate::cluster::keeper::{Failed, LagWatch, News, OutdatedIsr};
-use crate::cluster::metadata::Image;
+use crate::cluster::metadata::{Image, without};
 use crate::cluster::metadata_log::METADATA_ID;
 use crate::cluster::store::Store;
 use crate::cluster::{BrokerConfig, ClusterError, Core, Drive};
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{Moment, Runtime};
 use crate::replica::{FetchError, FollowError, Followed, Follower, FollowerEnd, Peers, Replica};
-use crate::storage::StorageError;
+use crate::storage::{Damage, Repaired, StorageError};
 
 /// The way between brokers.
 #[derive(Debug)]
@@ -208,6 +208,9 @@ impl Network {
             // One of them does not know yet who leads. Whoever changed that tells them.
             Err(FetchError::NotLeader) => return Ok(Step::Later),
             Err(FetchError::UnknownFollower) => return Ok(Step::Done),
+            Err(FetchError::Read(_)) if has_time && !leader.heal().is_empty() => {
+                return Ok(Step::More);
+            }
             Err(FetchError::Read(error)) => return Err(error.into()),
         };
         match replica.follow(&request, served) {
@@ -332,6 +335,33 @@ impl Peers for Network {
         if let Ok(Some(leader)) = leader {
             leader.wake_follower(follower.broker());
         }
+    }
+
+    fn heal(&self, replica: &Replica) -> Vec<Damage> {
+        let (me, id, partition) =
+            (replica.broker(), replica.topic_id(), replica.partition().partition);
+        let others = match replica.led_by().0 {
+            _ if id == METADATA_ID => Vec::new(),
+            Some(leader) if leader != me => vec![leader],
+            Some(_) => without(&replica.state().isr, &[me]),
+            None => Vec::new(),
+        };
+        let mut all = Vec::new();
+        for other in others.into_iter().filter(|other| self.is_linked(me, *other)) {
+            let Ok(Some(other)) = self.replica(other, id, partition) else { continue };
+            let healed = replica.repair_from(&other);
+            let healed = healed.inspect_err(|e| log::warn!("{}: {e}", replica.partition()));
+            let Ok(Repaired { repaired, left }) = healed else { break };
+            all.extend(repaired);
+            if left.is_empty() {
+                break;
+            }
+            left.iter().for_each(|damage| log::error!("not to be repaired: {damage}"));
+        }
+        if let Some(store) = self.store(me).filter(|_| !all.is_empty()) {
+            store.note_repaired(replica.partition(), &all);
+        }
+        all
     }
 
     fn failed(&self, replica: &Replica) {

@@ -135,9 +135,13 @@ impl Turn {
         opened.inspect_err(|error| log::warn!("{partition} was not scrubbed: {error}")).ok()
     }
 
-    fn note(&self, replica: &Replica, report: ScrubReport) {
+    fn note(&self, replica: &Replica, mut report: ScrubReport) {
         for damage in &report.damages {
             log::error!("{damage}");
+        }
+        if !report.damages.is_empty() {
+            report.repaired = replica.heal();
+            report.damages.retain(|damage| !report.repaired.contains(damage));
         }
         self.found.lock().insert(replica.partition().clone(), report);
     }

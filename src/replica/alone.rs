@@ -6,7 +6,7 @@ use crate::base::{BrokerId, Offset, TopicPartition};
 use crate::env::Moment;
 use crate::env::sync::Mutex;
 use crate::replica::{Follower, Peers, Replica, SyncScheduler};
-use crate::storage::StorageError;
+use crate::storage::{Damage, StorageError};
 
 /// Of a replica without others.
 #[derive(Debug)]
@@ -32,6 +32,10 @@ impl Peers for Alone {
     }
 
     fn is_read(&self, _follower: &Replica) {}
+
+    fn heal(&self, _replica: &Replica) -> Vec<Damage> {
+        Vec::new()
+    }
 
     fn failed(&self, _replica: &Replica) {}
 }

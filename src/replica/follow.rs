@@ -14,7 +14,7 @@ use crate::replica::in_sync::FollowerEnd;
 use crate::replica::queue::Office;
 use crate::replica::roles::WriterRole;
 use crate::replica::{FetchRequest, FollowError, Replica, Served};
-use crate::storage::{EpochEnd, Repaired, StorageError};
+use crate::storage::{Damage, EpochEnd, Repaired, StorageError};
 
 /// Bytes read at once of what is to be repaired.
 const REPAIR_BYTES: usize = 1 << 20;
@@ -86,7 +86,14 @@ impl Replica {
     /// Puts what `other` has in the place of what is damaged here, byte for byte (rule R6). Returns what that was, and
     /// what is damaged still.
     pub(crate) fn repair_from(&self, other: &Self) -> Result<Repaired, StorageError> {
+        let epoch = self.led_by().1;
         let source = |range: Range<Offset>| {
+            // Of a follower only what is known to be the leader's too.
+            let is_same = other.is_leader()
+                || (other.is_verified(epoch) && range.end <= self.high_watermark());
+            if !is_same {
+                return None;
+            }
             let mut batches = Vec::new();
             let mut next = range.start;
             while next < range.end {
@@ -104,6 +111,12 @@ impl Replica {
         self.advance();
         self.acknowledge();
         Ok(repaired)
+    }
+
+    /// Reading has come upon a batch that is not what was written: what others have is put in its place. Returns where that
+    /// was done.
+    pub(crate) fn heal(&self) -> Vec<Damage> {
+        self.peers.heal(self)
     }
 
     /// Does what the leader's answer asks for.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::base::BrokerId;
 use crate::env::Moment;
 use crate::replica::Replica;
+use crate::storage::Damage;
 
 /// The way from a replica to the others of its partition. No lock of a replica is held in any call.
 pub(crate) trait Peers: Send + Sync + Debug {
@@ -29,6 +30,10 @@ pub(crate) trait Peers: Send + Sync + Debug {
 
     /// Consumers read `follower` from now on: its leader is to know.
     fn is_read(&self, follower: &Replica);
+
+    /// `replica` has batches that are not what was written: those that others in sync have take their place. Returns where
+    /// that was done.
+    fn heal(&self, replica: &Replica) -> Vec<Damage>;
 
     /// The replica's disk has failed it.
     fn failed(&self, replica: &Replica);

@@ -493,11 +493,12 @@ fn a_follower_whose_disk_fails_is_left_behind() {
     assert_eq!(partition(&email).describe().unwrap().isr, ids(&[1, 2]));
 }
 
-/// R6, R7: what rots in one store is what the others have.
+/// R6, R7: what rots in one store is what the others have, whether that is found when it is opened, read or scrubbed.
 #[test]
 fn a_damaged_replica_is_repaired_from_the_others() {
-    for (broker, disk) in [(1, 0), (2, 1)] {
+    for (broker, is_clean) in [(1, false), (2, false), (1, true), (2, true)] {
         let disks = [1, 2, 3].map(|_| Disk::new());
+        let disk = &disks[broker as usize - 1];
         let values = (0..50).map(|n| format!("record number {n}")).collect::<Vec<_>>();
         {
             let cluster = on(&disks).open().unwrap();
@@ -506,20 +507,24 @@ fn a_damaged_replica_is_repaired_from_the_others() {
             cluster.close().unwrap();
         }
         let path = "/email-0/00000000000000000000.log";
-        let good = disks[disk].read(path).unwrap();
+        let good = disk.read(path).unwrap();
         let at = good.len() / 2;
-        disks[disk].damage(path, at as u64, &[good[at] ^ 0x10]).unwrap();
-        // As after a crash, so that every log is looked at.
-        disks.iter().for_each(|disk| disk.remove("/.kafka_cleanshutdown").unwrap());
-        let cluster = on(&disks).open().unwrap();
+        disk.damage(path, at as u64, &[good[at] ^ 0x10]).unwrap();
+        // As after a crash every log is looked at.
+        if !is_clean {
+            disks.iter().for_each(|disk| disk.remove("/.kafka_cleanshutdown").unwrap());
+        }
+        let cluster = on(&disks).scrub_bytes_per_second(1 << 20).open().unwrap();
         let email = cluster.topic("email").unwrap();
         assert_eq!(receive(&mut consumer(&cluster, &email), values.len()), values);
         wait_in_sync(&partition(&email), &[1, 2, 3]);
-        let report = cluster.open_report();
-        let repaired = report.partitions.iter().find(|found| !found.repaired.is_empty()).unwrap();
-        assert_eq!(repaired.broker, id(broker), "{report}");
+        let is_repaired = || {
+            let mut found = cluster.open_report().partitions.into_iter();
+            found.any(|found| found.broker == id(broker) && !found.repaired.is_empty())
+        };
+        wait("it is repaired", is_repaired);
         cluster.close().unwrap();
-        assert_eq!(disks[disk].read(path).unwrap(), good, "byte for byte");
+        assert_eq!(disk.read(path).unwrap(), good, "byte for byte");
     }
 }
 

@@ -16,7 +16,7 @@ use brooklet::sim::history::{Recorder, Rules, check};
 use brooklet::sim::{CallKind, Disk, Fault, Joining, PowerCut, Sim, Simulation};
 use brooklet::{
     Acks, BrokerId, Cluster, ClusterEvent, ClusterEvents, ConsumerRecord, Delivery, ElectionKind,
-    NewTopic, Offset, Record, ReplicaSelector, TopicPartition,
+    NewTopic, Offset, Record, ReplicaSelector, Timestamp, TopicPartition,
 };
 
 use crate::replication_plan::{Act, Plan, Sender};
@@ -254,6 +254,10 @@ impl World {
                 let index = sim.random() as u32 % topic.partition_count();
                 let brokers = brokers.iter().map(|id| broker(id).id()).collect::<Vec<_>>();
                 let _ = topic.partition(index).unwrap().reassign(brokers);
+            }
+            Act::MoveClock { minutes } => {
+                let moved = sim.wall_clock().as_millis() + minutes * 60_000;
+                sim.set_wall_clock(Timestamp::from_millis(moved).unwrap());
             }
             Act::PassingTopic(replicas) => self.pass_topic(*replicas),
         }

@@ -75,6 +75,10 @@ pub(crate) enum Act {
         topic: usize,
         brokers: Vec<i32>,
     },
+    /// The wall clock of all is set forward, or back.
+    MoveClock {
+        minutes: i64,
+    },
     /// A topic that is written, read, and deleted.
     PassingTopic(u16),
 }
@@ -196,6 +200,13 @@ impl Plan {
             .map(|_| Timed { after: dice.millis(0, 300), what: plan.act(&kinds, &mut dice) })
             .collect();
         plan.racks = dice.between(0, 3);
+        if dice.one_in(3) {
+            for _ in 0..dice.between(1, 4) {
+                let minutes = dice.between(0, 40) as i64 - 20;
+                let jump = Timed { after: dice.millis(0, 300), what: Act::MoveClock { minutes } };
+                plan.acts.insert(dice.roll() as usize % (plan.acts.len() + 1), jump);
+            }
+        }
         plan
     }
 

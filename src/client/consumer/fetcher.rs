@@ -20,6 +20,8 @@ use crate::storage::ReadError;
 #[derive(Debug)]
 pub(super) struct Fetcher {
     source: Source,
+    /// The last batch that was not what had been written.
+    bad: Option<Offset>,
     /// The leader's term in which the last batch before the position was written.
     epoch: Option<LeaderEpoch>,
     isolation: IsolationLevel,
@@ -71,6 +73,7 @@ impl Fetcher {
     ) -> Result<Self> {
         let mut fetcher = Self {
             source: Source::new(partition, arrived, runtime)?,
+            bad: None,
             epoch: None,
             isolation: settings.isolation,
             runtime: Arc::clone(runtime),
@@ -291,6 +294,10 @@ impl Fetcher {
                     self.ahead.clear();
                     continue;
                 }
+                Err(_) if self.heal(offset) => {
+                    self.ahead.clear();
+                    continue;
+                }
                 // A bad batch stays in front, so that the error comes until the application has sought past it.
                 decoded => decoded
                     .map_err(|source| self.in_partition(ReadError::Corrupt { offset, source }))?,
@@ -322,6 +329,11 @@ impl Fetcher {
             (self.position, self.epoch) = (Some(start), None);
             fetched = self.source.fetch(start, max_bytes, self.isolation);
         }
+        if let Err(ReadError::Corrupt { offset, .. }) = &fetched
+            && self.heal(*offset)
+        {
+            fetched = self.source.fetch(self.position()?, max_bytes, self.isolation);
+        }
         // Looked at afterwards: the files of a topic that was deleted meanwhile may be those of another.
         if !self.source.check_leader()? {
             return Ok(false);
@@ -334,6 +346,11 @@ impl Fetcher {
         self.aborted = AbortedBatches::new(fetched.aborted);
         self.ahead = fetched.batches.into();
         Ok(!self.ahead.is_empty())
+    }
+
+    /// Whether the leader got from another replica what is to be in the place of the batch at `offset`. Tried once for each.
+    fn heal(&mut self, offset: Offset) -> bool {
+        self.bad.replace(offset) != Some(offset) && !self.leader().heal().is_empty()
     }
 
     fn in_partition(&self, error: ReadError) -> Error {

@@ -7,6 +7,7 @@ use crate::record::Limits;
 use crate::replica::{
     FetchRequest, FollowError, Followed, Follower, FollowerEnd, Peers, Served, SyncScheduler,
 };
+use crate::storage::Damage;
 
 /// A follower is behind for too long after that.
 pub(super) const MAX_LAG: Duration = Duration::from_secs(10);
@@ -66,6 +67,10 @@ impl Peers for Idle {
 
     fn watch_lag(&self, _: &Arc<Replica>, _: Moment) -> bool {
         false
+    }
+
+    fn heal(&self, _replica: &Replica) -> Vec<Damage> {
+        Vec::new()
     }
 
     fn failed(&self, replica: &Replica) {

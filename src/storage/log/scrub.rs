@@ -35,8 +35,10 @@ pub struct ScrubReport {
     pub bytes: u64,
     /// Segments of which an index was wrong, and was made anew: nothing is lost by that.
     pub indexes_rebuilt: u64,
-    /// What was found, in the order of partitions and offsets. Empty if all is well.
+    /// What is damaged, in the order of partitions and offsets. Empty if all is well.
     pub damages: Vec<Damage>,
+    /// What was damaged, and is what was written again: another replica had it.
+    pub repaired: Vec<Damage>,
 }
 
 impl AddAssign for ScrubReport {
@@ -45,6 +47,7 @@ impl AddAssign for ScrubReport {
         self.bytes += other.bytes;
         self.indexes_rebuilt += other.indexes_rebuilt;
         self.damages.extend(other.damages);
+        self.repaired.extend(other.repaired);
     }
 }
 
