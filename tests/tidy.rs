@@ -130,9 +130,9 @@ impl File {
         self
     }
 
-    /// Without the unit tests, which stand at the foot of a file or in one of their own.
+    /// Without the unit tests, which stand at the foot of a file, or in one or a folder of their own.
     fn without_tests(mut self) -> Self {
-        let of_tests = self.path.ends_with("tests.rs");
+        let of_tests = self.path.ends_with("tests.rs") || self.path.contains("/tests/");
         let end = self.text.find("#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
         self.text.truncate(if of_tests { 0 } else { end });
         self

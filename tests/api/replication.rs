@@ -496,9 +496,9 @@ fn a_follower_whose_disk_fails_is_left_behind() {
 /// R6, R7: what rots in one store is what the others have, whether that is found when it is opened, read or scrubbed.
 #[test]
 fn a_damaged_replica_is_repaired_from_the_others() {
-    for (broker, is_clean) in [(1, false), (2, false), (1, true), (2, true)] {
+    for (broker, at, is_clean) in [(1, 0, false), (2, 1, false), (1, 0, true), (2, 1, true)] {
         let disks = [1, 2, 3].map(|_| Disk::new());
-        let disk = &disks[broker as usize - 1];
+        let disk = &disks[at];
         let values = (0..50).map(|n| format!("record number {n}")).collect::<Vec<_>>();
         {
             let cluster = on(&disks).open().unwrap();
@@ -508,9 +508,8 @@ fn a_damaged_replica_is_repaired_from_the_others() {
         }
         let path = "/email-0/00000000000000000000.log";
         let good = disk.read(path).unwrap();
-        let at = good.len() / 2;
-        disk.damage(path, at as u64, &[good[at] ^ 0x10]).unwrap();
-        // As after a crash every log is looked at.
+        let middle = good.len() / 2;
+        disk.damage(path, middle as u64, &[good[middle] ^ 0x10]).unwrap();
         if !is_clean {
             disks.iter().for_each(|disk| disk.remove("/.kafka_cleanshutdown").unwrap());
         }
