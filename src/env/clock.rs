@@ -21,7 +21,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::base::Timestamp;
-use crate::env::runtime::{Moment, Next, Runtime, Step, Task, TaskControl};
+use crate::env::moment::Moment;
+use crate::env::runtime::{Next, Runtime, Step, Task, TaskControl};
 use crate::env::sync::EventListener;
 use crate::env::threads::Threads;
 

@@ -16,6 +16,7 @@ mod fs;
 mod mem_fs;
 #[allow(unsafe_code)]
 mod mmap;
+mod moment;
 mod os_fs;
 mod published;
 mod read_buffers;
@@ -36,10 +37,11 @@ pub(crate) use fs::{
     Entry, EntryKind, File, FileLock, FileSystem, OpenFile, read_file, replace_file,
 };
 pub(crate) use mem_fs::MemFs;
+pub(crate) use moment::Moment;
 pub(crate) use os_fs::OsFs;
 pub(crate) use published::Published;
 pub(crate) use role::Role;
-pub(crate) use runtime::{Moment, Next, Runtime, Task};
+pub(crate) use runtime::{Next, Runtime, Task};
 pub(crate) use threads::Threads;
 #[cfg(test)]
 pub(crate) use threads::pause;

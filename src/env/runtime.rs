@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::base::Timestamp;
+use crate::env::moment::Moment;
 use crate::env::sync::EventListener;
 
 /// The only way to read a clock, to wait, or to run something in the background.
@@ -75,29 +75,5 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.stop();
-    }
-}
-
-/// A moment of a [`Runtime`]'s monotonic clock: time since the runtime began.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Moment(Duration);
-
-impl Moment {
-    pub(crate) const fn since_start(elapsed: Duration) -> Self {
-        Self(elapsed)
-    }
-
-    pub(crate) const fn as_duration(self) -> Duration {
-        self.0
-    }
-
-    /// `duration` later; `None` where that is past the end of time, which as a deadline means never.
-    pub(crate) fn after(self, duration: Duration) -> Option<Self> {
-        self.0.checked_add(duration).map(Self)
-    }
-
-    /// Time since `earlier`, zero if it is later.
-    pub(crate) fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
     }
 }

@@ -12,7 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::base::Timestamp;
-use crate::env::runtime::{Moment, Next, Runtime, Step, Task, TaskControl};
+use crate::env::moment::Moment;
+use crate::env::runtime::{Next, Runtime, Step, Task, TaskControl};
 use crate::env::sync::{Event, EventListener, Listener};
 
 /// How long a task rests after a step that panicked, so that one that does nothing else does no harm.

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use crate::base::Timestamp;
 use crate::env::baton::{Baton, Status, TaskId, current};
-use crate::env::runtime::{Moment, Next, Runtime, Step, Task, TaskControl};
+use crate::env::moment::Moment;
+use crate::env::runtime::{Next, Runtime, Step, Task, TaskControl};
 use crate::env::sync::{Event, EventListener};
 
 impl fmt::Debug for Baton {

@@ -7,13 +7,14 @@ mod base {
     mod id;
     mod offset;
     mod planted;
-    pub use id::ProducerId;
+    pub use id::{BrokerId, LeaderEpoch, ProducerId};
     pub use offset::Offset;
     pub(crate) use planted::{Bug, is_planted};
 }
 
 #[path = "../../../src/env"]
 mod env {
+    mod moment;
     mod published;
     mod role;
     pub(crate) mod sync {
@@ -33,6 +34,7 @@ mod env {
             }
         }
     }
+    pub(crate) use moment::Moment;
     pub(crate) use published::Published;
     pub(crate) use role::Role;
 }
@@ -47,6 +49,17 @@ mod record {
 
 #[path = "../../../src/storage/producers/transactions.rs"]
 mod transactions;
+
+#[path = "../../../src/replica"]
+mod replica {
+    mod in_sync;
+    mod state;
+    pub(crate) use state::PartitionState;
+
+    #[cfg(test)]
+    #[path = "../../tests/loom/src/followers.rs"]
+    mod followers;
+}
 
 #[cfg(test)]
 mod models;
