@@ -15,6 +15,9 @@ use crate::env::Moment;
 use crate::env::sync::Mutex;
 use crate::replica::Replica;
 
+/// How long a leader waits that was refused other replicas in sync, or not heard. As in Kafka.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
 /// A leader whose followers have come so far, or stayed behind so long, that others are in sync.
 pub(super) struct OutdatedIsr {
     core: Weak<Core>,
@@ -73,7 +76,7 @@ impl Drive for OutdatedIsr {
         match leader.state().partition_epoch > before {
             // What came up meanwhile was left to this.
             true => Some(now),
-            false => now.after(core.config().replica_fetch_backoff),
+            false => now.after(ASK_AGAIN),
         }
     }
 }

@@ -292,14 +292,17 @@ impl Replica {
         outdated == Some(true)
     }
 
-    /// What a failure of the disk is put down to: if another replica can take over, the producer is to go there.
+    /// What a failure of the disk is put down to: if another replica can take over, or has, the producer is to go there.
     pub(super) fn blame_disk(&self, error: ProduceError) -> ProduceError {
         if !error.is_of_disk() {
             return error;
         }
         let can_move = self.with_in_sync(|in_sync| in_sync.state.isr.len() > 1);
-        if can_move != Some(true) {
-            return error;
+        match can_move {
+            Some(true) => {}
+            Some(false) => return error,
+            // Somebody else has said so.
+            None => return error.elsewhere(),
         }
         log::warn!("{} on broker {}: {error}", self.partition(), self.broker());
         self.unfit.store(true, Ordering::Release);

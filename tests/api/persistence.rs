@@ -191,3 +191,36 @@ fn links_are_followed_to_the_store_but_not_in_it() {
     let error = email.partition(0).unwrap().watermarks().unwrap_err();
     assert_eq!(error.kind(), brooklet::ErrorKind::Storage, "{error}");
 }
+
+/// Followers tell by them whose records are whose.
+#[cfg(feature = "sim")]
+#[test]
+fn terms_are_later_than_all_in_which_something_was_written_whatever_metadata_is_lost() {
+    use brooklet::sim::{Disk, PowerCut};
+    let disk = Disk::new();
+    let open =
+        |disk: &Disk| Cluster::builder().broker_on(1, disk).accept_metadata_loss(true).open();
+    let cluster = open(&disk).unwrap();
+    cluster.create_topic(NewTopic::new("email")).unwrap();
+    cluster.close().unwrap();
+    let old = disk.image(PowerCut::KeepsAll);
+    let mut last = None;
+    for value in ["a", "b", "c", "d"] {
+        let cluster = open(&disk).unwrap();
+        let email = cluster.topic("email").unwrap();
+        send_all(&producer(&cluster), &email, [value]);
+        last = Some(email.partition(0).unwrap().describe().unwrap().leader_epoch);
+        cluster.close().unwrap();
+    }
+    // The metadata is as it was before all that.
+    old.create_dir("/email-0").unwrap();
+    for (path, _) in disk.files().iter().filter(|(path, _)| path.starts_with("/email-0")) {
+        old.write(path, &disk.read(path).unwrap()).unwrap();
+    }
+    old.remove("/.kafka_cleanshutdown").unwrap();
+    let cluster = open(&old).unwrap();
+    let email = cluster.topic("email").unwrap();
+    assert!(Some(email.partition(0).unwrap().describe().unwrap().leader_epoch) > last);
+    send_all(&producer(&cluster), &email, ["e"]);
+    assert_eq!(receive(&mut consumer(&cluster, &email), 5), ["a", "b", "c", "d", "e"]);
+}
