@@ -247,35 +247,6 @@ fn a_consumer_goes_on_when_others_lead() {
 }
 
 #[test]
-fn the_leader_is_asked_again_after_a_while() {
-    let cluster = three();
-    let email = on(&cluster, &[1, 2, 3]);
-    let last = cluster.broker(3).unwrap();
-    let (mut for_long, mut for_a_moment) = (consumer(&cluster, &email), {
-        let builder = cluster.consumer().client_rack("south");
-        builder.metadata_max_age(Duration::from_millis(20)).build().unwrap()
-    });
-    for_a_moment.assign(email.partitions()).unwrap();
-    send_all(&producer(&cluster), &email, ["a"]);
-    // Broker 2 has more than broker 3 for a while, both in sync.
-    last.pause();
-    let leader = cluster.producer().acks(Acks::Leader).enable_idempotence(false).build().unwrap();
-    send_all(&leader, &email, ["b"]);
-    wait("broker 2 has both", || first(&email).replicas().unwrap()[1].log_end == Offset::from(2));
-    for consumer in [&mut for_long, &mut for_a_moment] {
-        assert_eq!(receive(consumer, 1), ["a"]);
-        assert_eq!(source(consumer, &email), 2);
-    }
-    last.resume();
-    for consumer in [&mut for_long, &mut for_a_moment] {
-        assert_eq!(receive(consumer, 1), ["b"]);
-    }
-    wait_source(&mut for_a_moment, &email, 3);
-    for_long.poll(Duration::from_millis(50)).unwrap();
-    assert_eq!(source(&for_long, &email), 2);
-}
-
-#[test]
 fn offsets_that_a_follower_does_not_have_are_for_the_leader_to_judge() {
     let cluster = three();
     let email = on(&cluster, &[1, 2]);
