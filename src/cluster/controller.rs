@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::base::{BrokerId, Offset, PartitionId, TopicId};
+use crate::base::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::cluster::brokers::Brokers;
 use crate::cluster::change::{Change, Surroundings};
 use crate::cluster::events::{ClusterEvent, Events};
@@ -348,7 +348,11 @@ impl Controller {
     /// Has the broker with the newest log among `members` lead it. What it has that was not published is published.
     pub(super) fn open(&self, members: &[BrokerId]) -> Result<(), ClusterError> {
         let incarnation = self.next.lock().image.incarnation().saturating_add(1);
-        self.take_office(0, incarnation, members, &mut Effects::default())
+        // Of a term that no member has recorded another broker may have: no other is to have its number.
+        let logs = self.brokers.stores().into_iter().filter_map(|store| store.metadata());
+        let latest = logs.filter_map(|log| log.log().latest_epoch()).max();
+        let latest = latest.map_or(0, LeaderEpoch::value);
+        self.take_office(latest, incarnation, members, &mut Effects::default())
     }
 
     /// Begins a term after that of `epoch`, if this is none: there was one of which the metadata does not know.

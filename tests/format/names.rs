@@ -79,7 +79,11 @@ fn directories_with_nasty_names_are_left_alone() {
     for name in names {
         disk.create_dir(name).unwrap();
         disk.write(format!("{name}/00000000000000000000.log"), b"foreign").unwrap();
-        disk.write(format!("{name}/partition.metadata"), b"version: 0\ntopic_id: foreign").unwrap();
+        disk.write(
+            format!("{name}/partition.metadata"),
+            b"version: 0\ntopic_id: of another, and not of brooklet",
+        )
+        .unwrap();
     }
     for _ in 0..2 {
         let cluster = Cluster::builder().open_on(&disk).unwrap();
