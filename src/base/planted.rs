@@ -72,6 +72,8 @@ pub(crate) enum Bug {
     OlderTermsCount,
     /// One that is not in sync is elected, though nobody asked for it.
     OutOfSyncElected,
+    /// Records are acknowledged in a log that does not say, durably, whose it is.
+    OwnerNotSynced,
     /// No batch is in the wrong place.
     PlacesUnchecked,
     /// Batches count as their producers' last ones though they could not be written.

@@ -22,7 +22,7 @@ use crate::cluster::{BrokerConfig, ClusterError, Core, Drive};
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{Moment, Runtime};
 use crate::replica::{FetchError, FollowError, Followed, Follower, FollowerEnd, Peers, Replica};
-use crate::storage::{Damage, Repaired, StorageError};
+use crate::storage::{Damage, ReadError, Repaired, StorageError};
 
 /// The way between brokers.
 #[derive(Debug)]
@@ -208,7 +208,9 @@ impl Network {
             // One of them does not know yet who leads. Whoever changed that tells them.
             Err(FetchError::NotLeader) => return Ok(Step::Later),
             Err(FetchError::UnknownFollower) => return Ok(Step::Done),
-            Err(FetchError::Read(_)) if has_time && !leader.heal().is_empty() => {
+            Err(FetchError::Read(ReadError::Corrupt { .. }))
+                if has_time && !leader.heal().is_empty() =>
+            {
                 return Ok(Step::More);
             }
             Err(FetchError::Read(error)) => return Err(error.into()),

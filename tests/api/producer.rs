@@ -341,3 +341,23 @@ fn a_partitioner_of_the_application_decides_unless_the_record_does() {
     assert_eq!(partitions.iter().map(|p| p.id().value()).collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert!(producer.partitions_for("none").is_err());
 }
+
+/// While anything of the producer is under way batches grow beyond `batch.size`, and records without a key stay where
+/// theirs is.
+#[cfg(feature = "sim")]
+#[test]
+fn batches_grow_while_their_producer_is_busy() {
+    for (linger, batches) in [(Duration::ZERO, 2..=2), (Duration::from_millis(1), 7..=100)] {
+        let counted = brooklet::sim::Simulation::new(1).run(move |_| {
+            let cluster = Cluster::in_memory().unwrap();
+            let email = cluster.create_topic(NewTopic::new("email").partitions(100)).unwrap();
+            let producer = cluster.producer().linger(linger).build().unwrap();
+            for _ in 0..100 {
+                producer.send(Record::to(&email).value(&[7; 1_000])).unwrap();
+            }
+            producer.flush().unwrap();
+            cluster.scrub().unwrap().batches
+        });
+        assert!(batches.contains(&counted.value), "{linger:?}: {}", counted.value);
+    }
+}

@@ -279,3 +279,33 @@ fn the_end_is_the_leaders_whoever_is_read() {
     assert_eq!(south.seek(first(&email), brooklet::SeekTo::End).unwrap(), Offset::from(2));
     assert!(south.poll(Duration::from_millis(10)).unwrap().is_empty(), "the follower waits for it");
 }
+
+/// R6: whoever reads it goes on at the leader, and what has rotted is put right.
+#[test]
+fn what_has_rotted_in_a_near_replica_is_repaired_when_it_is_read() {
+    let disks = [1, 2, 3].map(|_| Disk::new());
+    let open = || {
+        let on = (1..).zip(&disks);
+        let builder =
+            on.fold(Cluster::builder(), |builder, (id, disk)| builder.broker_on(id, disk));
+        racks(builder).open().unwrap()
+    };
+    let cluster = open();
+    send_all(&producer(&cluster), &on(&cluster, &[1, 2]), numbers(0..50));
+    cluster.close().unwrap();
+    let path = "/email-0/00000000000000000000.log";
+    let good = disks[1].read(path).unwrap();
+    disks[1].damage(path, 100, &[good[100] ^ 0x10]).unwrap();
+
+    let cluster = open();
+    let email = cluster.topic("email").unwrap();
+    // By this the leader knows how far broker 2 has come.
+    send_all(&producer(&cluster), &email, numbers(50..51));
+    let mut south = consumer(&cluster, &email);
+    assert_eq!(receive(&mut south, 51), numbers(0..51));
+    let report = cluster.open_report();
+    let repaired = report.partitions.iter().find(|found| !found.repaired.is_empty()).unwrap();
+    assert_eq!(repaired.broker, id(2), "{report}");
+    cluster.close().unwrap();
+    assert_eq!(disks[1].read(path).unwrap(), disks[0].read(path).unwrap(), "byte for byte");
+}

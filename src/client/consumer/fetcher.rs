@@ -288,9 +288,9 @@ impl Fetcher {
                 false => batch.decode(&settings.limits).map(Some),
             });
             let decoded = match decoded {
-                Err(error) if !self.source.is_leader() => {
+                Err(source) if !self.source.is_leader() => {
                     // The leader has it as it was written.
-                    self.source.leave_follower(&error.to_string());
+                    self.source.leave_damaged(&ReadError::Corrupt { offset, source });
                     self.ahead.clear();
                     continue;
                 }

@@ -149,11 +149,17 @@ impl Source {
     }
 
     /// Reads the leader, which a moment later may say again that another is to be read.
-    pub(super) fn leave_follower(&mut self, why: &str) {
+    fn leave_follower(&mut self, why: &str) {
         let (partition, broker) = (&self.partition, self.replica.broker());
         log::debug!("{partition} is read from its leader, and no more from broker {broker}: {why}");
         self.read(Arc::clone(&self.leader));
         self.ask_at = self.runtime.now().after(LOOK_AGAIN);
+    }
+
+    /// As [`leave_follower`](Self::leave_follower), since a batch there is not what was written, and has that put right.
+    pub(super) fn leave_damaged(&mut self, error: &ReadError) {
+        self.replica.heal();
+        self.leave_follower(&error.to_string());
     }
 
     /// Fetches from whom it reads; from the leader, if that is a follower that fails.
@@ -171,6 +177,7 @@ impl Source {
                 Ok(fetched) if self.can_read() && !is_deleted => return Ok(fetched),
                 Ok(_) if is_deleted => self.leave_follower("that was deleted"),
                 Ok(_) => self.leave_follower("it has ended, or is cut off"),
+                Err(error @ ReadError::Corrupt { .. }) => self.leave_damaged(&error),
                 Err(error) => self.leave_follower(&error.to_string()),
             }
         }

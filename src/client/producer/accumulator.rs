@@ -505,14 +505,8 @@ impl Drive for Accumulator {
 }
 
 impl OpenBatch {
-    /// When it will be full if it goes on as it began, if that is later than now, and before long.
     fn full_at(&self, now: Moment) -> Option<Moment> {
-        let took = now.since(self.began).as_nanos();
-        let needed =
-            took.checked_mul(self.limit as u128)?.checked_div(self.builder.len() as u128)?;
-        let needed = Duration::from_nanos(u64::try_from(needed).ok()?);
-        let at = self.began.after(needed).filter(|at| *at > now)?;
-        (needed <= FILLING).then_some(at)
+        full_at(self.began, now, self.builder.len(), self.limit)
     }
 
     /// Whether the batch takes one more record of up to `size` bytes.
@@ -530,5 +524,32 @@ impl OpenBatch {
             self.reserved += step;
         }
         true
+    }
+}
+
+/// When a batch that has come to `length` by now will come to `limit` if it goes on so, if that is later than now, and
+/// before long.
+fn full_at(began: Moment, now: Moment, length: usize, limit: usize) -> Option<Moment> {
+    let took = now.since(began).as_nanos();
+    let needed = took.checked_mul(limit as u128)?.checked_div(length as u128)?;
+    let needed = Duration::from_nanos(u64::try_from(needed).ok()?);
+    let at = began.after(needed).filter(|at| *at > now)?;
+    (needed <= FILLING).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_will_be_full_before_long_is_left_to_who_fills_it() {
+        let at = |micros| Moment::since_start(Duration::from_micros(micros));
+        let full_at = |now, length| full_at(at(1_000), at(now), length, 1_000);
+        assert_eq!(full_at(1_030, 300), Some(at(1_100)));
+        assert_eq!(full_at(1_030, 60), Some(at(1_500)));
+        assert_eq!(full_at(1_030, 59), None, "it would take more than 500 µs");
+        assert_eq!(full_at(1_000, 300), None, "nobody knows how long it has taken");
+        assert_eq!(full_at(1_100, 1_000), None, "it is full");
+        assert_eq!(full_at(1_100, 0), None);
     }
 }

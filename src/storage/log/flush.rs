@@ -96,7 +96,7 @@ impl Log {
         if let Some(snapshot) = &unsynced.snapshot {
             snapshot.sync()?;
         }
-        if unsynced.owner {
+        if unsynced.owner && !is_planted(Bug::OwnerNotSynced) {
             sync_owner(&*self.fs, &self.dir)?;
         }
         if unsynced.names && !is_planted(Bug::NamesNotSynced) {

@@ -11,9 +11,9 @@
 //! # Locks
 //! `flushing`, then `writer`. `writer` orders appends, rolls and truncations; only a truncation or new
 //! beginning, and an append that has to take back what it wrote, hold it across a sync. `flushing` orders syncs,
-//! checkpoints and truncations. Readers take no lock but the one of the index that they look into: they see an immutable list of segments and published
-//! sizes. Nor do those who ask where a leader epoch ends: they see an immutable list too. The lock of the undecided
-//! transactions is a leaf: raising the high watermark takes no other.
+//! checkpoints and truncations. Readers take no lock but the one of the index that they look into: they see an immutable
+//! list of segments and published sizes. Nor do those who ask where a leader epoch ends: they see an immutable list too.
+//! The lock of the undecided transactions is a leaf: raising the high watermark takes no other.
 //!
 //! # Elsewhere
 //! What is found at open is `recovery`'s; who may read how far is decided above (`replica`).
