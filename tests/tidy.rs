@@ -78,6 +78,13 @@ fn unsafe_code_is_in_one_file() {
     assert_no_line(files, |_, line| identifiers(line).any(|word| word == "unsafe"));
 }
 
+/// C16: nobody outside poses as a follower, and moves the high watermark by what it says.
+#[test]
+fn nothing_of_a_replica_is_public() {
+    let files = code().filter(|file| file.path.starts_with("src/replica/"));
+    assert_no_line(files, |_, line| line.trim_start().starts_with("pub "));
+}
+
 #[test]
 fn source_files_are_short() {
     for file in text_files("src") {

@@ -225,7 +225,7 @@ impl Model {
     }
 }
 
-/// C1, C2, C5, C6, C8, C14: whatever comes late, nothing that was acknowledged or read is lost.
+/// C1, C2, C4, C5, C6, C8, C14: whatever comes late, nothing that was acknowledged or read is lost.
 #[test]
 fn what_is_committed_stays_whoever_leads() {
     let mut acknowledged = 0;
