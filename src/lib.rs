@@ -50,6 +50,8 @@
 mod base;
 mod client;
 mod cluster;
+#[allow(dead_code, reason = "groups")]
+mod coordinator;
 mod env;
 pub mod inspect;
 #[allow(

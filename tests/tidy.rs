@@ -8,8 +8,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders of `src/`. Each may use itself and those before it.
-const LAYERS: [&str; 10] =
-    ["base", "env", "record", "storage", "replica", "cluster", "client", "inspect", "sim", "cli"];
+const LAYERS: [&str; 11] = [
+    "base",
+    "env",
+    "record",
+    "storage",
+    "replica",
+    "cluster",
+    "coordinator",
+    "client",
+    "inspect",
+    "sim",
+    "cli",
+];
 
 const MAX_LINES: usize = 600;
 

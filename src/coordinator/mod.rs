@@ -1,0 +1,6 @@
+//! Coordinators: who is in a group, who reads which partition, and how far everybody has come.
+//!
+//! Pure state machines, and what carries their records into `__consumer_offsets`.
+
+mod assignor;
+mod records;
