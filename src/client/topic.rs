@@ -82,7 +82,8 @@ impl NewTopic {
 
     pub(super) fn into_create(self) -> CreateTopic {
         let Self { name, partitions, replication_factor, assignment, config } = self;
-        CreateTopic { name, partitions, replication_factor, assignment, config }
+        let is_internal = false;
+        CreateTopic { name, partitions, replication_factor, assignment, config, is_internal }
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct CreateTopic {
     /// The brokers of each partition, instead of those two.
     pub(crate) assignment: Option<Vec<Vec<BrokerId>>>,
     pub(crate) config: Vec<(String, String)>,
+    /// The cluster's own. Its name is one that applications cannot give.
+    pub(crate) is_internal: bool,
 }
 
 /// A change of the metadata.
@@ -240,7 +242,7 @@ impl Surroundings<'_> {
         image: &Image,
     ) -> Result<MetadataRecord, ClusterError> {
         let name = TopicName::new(&create.name)?;
-        if name.is_internal() {
+        if name.is_internal() != create.is_internal {
             return Err(ClusterError::InternalTopic(name));
         }
         let places = self.places(image);

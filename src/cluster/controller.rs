@@ -61,6 +61,7 @@ pub(crate) struct Controller {
     config: Arc<BrokerConfig>,
     producer_ids: OnceLock<Arc<ProducerIds>>,
     events: Events,
+    listener: OnceLock<Arc<dyn MetadataListener>>,
     /// Whoever opened the cluster has accepted the loss of what is missing.
     accept_loss: bool,
 }
@@ -79,6 +80,12 @@ struct Queue {
     busy: bool,
     /// No more changes are made.
     closed: bool,
+}
+
+/// Wants to know that the metadata has changed.
+pub(crate) trait MetadataListener: Send + Sync + std::fmt::Debug {
+    /// Called after each change, before it is answered, with no lock and no role held. It is not to take long.
+    fn metadata_changed(&self);
 }
 
 /// Partitions of which the replicas are to be told.
@@ -110,6 +117,7 @@ impl Controller {
             config,
             producer_ids: OnceLock::new(),
             events: Events::new(Arc::clone(&runtime)),
+            listener: OnceLock::new(),
             accept_loss,
             runtime,
         }
@@ -121,6 +129,12 @@ impl Controller {
 
     pub(crate) fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// Tells `listener` of every change from now on. There is one.
+    pub(crate) fn listen(&self, listener: Arc<dyn MetadataListener>) {
+        let set = self.listener.set(listener);
+        debug_assert!(set.is_ok(), "there are two who listen");
     }
 
     /// Ids for producers.
@@ -531,6 +545,9 @@ impl Drop for Role<'_> {
             controller.role_left.notify(usize::MAX);
         }
         controller.tell_replicas(&self.effects);
+        if let Some(listener) = controller.listener.get() {
+            listener.metadata_changed();
+        }
         let mut results = self.results.take().unwrap_or_default().into_iter();
         for proposal in &self.proposals {
             let panicked =

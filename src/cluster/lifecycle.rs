@@ -161,6 +161,7 @@ impl Core {
             }
         })?;
         self.see_to_followers();
+        self.grow_internal_topics();
         self.controller.events().tell([ClusterEvent::BrokerStarted(broker.id)]);
         Ok(())
     }

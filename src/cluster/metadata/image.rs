@@ -86,7 +86,7 @@ pub(crate) struct Image {
     deleted: BTreeSet<TopicId>,
     /// What they were called.
     former_names: BTreeSet<TopicName>,
-    /// How many topics were ever created.
+    /// How many topics of applications were ever created.
     created: u64,
     brokers: BTreeMap<BrokerId, BrokerImage>,
     controller_epoch: i32,
@@ -159,7 +159,8 @@ impl Image {
                     partitions: new_partitions(assignment, 0)?,
                     starts: BTreeMap::new(),
                 };
-                self.created += 1;
+                // Where the topics of applications are placed is not to depend on the cluster's own.
+                self.created += u64::from(!name.is_internal());
                 self.keys.insert(name.collision_key(), name.clone());
                 self.names.insert(*id, name.clone());
                 self.topics.insert(name, Arc::new(topic));
