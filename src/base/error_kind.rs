@@ -21,11 +21,27 @@ pub enum ErrorKind {
     CorruptMessage,
     /// The cluster was closed.
     Closed,
+    /// The coordinator of a group has just moved, and is about to read what the group has recorded.
+    CoordinatorLoadInProgress,
+    /// The group has no coordinator: nobody leads its partition of `__consumer_offsets`, or that cannot be read.
+    CoordinatorNotAvailable,
     /// The leader that was to be elected leads already.
     ElectionNotNeeded,
+    /// Another member has come with the same `group.instance.id`: this one is fenced.
+    FencedInstanceId,
+    /// There is no group of this name.
+    GroupIdNotFound,
+    /// The group has as many members as it may have (`group.consumer.max.size`, `group.max.size`).
+    GroupMaxSizeReached,
+    /// Members of the group are subscribed to the topic: its committed offsets are not deleted.
+    GroupSubscribedToTopic,
+    /// Members of the group use the other `group.protocol`, or have no assignor in common with this one.
+    InconsistentGroupProtocol,
     /// A setting is unknown, has a value outside its range or one that is not supported, or settings contradict each
     /// other.
     InvalidConfig,
+    /// A group needs a name, and a consumer one to join or to commit (`group.id`).
+    InvalidGroupId,
     /// A topic needs at least one partition, at most 100,000, and can only get more.
     InvalidPartitions,
     /// A later incarnation of the producer has written to the partition: this one is fenced.
@@ -37,6 +53,10 @@ pub enum ErrorKind {
     InvalidReplicaAssignment,
     /// A topic needs a replica, and can have as many as brokers are running.
     InvalidReplicationFactor,
+    /// A pattern for topics that is no regular expression.
+    InvalidRegularExpression,
+    /// `session.timeout.ms` is not between `group.min.session.timeout.ms` and `group.max.session.timeout.ms`.
+    InvalidSessionTimeout,
     /// A call that makes no sense in the present state, such as seeking an unassigned partition.
     InvalidState,
     /// A timestamp in a batch from the caller that the topic does not take.
@@ -50,6 +70,8 @@ pub enum ErrorKind {
     /// A record or batch larger than `max.request.size`, `buffer.memory` or the topic's `max.message.bytes` or
     /// `segment.bytes` allows.
     MessageTooLarge,
+    /// The group has members, which do not let it be deleted or its offsets be reset.
+    NonEmptyGroup,
     /// The replicas of the partition are not being reassigned.
     NoReassignmentInProgress,
     /// Stores are missing that may know of later changes of the cluster's metadata.
@@ -64,6 +86,8 @@ pub enum ErrorKind {
     NotLeaderOrFollower,
     /// The directory holds something, but no store of this crate; or nothing, where none is to be made.
     NotAStore,
+    /// A note with a committed offset that is longer than `offset.metadata.max.bytes`.
+    OffsetMetadataTooLarge,
     /// A broker that has just begun to lead does not know yet where the partition ends.
     OffsetNotAvailable,
     /// An offset below the log start or above the high watermark; or no position to begin at, without
@@ -89,6 +113,8 @@ pub enum ErrorKind {
     /// The disk is full, or a quota or file-size limit was met. Where [`Error::outcome`](crate::Error::outcome) is
     /// [`NotWritten`](crate::Outcome::NotWritten) a later retry may work.
     StorageFull,
+    /// A commit for a partition that belongs to another member by now.
+    StaleMemberEpoch,
     /// Time ran out. For a send [`Error::outcome`](crate::Error::outcome) says whether it may still succeed.
     TimedOut,
     /// A topic of this name exists.
@@ -102,6 +128,13 @@ pub enum ErrorKind {
     TornTail,
     /// A transaction's marker of a coordinator that another has replaced.
     TransactionCoordinatorFenced,
+    /// Whoever asks is no member of the group any more: it has left, or was removed since it did not poll for longer than
+    /// `max.poll.interval.ms`; or it never was one, and the group has members.
+    UnknownMemberId,
+    /// Another member has this `group.instance.id`, and has not left.
+    UnreleasedInstanceId,
+    /// There is no assignor of this name.
+    UnsupportedAssignor,
     /// No such topic, or the topic has no such partition.
     UnknownTopicOrPartition,
     /// The codec was left out of this build, or cannot do what was asked.
@@ -122,9 +155,16 @@ impl ErrorKind {
             Self::TimedOut => 7,
             Self::BrokerNotAvailable => 8,
             Self::MessageTooLarge => 10,
+            Self::OffsetMetadataTooLarge => 12,
+            Self::CoordinatorLoadInProgress => 14,
+            Self::CoordinatorNotAvailable => 15,
             Self::InvalidTopic => 17,
             Self::NotEnoughReplicas => 19,
             Self::NotEnoughReplicasAfterAppend => 20,
+            Self::InconsistentGroupProtocol => 23,
+            Self::InvalidGroupId => 24,
+            Self::UnknownMemberId => 25,
+            Self::InvalidSessionTimeout => 26,
             Self::InvalidTimestamp => 32,
             Self::UnsupportedVersion => 35,
             Self::TopicAlreadyExists => 36,
@@ -138,14 +178,23 @@ impl ErrorKind {
             Self::InvalidTxnState => 48,
             Self::TransactionCoordinatorFenced => 52,
             Self::Storage | Self::StorageFull | Self::ReadOnly => 56,
+            Self::NonEmptyGroup => 68,
+            Self::GroupIdNotFound => 69,
             Self::TopicDeletionDisabled => 73,
             Self::UnsupportedCompressionType => 76,
             Self::OffsetNotAvailable => 78,
             Self::PreferredLeaderNotAvailable => 80,
+            Self::GroupMaxSizeReached => 81,
+            Self::FencedInstanceId => 82,
             Self::ElectionNotNeeded => 84,
             Self::NoReassignmentInProgress => 85,
+            Self::GroupSubscribedToTopic => 86,
             Self::InvalidRecord => 87,
             Self::TopicDeleted => 100,
+            Self::UnreleasedInstanceId => 111,
+            Self::UnsupportedAssignor => 112,
+            Self::StaleMemberEpoch => 113,
+            Self::InvalidRegularExpression => 128,
             Self::AlreadyOpen
             | Self::BufferFull
             | Self::Closed
@@ -165,6 +214,8 @@ impl ErrorKind {
             Self::AlreadyOpen
                 | Self::BrokerNotAvailable
                 | Self::BufferFull
+                | Self::CoordinatorLoadInProgress
+                | Self::CoordinatorNotAvailable
                 | Self::LeaderNotAvailable
                 | Self::NotEnoughReplicas
                 | Self::NotEnoughReplicasAfterAppend
@@ -178,6 +229,13 @@ impl ErrorKind {
 
     /// Whether another has taken the place of whoever made the call: it must not go on.
     pub const fn is_fenced(self) -> bool {
-        matches!(self, Self::InvalidProducerEpoch | Self::TransactionCoordinatorFenced)
+        matches!(
+            self,
+            Self::FencedInstanceId
+                | Self::InvalidProducerEpoch
+                | Self::StaleMemberEpoch
+                | Self::TransactionCoordinatorFenced
+                | Self::UnknownMemberId
+        )
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::base::{ConfigError, ErrorKind, InvalidTopicName, Offset};
 use crate::cluster::ClusterError;
+use crate::coordinator::GroupError;
 use crate::record::BatchError;
 use crate::replica::{ProduceError, Replica};
 use crate::storage::{AppendError, LossError, ProducerError, ReadError, StorageError};
@@ -287,6 +288,19 @@ impl From<ClusterError> for Error {
             _ => Outcome::NotWritten,
         };
         Self::with_outcome(kind, outcome, error)
+    }
+}
+
+impl From<GroupError> for Error {
+    fn from(error: GroupError) -> Self {
+        match (error.kind(), error) {
+            (Some(kind), error) => Self::with_outcome(kind, Outcome::NotWritten, error),
+            (None, GroupError::Cluster(error)) => error.into(),
+            (None, GroupError::NotWritten(error)) => error.into(),
+            (None, error) => {
+                Self::with_outcome(ErrorKind::InvalidState, Outcome::NotWritten, error)
+            }
+        }
     }
 }
 

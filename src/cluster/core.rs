@@ -17,6 +17,7 @@ use crate::cluster::sender::Sender;
 use crate::cluster::store::Store;
 use crate::cluster::topic_config::{ConfigChange, TopicConfig};
 use crate::cluster::{BrokerConfig, ClusterError, ProducerIds};
+use crate::env::sync::Mutex;
 use crate::env::{BufferPool, Moment, Runtime};
 use crate::replica::Replica;
 use crate::storage::{ReadError, StorageError};
@@ -43,6 +44,8 @@ pub(crate) struct Core {
     /// For what the cluster does by itself.
     pub(super) keeper: Arc<Sender>,
     pub(super) pool: Arc<BufferPool>,
+    /// Background work of those above.
+    pub(super) others: Mutex<Vec<Arc<Sender>>>,
     pub(super) closed: AtomicBool,
 }
 
@@ -82,6 +85,11 @@ impl Core {
 
     pub(crate) fn keeper(&self) -> &Arc<Sender> {
         &self.keeper
+    }
+
+    /// Ends `sender` when the cluster is closed.
+    pub(crate) fn closes(&self, sender: &Arc<Sender>) {
+        self.others.lock().push(Arc::clone(sender));
     }
 
     pub(crate) fn pool(&self) -> &Arc<BufferPool> {
@@ -245,6 +253,11 @@ impl Core {
         topic.ok_or_else(|| ClusterError::UnknownTopic(name.chars().take(256).collect()))
     }
 
+    /// The topic of this id, as long as it is there.
+    pub(crate) fn topic_by_id(&self, id: TopicId) -> Option<Arc<TopicImage>> {
+        self.controller.with_image(|image| image.by_id(id).cloned())
+    }
+
     /// All topics, by name.
     pub(crate) fn topics(&self) -> Result<Vec<Arc<TopicImage>>, ClusterError> {
         self.check_open()?;
@@ -385,6 +398,8 @@ impl Core {
         let deadline = self.runtime.now().after(CLOSE_TIMEOUT);
         let deadline = deadline.unwrap_or(Moment::since_start(Duration::MAX));
         // What was accepted is written.
+        let others = std::mem::take(&mut *self.others.lock());
+        others.iter().for_each(|sender| sender.close(deadline));
         self.brokers.senders().iter().for_each(|sender| sender.close(deadline));
         self.keeper.close(deadline);
         self.alarms.close(deadline);

@@ -25,7 +25,7 @@ use crate::cluster::producer_ids::ProducerIds;
 use crate::cluster::sender::Sender;
 use crate::cluster::store::{OpenStore, Store, is_store, resolve};
 use crate::cluster::{BrokerConfig, ClusterError};
-use crate::env::sync::RwLock;
+use crate::env::sync::{Mutex, RwLock};
 use crate::env::{BufferPool, Runtime};
 use crate::replica::Replica;
 
@@ -93,6 +93,7 @@ impl Core {
             controller,
             config,
             pool,
+            others: Mutex::default(),
             closed: AtomicBool::new(false),
         });
         core.network.attach(&core);

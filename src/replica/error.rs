@@ -51,6 +51,11 @@ impl ProduceError {
         }
     }
 
+    /// Whether it is about who leads: another broker may take what this one did not.
+    pub(crate) fn is_of_leader(&self) -> bool {
+        matches!(self, Self::NotLeader | Self::LeaderLost)
+    }
+
     /// Whether a file could not be written or synced.
     pub(super) fn is_of_disk(&self) -> bool {
         use AppendError::{NotWritten, Unknown};

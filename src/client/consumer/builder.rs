@@ -10,6 +10,7 @@ use crate::client::consumer::{Consumer, iso8601};
 use crate::client::interceptor::{ConsumerInterceptor, Interceptors};
 use crate::client::{Error, Result, properties};
 use crate::cluster::{BrokerConfig, Core};
+use crate::coordinator::{GroupCoordinator, GroupId, GroupProtocol, Join, Subscription};
 use crate::record::Limits;
 
 /// Where a consumer begins where it has no position, or its position is gone (`auto.offset.reset`). Default:
@@ -75,6 +76,7 @@ impl fmt::Display for AutoOffsetReset {
 #[must_use = "a builder does nothing until it builds"]
 pub struct ConsumerBuilder {
     core: Arc<Core>,
+    groups: Arc<GroupCoordinator>,
     pub(super) draft: Draft,
     interceptors: Interceptors<dyn ConsumerInterceptor>,
 }
@@ -94,10 +96,24 @@ pub(super) struct Settings {
     pub(super) rack: Option<String>,
     pub(super) metadata_max_age: Duration,
     pub(super) limits: Limits,
+    /// `group.id`.
+    pub(super) group: Option<GroupId>,
+    pub(super) instance_id: Option<String>,
+    pub(super) protocol: GroupProtocol,
+    /// By name, the preferred first.
+    pub(super) assignors: Vec<String>,
+    pub(super) max_poll_interval: Duration,
+    pub(super) session_timeout: Duration,
+    /// How often, if at all.
+    pub(super) auto_commit: Option<Duration>,
+    pub(super) api_timeout: Duration,
+    /// `allow.auto.create.topics`.
+    pub(super) create_topics: bool,
 }
 
 impl Settings {
     pub(super) fn read(config: &Config, broker: &BrokerConfig) -> Result<Self, ConfigError> {
+        let protocol = config.parsed("group.protocol", GroupProtocol::parse)?;
         Ok(Self {
             client_id: config.text("client.id")?,
             reset: config.parsed("auto.offset.reset", AutoOffsetReset::parse)?,
@@ -113,14 +129,55 @@ impl Settings {
             rack: Some(config.text("client.rack")?).filter(|rack| !rack.is_empty()),
             metadata_max_age: config.duration("metadata.max.age.ms")?,
             limits: Limits::default(),
+            group: group_id(config)?,
+            instance_id: Some(config.text("group.instance.id")?).filter(|id| !id.is_empty()),
+            protocol,
+            assignors: match protocol {
+                GroupProtocol::Classic => config.list("partition.assignment.strategy")?,
+                GroupProtocol::Consumer => {
+                    let name = config.text("group.remote.assignor")?;
+                    Some(name).filter(|name| !name.is_empty()).into_iter().collect()
+                }
+            },
+            max_poll_interval: config.duration("max.poll.interval.ms")?,
+            session_timeout: config.duration("session.timeout.ms")?,
+            auto_commit: match config.bool("enable.auto.commit")? {
+                true => Some(config.duration("auto.commit.interval.ms")?),
+                false => None,
+            },
+            api_timeout: config.duration("default.api.timeout.ms")?,
+            create_topics: config.bool("allow.auto.create.topics")?,
         })
+    }
+
+    /// To join the group.
+    pub(super) fn join(&self, subscription: Subscription) -> Join {
+        Join {
+            protocol: self.protocol,
+            subscription,
+            instance_id: self.instance_id.clone(),
+            client_id: self.client_id.clone(),
+            rack: self.rack.clone(),
+            assignors: self.assignors.clone(),
+            max_poll_interval: self.max_poll_interval,
+            session_timeout: self.session_timeout,
+        }
     }
 }
 
+fn group_id(config: &Config) -> Result<Option<GroupId>, ConfigError> {
+    let id = config.text("group.id")?;
+    if id.is_empty() {
+        return Ok(None);
+    }
+    let too_long = || ConfigError::out_of_range("group.id", &id, "at most 32,767 bytes");
+    GroupId::new(&id).map(Some).ok_or_else(too_long)
+}
+
 impl ConsumerBuilder {
-    pub(in crate::client) fn new(core: Arc<Core>) -> Self {
+    pub(in crate::client) fn new(core: Arc<Core>, groups: Arc<GroupCoordinator>) -> Self {
         let draft = Draft::new(Scope::Consumer);
-        Self { core, draft, interceptors: Interceptors::default() }
+        Self { core, groups, draft, interceptors: Interceptors::default() }
     }
 
     /// Sets a setting by Kafka's name and in Kafka's units: `config("max.poll.records", 100)`. All settings:
@@ -244,6 +301,74 @@ impl ConsumerBuilder {
         self
     }
 
+    /// The group that the consumer joins, or commits for (`group.id`). Default: none.
+    pub fn group(mut self, id: impl AsRef<str>) -> Self {
+        self.draft.set("group.id", id.as_ref());
+        self
+    }
+
+    /// How the members of the group come to their partitions (`group.protocol`). Default: [`GroupProtocol::Consumer`], while
+    /// Kafka's is the other.
+    pub fn group_protocol(mut self, protocol: GroupProtocol) -> Self {
+        self.draft.set("group.protocol", protocol.to_string().as_str());
+        self
+    }
+
+    /// A name that the member keeps when it is stopped and started again (`group.instance.id`, KIP-345): for the time of
+    /// `session.timeout.ms` its partitions stay its own. Default: none.
+    pub fn group_instance_id(mut self, id: impl AsRef<str>) -> Self {
+        self.draft.set("group.instance.id", id.as_ref());
+        self
+    }
+
+    /// The assignor that the member asks for: [`uniform`](crate::UniformAssignor), [`range`](crate::RangeAssignor),
+    /// [`roundrobin`](crate::RoundRobinAssignor), [`sticky`](crate::StickyAssignor),
+    /// [`cooperative-sticky`](crate::CooperativeStickyAssignor), or one that
+    /// [`ClusterBuilder::assignor`](crate::ClusterBuilder::assignor) has brought in. Of several that members ask for, the one
+    /// of most of them counts. In the consumer protocol this is `group.remote.assignor`, default `uniform`; in the classic one
+    /// `partition.assignment.strategy`, default `range` and `cooperative-sticky`.
+    pub fn assignor(mut self, name: impl AsRef<str>) -> Self {
+        self.draft.set("group.remote.assignor", name.as_ref());
+        self.draft.set_text("partition.assignment.strategy", name.as_ref());
+        self
+    }
+
+    /// Longest time between two polls (`max.poll.interval.ms`), at least 1 ms. Default: 5 minutes. Who takes longer is removed from the
+    /// group: it is told so by its next poll, which joins again. A member that waits in a poll is not meant.
+    pub fn max_poll_interval(mut self, limit: Duration) -> Self {
+        self.draft.set("max.poll.interval.ms", limit);
+        self
+    }
+
+    /// Never removes the member for not polling: for tests that are looked at in a debugger. As
+    /// [`max_poll_interval`](Self::max_poll_interval) with the longest time there is, 24 days.
+    pub fn no_eviction(self) -> Self {
+        self.max_poll_interval(Duration::from_millis(u64::from(i32::MAX.unsigned_abs())))
+    }
+
+    /// How long the place of a static member of a classic group is kept while it is away (`session.timeout.ms`). Default: 45
+    /// seconds. In the other protocol the broker's `group.consumer.session.timeout.ms` says so. There are no heartbeats
+    /// within one process: a member lives as long as its handle.
+    pub fn session_timeout(mut self, timeout: Duration) -> Self {
+        self.draft.set("session.timeout.ms", timeout);
+        self
+    }
+
+    /// Whether what polls have returned is committed without being asked to: every
+    /// [`auto_commit_interval`](Self::auto_commit_interval), before partitions are given up, and at the end
+    /// (`enable.auto.commit`). Default: no, while Kafka's is yes: a commit is one cheap call, and records that are lost
+    /// because a program ended between poll and work are not.
+    pub fn enable_auto_commit(mut self, enable: bool) -> Self {
+        self.draft.set("enable.auto.commit", enable);
+        self
+    }
+
+    /// How often offsets are committed by themselves (`auto.commit.interval.ms`). Default: 5 seconds.
+    pub fn auto_commit_interval(mut self, interval: Duration) -> Self {
+        self.draft.set("auto.commit.interval.ms", interval);
+        self
+    }
+
     /// Adds an interceptor, which is called after those added before.
     pub fn interceptor(mut self, interceptor: impl ConsumerInterceptor + 'static) -> Self {
         self.interceptors.push(Arc::new(interceptor));
@@ -256,7 +381,7 @@ impl ConsumerBuilder {
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting or a value out of range;
     /// [`Closed`](crate::ErrorKind::Closed).
     pub fn build(self) -> Result<Consumer> {
-        let Self { core, draft, interceptors } = self;
+        let Self { core, groups, draft, interceptors } = self;
         if core.is_closed() {
             return Err(Error::closed());
         }
@@ -264,6 +389,16 @@ impl ConsumerBuilder {
             log::warn!("{notice}");
         }
         let settings = Settings::read(&draft.finish()?, core.config())?;
-        Ok(Consumer::new(core, settings, interceptors))
+        Ok(Consumer::new((core, groups), settings, interceptors))
+    }
+
+    /// The consumer, as a member of its [`group`](Self::group): [`build`](Self::build) and [`Consumer::subscribe`].
+    ///
+    /// # Errors
+    /// Those of the two.
+    pub fn join(self, to: impl Into<Subscription>) -> Result<Consumer> {
+        let mut consumer = self.build()?;
+        consumer.subscribe(to)?;
+        Ok(consumer)
     }
 }

@@ -8,7 +8,7 @@ use crate::base::{Timestamp, TopicPartition};
 use crate::client::consumer::aborted::AbortedBatches;
 use crate::client::consumer::records::{Chunk, Records};
 use crate::client::consumer::source::Source;
-use crate::client::consumer::{AutoOffsetReset, SeekTo, Settings};
+use crate::client::consumer::{AutoOffsetReset, NextOffset, SeekTo, Settings};
 use crate::client::{Error, Partition, Result};
 use crate::env::sync::Event;
 use crate::env::{Moment, Runtime};
@@ -29,6 +29,8 @@ pub(super) struct Fetcher {
     /// `None` before the first seek, if there is nothing to begin with otherwise.
     position: Option<Offset>,
     paused: bool,
+    /// Others are to read the partition.
+    stopped: bool,
     /// Batches that were fetched and not looked at yet.
     ahead: VecDeque<Batch>,
     /// They need no checksum: they have not been to a disk.
@@ -70,6 +72,7 @@ impl Fetcher {
         arrived: &Arc<Event>,
         runtime: &Arc<dyn Runtime>,
         settings: &Settings,
+        from: Option<NextOffset>,
     ) -> Result<Self> {
         let mut fetcher = Self {
             source: Source::new(partition, arrived, runtime)?,
@@ -79,12 +82,19 @@ impl Fetcher {
             runtime: Arc::clone(runtime),
             position: None,
             paused: false,
+            stopped: false,
             ahead: VecDeque::new(),
             trusted: false,
             aborted: AbortedBatches::default(),
             current: None,
         };
-        fetcher.position = fetcher.start(settings)?;
+        match from {
+            Some(from) => {
+                (fetcher.position, fetcher.epoch) = (Some(from.offset()), from.leader_epoch());
+                fetcher.check_truncation(settings)?;
+            }
+            None => fetcher.position = fetcher.start(settings)?,
+        }
         Ok(fetcher)
     }
 
@@ -120,7 +130,7 @@ impl Fetcher {
 
     /// When to look again at what is not told, see [`Source::look_again`].
     pub(super) fn look_again(&self) -> Option<Moment> {
-        if self.paused { None } else { self.source.look_again() }
+        if self.paused || self.stopped { None } else { self.source.look_again() }
     }
 
     /// The broker that is read.
@@ -191,6 +201,18 @@ impl Fetcher {
         Ok(self.end().distance_from(self.position()?).unwrap_or(0))
     }
 
+    /// Behind the last record that was handed out, if there is a position.
+    pub(super) fn next_offset(&self) -> Option<NextOffset> {
+        Some(NextOffset::at(self.position?).with_epoch(self.epoch))
+    }
+
+    /// Hands out no more records. Where it has come to is remembered.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+        self.ahead.clear();
+        self.current = None;
+    }
+
     pub(super) fn is_paused(&self) -> bool {
         self.paused
     }
@@ -216,7 +238,7 @@ impl Fetcher {
 
     /// Bytes that a poll would find: all there can be if it is to find something without fetching, or an error.
     pub(super) fn available(&self, settings: &Settings) -> usize {
-        if self.paused {
+        if self.paused || self.stopped {
             return 0;
         }
         let Some(position) = self.position else { return usize::MAX };
@@ -237,6 +259,9 @@ impl Fetcher {
         settings: &Settings,
         collected: &mut Collected,
     ) -> Result<()> {
+        if self.stopped {
+            return Ok(());
+        }
         self.find_source(settings)?;
         if self.source.is_leaderless() {
             return Ok(());

@@ -2,8 +2,12 @@
 
 mod aborted;
 mod builder;
+mod commit;
 mod fetcher;
+mod grouped;
 mod iso8601;
+mod membership;
+mod rebalance;
 mod records;
 mod source;
 mod stream;
@@ -22,6 +26,7 @@ use crate::base::{BrokerId, ErrorKind, Offset, Timestamp, TopicPartition};
 use crate::client::interceptor::{ConsumerInterceptor, Interceptors};
 use crate::client::{Error, Partition, Result};
 use crate::cluster::Core;
+use crate::coordinator::GroupCoordinator;
 use crate::env::Moment;
 use crate::env::sync::Event;
 use crate::replica::Replica;
@@ -29,8 +34,13 @@ use crate::storage::TimestampedOffset;
 
 use builder::Settings;
 use fetcher::{Collected, Fetcher};
+use membership::Membership;
 
 pub use builder::{AutoOffsetReset, ConsumerBuilder};
+pub(in crate::client) use commit::Committer;
+pub use commit::{Commit, NextOffset};
+pub use grouped::GroupMetadata;
+pub use rebalance::{RebalanceEvent, Revocation};
 pub use records::{ConsumerRecord, Headers, HeadersIter, Records, RecordsIter};
 pub use stream::RecordStream;
 pub use wakeup::Wakeup;
@@ -96,6 +106,11 @@ pub struct Consumer {
     settings: Settings,
     interceptors: Interceptors<dyn ConsumerInterceptor>,
     fetchers: BTreeMap<TopicPartition, Fetcher>,
+    groups: Arc<GroupCoordinator>,
+    /// Of a consumer with a group.
+    committer: Option<Arc<Committer>>,
+    /// Of a member of the group.
+    membership: Option<Membership>,
     /// Notified when there is more to read in any of the partitions.
     arrived: Arc<Event>,
     wakeup: Wakeup,
@@ -107,13 +122,19 @@ pub struct Consumer {
 
 impl Consumer {
     fn new(
-        core: Arc<Core>,
+        (core, groups): (Arc<Core>, Arc<GroupCoordinator>),
         settings: Settings,
         interceptors: Interceptors<dyn ConsumerInterceptor>,
     ) -> Self {
         let arrived = Arc::new(Event::new());
+        let group = settings.group.clone();
+        let committer =
+            group.map(|group| Committer::new(&core, &groups, group, settings.api_timeout));
         Self {
             core,
+            groups,
+            committer,
+            membership: None,
             settings,
             interceptors,
             fetchers: BTreeMap::new(),
@@ -125,12 +146,17 @@ impl Consumer {
     }
 
     /// Reads these partitions from now on, and no others. Positions of those that it read before are kept; new ones
-    /// begin as `auto.offset.reset` says.
+    /// begin where the consumer's group has committed, or as `auto.offset.reset` says.
     ///
     /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) if the consumer is [subscribed](Self::subscribe);
     /// [`TopicDeleted`](ErrorKind::TopicDeleted) or [`Storage`](ErrorKind::Storage) if a partition cannot be opened;
     /// the assignment is as it was.
     pub fn assign(&mut self, partitions: impl IntoIterator<Item = Partition>) -> Result<()> {
+        if self.membership.is_some() {
+            let message = "the consumer is subscribed: a consumer does one or the other";
+            return Err(Error::new(ErrorKind::InvalidState, message));
+        }
         let mut assigned = BTreeMap::new();
         for partition in partitions {
             if !Arc::ptr_eq(partition.topic().core(), &self.core) {
@@ -140,7 +166,10 @@ impl Consumer {
             let place = partition.topic_partition().clone();
             let is_kept = self.fetchers.get(&place).is_some_and(|before| before.reads(&partition));
             let runtime = self.core.runtime();
-            let begin = || Fetcher::new(partition, &self.arrived, runtime, &self.settings);
+            let begin = || {
+                let from = self.committed_for(&partition)?;
+                Fetcher::new(partition, &self.arrived, runtime, &self.settings, from)
+            };
             let fetcher = if is_kept { None } else { Some(begin()?) };
             assigned.insert(place, fetcher);
         }
@@ -153,6 +182,13 @@ impl Consumer {
         Ok(())
     }
 
+    fn committed_for(&self, partition: &Partition) -> Result<Option<NextOffset>> {
+        match &self.committer {
+            Some(_) => self.committed(partition),
+            None => Ok(None),
+        }
+    }
+
     /// The name that was given to the consumer (`client.id`), empty if none was.
     pub fn client_id(&self) -> &str {
         &self.settings.client_id
@@ -160,7 +196,14 @@ impl Consumer {
 
     /// The partitions that are read, in order.
     pub fn assignment(&self) -> Vec<TopicPartition> {
-        self.fetchers.keys().cloned().collect()
+        match &self.membership {
+            Some(membership) => {
+                let mut assigned = membership.assignment().cloned().collect::<Vec<_>>();
+                assigned.sort();
+                assigned
+            }
+            None => self.fetchers.keys().cloned().collect(),
+        }
     }
 
     /// Returns records that were not returned before, of one or several partitions, each in the order of their
@@ -171,11 +214,13 @@ impl Consumer {
     /// By [`kind`](Error::kind): [`CorruptMessage`](ErrorKind::CorruptMessage) if a batch does not match its
     /// checksum: seek to the end of [`Error::unreadable_offsets`] to go on;
     /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) under [`AutoOffsetReset::None`]; [`TopicDeleted`](ErrorKind::TopicDeleted); [`Closed`](ErrorKind::Closed);
-    /// [`InvalidState`](ErrorKind::InvalidState) if nothing is assigned. No record is lost by an error: positions
+    /// [`InvalidState`](ErrorKind::InvalidState) if nothing is assigned; [`FencedInstanceId`](ErrorKind::FencedInstanceId) if
+    /// another has come in the place of a static member. No record is lost by an error: positions
     /// are as they were.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records> {
-        let records = self.wait_for_records(timeout)?;
-        Ok(self.intercept(records))
+        let records = self.wait_for_records(timeout);
+        self.poll_ends();
+        Ok(self.intercept(records?))
     }
 
     /// What [`poll`](Self::poll) returns, without end and without blocking.
@@ -214,22 +259,37 @@ impl Consumer {
     }
 
     fn wait_for_records(&mut self, timeout: Duration) -> Result<Records> {
-        let mut records = self.collect()?;
-        if !records.is_empty() || timeout.is_zero() {
-            return Ok(records);
+        let found = self.turn(true)?;
+        if found.is_some() || timeout.is_zero() {
+            return Ok(found.unwrap_or_default());
         }
         let runtime = Arc::clone(self.core.runtime());
         let deadline = runtime.now().after(timeout);
         loop {
             let listener = self.arrived.listen();
-            records = self.collect()?;
+            if let Some(found) = self.turn(false)? {
+                return Ok(found);
+            }
             let is_over = deadline.is_some_and(|deadline| deadline <= runtime.now());
-            if !records.is_empty() || is_over || self.wakeup.take() {
-                return Ok(records);
+            if is_over || self.wakeup.take() {
+                return Ok(Records::default());
             }
             let until = [self.patience(), self.look_again(), deadline];
+            self.waits();
             runtime.park(listener, until.into_iter().flatten().min());
         }
+    }
+
+    /// What is there for a poll, if it is to return at once. `begins` says that this is its first look.
+    fn turn(&mut self, begins: bool) -> Result<Option<Records>> {
+        self.check_open()?;
+        self.follow_group(begins)?;
+        let mut records = self.collect()?;
+        if let Some(membership) = &mut self.membership {
+            records.set_rebalances(membership.take_events());
+        }
+        let is_found = !records.is_empty() || !records.rebalances().is_empty();
+        Ok(is_found.then_some(records))
     }
 
     /// Until when there may be less than `fetch.min.bytes` asks for, if there is less.
@@ -239,16 +299,18 @@ impl Consumer {
 
     /// When to look for leaders, where there are none, or to ask them whom to read.
     fn look_again(&self) -> Option<Moment> {
-        self.fetchers.values().filter_map(Fetcher::look_again).min()
+        let of_group = self.membership.as_ref().and_then(Membership::look_again);
+        self.fetchers.values().filter_map(Fetcher::look_again).chain(of_group).min()
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.core.is_closed() { Err(Error::closed()) } else { Ok(()) }
     }
 
     /// Takes what is there, from each partition in turn.
     fn collect(&mut self) -> Result<Records> {
-        if self.core.is_closed() {
-            return Err(Error::closed());
-        }
-        if self.fetchers.is_empty() {
-            let message = "no partitions to read: call Consumer::assign first";
+        if self.fetchers.is_empty() && self.membership.is_none() {
+            let message = "no partitions to read: call Consumer::assign or subscribe first";
             return Err(Error::new(ErrorKind::InvalidState, message));
         }
         let mut collected = Collected {
@@ -259,6 +321,7 @@ impl Consumer {
         if !self.is_enough() {
             return Ok(collected.records);
         }
+        let is_member = self.membership.is_some();
         let count = self.fetchers.len();
         let first = self.turn % count.max(1);
         for at in (first..count).chain(0..first) {
@@ -269,6 +332,10 @@ impl Consumer {
                 Err(_) if !collected.records.is_empty() => {
                     self.turn = at;
                     break;
+                }
+                Err(error) if is_member && error.kind() == ErrorKind::TopicDeleted => {
+                    // The group's next answer says so.
+                    log::debug!("{error}");
                 }
                 // The other partitions have their turn before it comes again.
                 Err(error) => {
@@ -457,6 +524,13 @@ impl Consumer {
 
     fn fetcher(&mut self, partition: &TopicPartition) -> Result<&mut Fetcher> {
         self.fetchers.get_mut(partition).ok_or_else(|| not_assigned(partition))
+    }
+}
+
+/// A member leaves its group, and waits for nobody.
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        drop(self.leave());
     }
 }
 

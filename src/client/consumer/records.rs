@@ -4,8 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::base::{Offset, PartitionId, Timestamp, TopicName, TopicPartition};
-use crate::client::{Destination, Record, Result};
+use crate::base::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicName, TopicPartition};
+use crate::client::{Destination, RebalanceEvent, Record, Result};
 use crate::record::{DecodedBatch, HeaderIter, Limits, RecordView};
 use crate::storage::{Fetched, ReadError};
 
@@ -34,6 +34,7 @@ use crate::storage::{Fetched, ReadError};
 pub struct Records {
     chunks: Vec<Chunk>,
     count: usize,
+    rebalances: Vec<RebalanceEvent>,
 }
 
 /// Consecutive records of one batch.
@@ -99,6 +100,16 @@ impl Records {
         Ok(records)
     }
 
+    pub(super) fn set_rebalances(&mut self, rebalances: Vec<RebalanceEvent>) {
+        self.rebalances = rebalances;
+    }
+
+    /// What has happened to the partitions of a member of a group since the poll before, in order. A poll that returns some
+    /// may return no records.
+    pub fn rebalances(&self) -> &[RebalanceEvent] {
+        &self.rebalances
+    }
+
     /// Number of records.
     pub fn len(&self) -> usize {
         self.count
@@ -111,7 +122,8 @@ impl Records {
 
     /// Keeps the records for which `keep` is true, in their order.
     pub fn retain(&mut self, mut keep: impl FnMut(&ConsumerRecord<'_>) -> bool) {
-        let mut kept = Self::default();
+        let rebalances = std::mem::take(&mut self.rebalances);
+        let mut kept = Self { rebalances, ..Self::default() };
         for chunk in &self.chunks {
             // Those that follow each other are a chunk again.
             let mut run: Option<Chunk> = None;
@@ -225,6 +237,11 @@ impl<'a> ConsumerRecord<'a> {
     #[inline]
     pub fn offset(&self) -> Offset {
         self.view.offset
+    }
+
+    /// In which term of its leader it was written.
+    pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        self.chunk.batch.header().leader_epoch()
     }
 
     /// The record's timestamp. `None` if it was written without one, which only other implementations do.

@@ -15,7 +15,8 @@ use crate::env::sync::{Event, EventListener};
 
 /// The records of a [`Consumer`], as they come in: see [`Consumer::stream`].
 ///
-/// - Each item is what a poll would have returned: records, never none, or an error. After an error it goes on, except
+/// - Each item is what a poll would have returned: records, or in a group what has happened to the member's partitions, or
+///   an error. After an error it goes on, except
 ///   after [`Closed`](ErrorKind::Closed).
 /// - It ends when the consumer is woken by [`Wakeup::wake`](crate::Wakeup::wake); another stream goes on.
 /// - It can be dropped at any moment: what it has not returned comes first in the next stream or poll.
@@ -28,12 +29,20 @@ pub struct RecordStream<'a> {
     listener: Option<EventListener>,
     /// When it has asked to be woken, since there is less than `fetch.min.bytes`.
     alarm: Option<Moment>,
+    /// The next look is the first for an item.
+    begins: bool,
     closed: bool,
 }
 
 impl<'a> RecordStream<'a> {
     pub(super) fn new(consumer: &'a mut Consumer) -> Self {
-        Self { consumer, listener: None, alarm: None, closed: false }
+        Self { consumer, listener: None, alarm: None, begins: true, closed: false }
+    }
+
+    fn end(&mut self, records: Records) -> Records {
+        self.begins = true;
+        self.consumer.poll_ends();
+        self.consumer.intercept(records)
     }
 
     /// The consumer, to seek or pause between two items.
@@ -53,6 +62,13 @@ impl<'a> RecordStream<'a> {
     }
 }
 
+/// The application has the word again.
+impl Drop for RecordStream<'_> {
+    fn drop(&mut self) {
+        self.consumer.poll_ends();
+    }
+}
+
 impl Stream for RecordStream<'_> {
     type Item = Result<Records>;
 
@@ -65,9 +81,10 @@ impl Stream for RecordStream<'_> {
             // Before the look at what is there: what comes in after it is heard.
             let arrived = &this.consumer.arrived;
             let mut listener = this.listener.take().unwrap_or_else(|| arrived.listen());
-            match this.consumer.collect() {
-                Ok(records) if records.is_empty() => {}
-                Ok(records) => return Poll::Ready(Some(Ok(this.consumer.intercept(records)))),
+            let begins = std::mem::replace(&mut this.begins, false);
+            match this.consumer.turn(begins) {
+                Ok(Some(records)) => return Poll::Ready(Some(Ok(this.end(records)))),
+                Ok(None) => {}
                 Err(error) => {
                     this.closed = error.kind() == ErrorKind::Closed;
                     return Poll::Ready(Some(Err(error)));
@@ -76,6 +93,7 @@ impl Stream for RecordStream<'_> {
             if this.consumer.wakeup.take() {
                 return Poll::Ready(None);
             }
+            this.consumer.waits();
             this.set_alarm();
             if Pin::new(&mut listener).poll(cx).is_pending() {
                 this.listener = Some(listener);
@@ -86,7 +104,7 @@ impl Stream for RecordStream<'_> {
 }
 
 /// Wakes a consumer's task.
-struct Alarm(Arc<Event>);
+pub(super) struct Alarm(pub(super) Arc<Event>);
 
 impl Drive for Alarm {
     fn drive(&self, _now: Moment) -> Option<Moment> {

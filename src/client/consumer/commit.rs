@@ -1,0 +1,381 @@
+//! Committing offsets for a group.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::base::{LeaderEpoch, Offset, TopicPartition};
+use crate::client::consumer::stream::Alarm;
+use crate::client::{ConsumerRecord, Error, Result};
+use crate::cluster::Core;
+use crate::coordinator::{self, Committed, GroupCoordinator, GroupError, GroupId};
+use crate::coordinator::{MemberHandle, PendingCommit};
+use crate::env::Moment;
+use crate::env::sync::{Event, EventListener, Mutex};
+
+/// Time between two tries, while the group has no coordinator (`retry.backoff.ms`).
+const TRY_AGAIN: Duration = Duration::from_millis(10);
+
+/// Where a group goes on reading a partition: the offset *after* the last record that was dealt with, and a note to go
+/// with it (Kafka's `OffsetAndMetadata`).
+///
+/// ```
+/// use brooklet::{Cluster, NewTopic, NextOffset, Record};
+/// use std::time::Duration;
+///
+/// let cluster = Cluster::in_memory()?;
+/// let email = cluster.create_topic(NewTopic::new("email"))?;
+/// cluster.producer().build()?.send(Record::to(&email).value("welcome"))?.wait()?;
+///
+/// let mut consumer = cluster.consumer_group("mailer").join("email")?;
+/// let records = consumer.poll(Duration::from_secs(1))?;
+/// let last = records.iter().last().unwrap();
+/// let next = NextOffset::after(&last).metadata("by the night shift");
+/// consumer.commit_offsets([(last.topic_partition().clone(), next)])?.wait()?;
+/// assert_eq!(consumer.committed(email.partition(0)?)?.unwrap().offset().value(), 1);
+/// # Ok::<(), brooklet::Error>(())
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NextOffset {
+    offset: Offset,
+    leader_epoch: Option<LeaderEpoch>,
+    metadata: String,
+}
+
+impl NextOffset {
+    /// The record at `offset` is the next to be read, or the first behind it.
+    pub fn at(offset: Offset) -> Self {
+        Self { offset, leader_epoch: None, metadata: String::new() }
+    }
+
+    /// `record` was dealt with, and all before it.
+    pub fn after(record: &ConsumerRecord<'_>) -> Self {
+        let next = record.offset().value().saturating_add(1);
+        let offset = Offset::new(next).unwrap_or(record.offset());
+        Self { offset, leader_epoch: record.leader_epoch(), metadata: String::new() }
+    }
+
+    /// A note for whoever looks at what was committed, of up to `offset.metadata.max.bytes` (4,096) bytes.
+    pub fn metadata(mut self, metadata: impl Into<String>) -> Self {
+        self.metadata = metadata.into();
+        self
+    }
+
+    /// The offset of the next record.
+    pub fn offset(&self) -> Offset {
+        self.offset
+    }
+
+    /// In which term of its leader the last record before it was written, if that is known. It tells a consumer that goes
+    /// on there whether the log is still the one that was read (KIP-320).
+    pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        self.leader_epoch
+    }
+
+    /// The note; empty for none.
+    pub fn note(&self) -> &str {
+        &self.metadata
+    }
+
+    pub(in crate::client) fn with_epoch(mut self, leader_epoch: Option<LeaderEpoch>) -> Self {
+        self.leader_epoch = leader_epoch;
+        self
+    }
+
+    pub(in crate::client) fn of(committed: Committed) -> Self {
+        let metadata = committed.metadata.to_string();
+        Self { offset: committed.offset, leader_epoch: committed.leader_epoch, metadata }
+    }
+
+    pub(in crate::client) fn into_commit(self, partition: TopicPartition) -> coordinator::Commit {
+        let Self { offset, leader_epoch, metadata } = self;
+        coordinator::Commit { partition, offset, leader_epoch, metadata }
+    }
+}
+
+/// The offset.
+impl fmt::Display for NextOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.offset.fmt(f)
+    }
+}
+
+/// Commits for one consumer, in the order in which it asks.
+#[derive(Debug)]
+pub(in crate::client) struct Committer {
+    core: Arc<Core>,
+    groups: Arc<GroupCoordinator>,
+    group: GroupId,
+    /// How long a commit is tried.
+    timeout: Duration,
+    next: AtomicU64,
+    /// The number of the last commit of each partition. Held while one is handed over: what is tried again is not to come
+    /// behind a later one.
+    last: Mutex<BTreeMap<TopicPartition, u64>>,
+}
+
+impl Committer {
+    pub(in crate::client) fn new(
+        core: &Arc<Core>,
+        groups: &Arc<GroupCoordinator>,
+        group: GroupId,
+        timeout: Duration,
+    ) -> Arc<Self> {
+        let (core, groups) = (Arc::clone(core), Arc::clone(groups));
+        let (next, last) = (AtomicU64::new(0), Mutex::default());
+        Arc::new(Self { core, groups, group, timeout, next, last })
+    }
+
+    pub(in crate::client) fn group(&self) -> &GroupId {
+        &self.group
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(in crate::client) fn commit(
+        self: &Arc<Self>,
+        by: Option<&Arc<MemberHandle>>,
+        offsets: impl IntoIterator<Item = (TopicPartition, NextOffset)>,
+    ) -> Result<Commit> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let offsets = offsets.into_iter().map(|(partition, next)| next.into_commit(partition));
+        let mut commit = Commit {
+            deadline: self.core.runtime().now().after(self.timeout),
+            committer: Arc::clone(self),
+            number,
+            by: by.cloned(),
+            offsets: offsets.collect(),
+            state: State::Later(None),
+        };
+        commit.note();
+        commit.hand_over()?;
+        Ok(commit)
+    }
+}
+
+/// A commit on its way: [`wait`](Self::wait) for it, `.await` it on any runtime, or drop it: it goes on in any case, but
+/// nobody tries again if the group's coordinator moves meanwhile.
+///
+/// ```
+/// use brooklet::{Cluster, NewTopic};
+/// use std::time::Duration;
+///
+/// let cluster = Cluster::in_memory()?;
+/// cluster.create_topic(NewTopic::new("email"))?;
+/// let mut consumer = cluster.consumer_group("mailer").join("email")?;
+/// consumer.poll(Duration::ZERO)?;
+/// consumer.commit()?.wait()?;
+/// futures_executor::block_on(async {
+///     consumer.poll(Duration::ZERO)?;
+///     consumer.commit()?.await
+/// })?;
+/// # Ok::<(), brooklet::Error>(())
+/// ```
+#[must_use = "whether it succeeded is known to who waits for it"]
+pub struct Commit {
+    committer: Arc<Committer>,
+    number: u64,
+    by: Option<Arc<MemberHandle>>,
+    offsets: Vec<coordinator::Commit>,
+    deadline: Option<Moment>,
+    state: State,
+}
+
+enum State {
+    /// On its way into the log.
+    Pending(PendingCommit),
+    /// To be handed over when the group has a coordinator again. Who awaits it has an alarm set for the next try.
+    Later(Option<(Arc<Event>, EventListener)>),
+    /// Done, or replaced as a whole by later ones.
+    Done,
+}
+
+impl Commit {
+    /// Later commits replace it, where they are about the same partitions.
+    fn note(&self) {
+        let mut last = self.committer.last.lock();
+        for commit in &self.offsets {
+            last.insert(commit.partition.clone(), self.number);
+        }
+    }
+
+    /// Gives it to the coordinator, if there is one at the moment.
+    fn hand_over(&mut self) -> Result<()> {
+        let committer = Arc::clone(&self.committer);
+        let last = committer.last.lock();
+        self.offsets.retain(|commit| last.get(&commit.partition) == Some(&self.number));
+        if self.offsets.is_empty() {
+            self.state = State::Done;
+            return Ok(());
+        }
+        let offsets = self.offsets.clone();
+        let handed = committer.groups.commit(&committer.group, self.by.as_ref(), offsets);
+        drop(last);
+        match handed {
+            Ok(pending) => self.state = State::Pending(pending),
+            Err(error) if error.is_passing() && !self.is_over() => self.state = State::Later(None),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= self.committer.core.runtime().now())
+    }
+
+    /// What a result comes to: `None` if it is to be tried again.
+    fn ended(&mut self, result: Result<(), crate::replica::ProduceError>) -> Option<Result<()>> {
+        match result {
+            Ok(()) => Some(Ok(())),
+            Err(error) if error.is_of_leader() && !self.is_over() => {
+                self.state = State::Later(None);
+                None
+            }
+            Err(error) => Some(Err(GroupError::NotWritten(error).into())),
+        }
+    }
+
+    /// Blocks until the offsets are committed. The calling thread writes and syncs them itself if nobody else is at it.
+    ///
+    /// # Errors
+    /// By [`kind`](Error::kind): [`UnknownMemberId`](crate::ErrorKind::UnknownMemberId) and
+    /// [`FencedInstanceId`](crate::ErrorKind::FencedInstanceId) if the consumer is no member any more;
+    /// [`StaleMemberEpoch`](crate::ErrorKind::StaleMemberEpoch) if a partition is another member's by now;
+    /// [`CoordinatorNotAvailable`](crate::ErrorKind::CoordinatorNotAvailable) and
+    /// [`NotEnoughReplicas`](crate::ErrorKind::NotEnoughReplicas) after `default.api.timeout.ms`, and what writing can fail
+    /// with. [`Error::outcome`] tells whether they may be committed all the same.
+    pub fn wait(mut self) -> Result<()> {
+        loop {
+            match &mut self.state {
+                State::Done => return Ok(()),
+                State::Pending(pending) => {
+                    let result = pending.wait();
+                    if let Some(result) = self.ended(result) {
+                        return result;
+                    }
+                }
+                State::Later(_) => {
+                    self.hand_over()?;
+                    if matches!(self.state, State::Later(_)) {
+                        self.pause(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Blocks until the offsets are committed, for at most `timeout`. The calling thread does no file I/O, which might take
+    /// longer.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait), and [`TimedOut`](crate::ErrorKind::TimedOut): it is still on its way, and one may wait
+    /// again.
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<()> {
+        let runtime = Arc::clone(self.committer.core.runtime());
+        let until = runtime.now().after(timeout);
+        let timed_out = || Error::timed_out("the offsets are not committed yet");
+        loop {
+            match &mut self.state {
+                State::Done => return Ok(()),
+                State::Pending(pending) => {
+                    let result = pending.wait_until(until).ok_or_else(timed_out)?;
+                    if let Some(result) = self.ended(result) {
+                        return result;
+                    }
+                }
+                State::Later(_) => {
+                    self.hand_over()?;
+                    if matches!(self.state, State::Later(_)) {
+                        self.pause(until);
+                        if until.is_some_and(|until| until <= runtime.now()) {
+                            return Err(timed_out());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until it is time to try again.
+    fn pause(&self, until: Option<Moment>) {
+        let runtime = self.committer.core.runtime();
+        let next = runtime.now().after(TRY_AGAIN);
+        let next = [next, until].into_iter().flatten().min();
+        runtime.park(Event::new().listen(), next);
+    }
+
+    /// What has become of it by now, if it is decided.
+    pub(super) fn result(&mut self) -> Option<Result<()>> {
+        match &mut self.state {
+            State::Done => Some(Ok(())),
+            State::Pending(pending) => {
+                let result = pending.result()?;
+                self.ended(result)
+            }
+            State::Later(_) => {
+                let handed = self.hand_over();
+                handed.err().map(Err)
+            }
+        }
+    }
+
+    /// Has the background write it.
+    pub(super) fn have_written(&mut self) {
+        if let State::Pending(pending) = &mut self.state {
+            pending.have_written();
+        }
+    }
+}
+
+impl Future for Commit {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            match &mut this.state {
+                State::Done => return Poll::Ready(Ok(())),
+                State::Pending(pending) => {
+                    let Poll::Ready(result) = Pin::new(pending).poll(cx) else {
+                        return Poll::Pending;
+                    };
+                    if let Some(result) = this.ended(result) {
+                        return Poll::Ready(result);
+                    }
+                }
+                State::Later(None) => {
+                    if let Err(error) = this.hand_over() {
+                        return Poll::Ready(Err(error));
+                    }
+                    if let State::Later(alarm) = &mut this.state {
+                        let event = Arc::new(Event::new());
+                        let listener = event.listen();
+                        let core = &this.committer.core;
+                        let at = core.runtime().now().after(TRY_AGAIN);
+                        core.alarms().submit(Arc::new(Alarm(Arc::clone(&event))), at);
+                        *alarm = Some((event, listener));
+                    }
+                }
+                State::Later(Some((_, listener))) => match Pin::new(listener).poll(cx) {
+                    Poll::Ready(()) => this.state = State::Later(None),
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let offsets = self.offsets.iter().map(|commit| (&commit.partition, commit.offset));
+        write!(f, "Commit of {} ", self.committer.group)?;
+        f.debug_map().entries(offsets).finish()
+    }
+}

@@ -1,0 +1,549 @@
+//! All groups of a cluster.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::base::{BrokerId, Offset, PartitionId, TopicName, TopicPartition};
+use crate::cluster::{Core, InternalTopic, KnownTopic, Sender, TopicImage};
+use crate::coordinator::commit::{Outcome, PendingCommit};
+use crate::coordinator::config::GroupConfig;
+use crate::coordinator::error::GroupError;
+use crate::coordinator::group::{
+    Changes, Commit, Committed, DescribedMember, GroupProtocol, GroupState, JoinRequest, Told,
+    World,
+};
+use crate::coordinator::handle::MemberHandle;
+use crate::coordinator::ids::{GroupId, InstanceId, MemberId, ShortText, partition_of_group};
+use crate::coordinator::shard::{Batching, Groups, Shard, Term};
+use crate::coordinator::subscription::Subscription;
+use crate::env::Moment;
+use crate::env::sync::{Event, Mutex};
+use crate::replica::ProduceError;
+
+/// Finds the coordinator of a group, which is the leader of its partition of `__consumer_offsets`, and asks it.
+///
+/// Everything here returns at once, but that a new coordinator reads its log first.
+#[derive(Debug)]
+pub(crate) struct GroupCoordinator {
+    pub(super) me: Weak<Self>,
+    pub(super) core: Weak<Core>,
+    pub(super) config: GroupConfig,
+    shards: Mutex<BTreeMap<PartitionId, Arc<Shard>>>,
+    /// All topics, and the version of the metadata in which they were looked up.
+    topics: Mutex<(u64, Arc<[KnownTopic]>)>,
+    /// Numbers for members.
+    members: AtomicU64,
+    /// For what nobody asks for.
+    pub(super) worker: Arc<Sender>,
+    pub(super) housekeeping: super::housekeeping::Housekeeping,
+}
+
+/// Somebody who wants to be in a group.
+#[derive(Clone, Debug)]
+pub(crate) struct Join {
+    pub(crate) protocol: GroupProtocol,
+    pub(crate) subscription: Subscription,
+    pub(crate) instance_id: Option<String>,
+    pub(crate) client_id: String,
+    pub(crate) rack: Option<String>,
+    /// By name, the preferred first.
+    pub(crate) assignors: Vec<String>,
+    pub(crate) max_poll_interval: Duration,
+    pub(crate) session_timeout: Duration,
+}
+
+/// A group as it is now.
+#[derive(Clone, Debug)]
+pub(crate) struct Description {
+    pub(crate) state: GroupState,
+    pub(crate) protocol: Option<GroupProtocol>,
+    pub(crate) epoch: i32,
+    pub(crate) assignor: Option<String>,
+    pub(crate) coordinator: Option<BrokerId>,
+    pub(crate) members: Vec<DescribedMember>,
+}
+
+/// A group in a list.
+#[derive(Clone, Debug)]
+pub(crate) struct Listing {
+    pub(crate) group: String,
+    pub(crate) state: GroupState,
+    pub(crate) protocol: Option<GroupProtocol>,
+}
+
+/// What follows when records are in the log for good, or have failed.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// Those that have their results now.
+    pub(super) outcomes: Vec<Arc<Outcome>>,
+    /// Where there is something more to write.
+    pub(super) unwritten: Option<Term>,
+    pub(super) summoned: Vec<Arc<MemberHandle>>,
+}
+
+/// The topic in which groups are kept, and whether it is made if there is none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Missing {
+    Create,
+    Leave,
+}
+
+impl GroupCoordinator {
+    /// Of the groups of `core`, which it tells when topics change.
+    pub(crate) fn new(core: &Arc<Core>, config: GroupConfig) -> Arc<Self> {
+        let worker = Sender::new("brooklet-groups", Arc::clone(core.runtime()));
+        let coordinator = Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            core: Arc::downgrade(core),
+            config,
+            shards: Mutex::default(),
+            topics: Mutex::new((0, Arc::default())),
+            members: AtomicU64::new(0),
+            worker: Arc::new(worker),
+            housekeeping: super::housekeeping::Housekeeping::default(),
+        });
+        core.controller().listen(Arc::clone(&coordinator) as _);
+        core.closes(&coordinator.worker);
+        if core.internal_topic(InternalTopic::ConsumerOffsets).is_some() {
+            coordinator.look_after_offsets(core);
+        }
+        coordinator
+    }
+
+    pub(super) fn core(&self) -> Result<Arc<Core>, GroupError> {
+        let core = self.core.upgrade().ok_or(crate::cluster::ClusterError::Closed)?;
+        core.check_open()?;
+        Ok(core)
+    }
+
+    /// All topics, and the version of the metadata in which they were like that.
+    fn topics(&self, core: &Core) -> (u64, Arc<[KnownTopic]>) {
+        // Before the look at the topics: they may be newer, which does no harm.
+        let version = core.metadata_version();
+        {
+            let known = self.topics.lock();
+            if known.0 == version && !known.1.is_empty() {
+                return known.clone();
+            }
+        }
+        let topics = (version, Arc::from(core.known_topics()));
+        *self.topics.lock() = topics.clone();
+        topics
+    }
+
+    fn offsets_topic(
+        &self,
+        core: &Core,
+        missing: Missing,
+    ) -> Result<Option<Arc<TopicImage>>, GroupError> {
+        if let Some(topic) = core.internal_topic(InternalTopic::ConsumerOffsets) {
+            return Ok(Some(topic));
+        }
+        if missing == Missing::Leave {
+            return Ok(None);
+        }
+        let topic = core.internal_topic_or_create(InternalTopic::ConsumerOffsets)?;
+        self.look_after_offsets(core);
+        Ok(Some(topic))
+    }
+
+    pub(super) fn shard(&self, partition: PartitionId) -> Arc<Shard> {
+        let mut shards = self.shards.lock();
+        Arc::clone(shards.entry(partition).or_insert_with(|| Shard::new(partition)))
+    }
+
+    /// Those that were asked for something.
+    pub(super) fn shards(&self) -> Vec<Arc<Shard>> {
+        self.shards.lock().values().cloned().collect()
+    }
+
+    /// Runs `ask` on the groups of a shard, with its lock held, and sees to what comes of it.
+    pub(super) fn ask<T>(
+        &self,
+        core: &Core,
+        topic: &TopicImage,
+        shard: &Shard,
+        ask: impl FnOnce(&mut Groups, &World<'_>, &mut Changes) -> Result<T, GroupError>,
+    ) -> Result<T, GroupError> {
+        let term = term(core, topic, shard.partition)?;
+        let topics = self.topics(core);
+        let (changes, has_records, asked) = {
+            let mut groups = shard.groups.lock();
+            // What comes in the order of the log is to be of the order in which this was reached.
+            let (now, wall_clock) = (core.runtime().now(), core.runtime().wall_clock());
+            let (version, topics) = (topics.0, &topics.1);
+            let world = World { topics, version, config: &self.config, now, wall_clock };
+            let mut changes = Changes::at(wall_clock);
+            let entered = groups.enter(&term, &world, &mut changes);
+            let asked = entered.and_then(|()| ask(&mut groups, &world, &mut changes));
+            let how = Batching { compression: self.config.compression, now: wall_clock };
+            let has_records = groups.append(&changes.records, &how);
+            (changes, has_records, asked)
+        };
+        // With no lock held: whoever has no thread writes them himself, and wakers are not ours.
+        if has_records {
+            term.have_written();
+        }
+        changes.summoned.iter().for_each(|member| member.summon());
+        asked
+    }
+
+    /// As [`ask`](Self::ask), of the shard of a group. `None` if nobody has ever been in a group.
+    fn ask_for<T>(
+        &self,
+        group: &GroupId,
+        missing: Missing,
+        ask: impl FnOnce(&mut Groups, &World<'_>, &mut Changes) -> Result<T, GroupError>,
+    ) -> Result<Option<T>, GroupError> {
+        let core = self.core()?;
+        let Some(topic) = self.offsets_topic(&core, missing)? else { return Ok(None) };
+        let partition = partition_of_group(group.as_str(), topic.partition_count());
+        self.ask(&core, &topic, &self.shard(partition), ask).map(Some)
+    }
+
+    /// A member that waits for `arrived`, of a group that it is to join.
+    pub(crate) fn new_member(
+        &self,
+        group: &GroupId,
+        client_id: &str,
+        arrived: &Arc<Event>,
+    ) -> Result<Arc<MemberHandle>, GroupError> {
+        let core = self.core()?;
+        let number = self.members.fetch_add(1, Ordering::Relaxed) + 1;
+        // Members do not outlive the process: a number tells them apart.
+        let id = match client_id {
+            "" => format!("consumer-{group}-{number}"),
+            client_id => format!("{client_id}-{number}"),
+        };
+        let id = MemberId::new(&id).ok_or(GroupError::InvalidGroupId)?;
+        Ok(MemberHandle::new(group.clone(), id, arrived, core.runtime().now()))
+    }
+
+    /// Makes `handle` a member of its group. Returns what it has to begin with.
+    pub(crate) fn join(&self, handle: &Arc<MemberHandle>, join: &Join) -> Result<Told, GroupError> {
+        let group = handle.group();
+        if group.as_str().is_empty() {
+            return Err(GroupError::InvalidGroupId);
+        }
+        let wants = self.request(join)?;
+        let told = self.ask_for(group, Missing::Create, |groups, world, changes| {
+            let existed = groups.get(group).is_some();
+            let told = groups.get_or_create(group).join(handle, wants, world, changes);
+            if told.is_err() && !existed {
+                groups.forget(group);
+            }
+            told
+        })?;
+        self.set_alarm(group);
+        Ok(told.unwrap_or_default())
+    }
+
+    fn request(&self, join: &Join) -> Result<JoinRequest, GroupError> {
+        let text = |text: &String| ShortText::new(text).ok_or(GroupError::InvalidGroupId);
+        let instance = join.instance_id.as_ref().filter(|id| !id.is_empty());
+        let instance = instance.map(|id| InstanceId::new(id).ok_or(GroupError::InvalidGroupId));
+        Ok(JoinRequest {
+            protocol: join.protocol,
+            subscribed: join.subscription.check()?,
+            instance: instance.transpose()?,
+            client_id: text(&join.client_id)?,
+            rack: join.rack.as_ref().map(text).transpose()?,
+            assignors: join.assignors.iter().map(text).collect::<Result<_, _>>()?,
+            max_poll_interval: join.max_poll_interval,
+            session_timeout: match join.protocol {
+                GroupProtocol::Consumer => self.config.consumer_session_timeout,
+                GroupProtocol::Classic => join.session_timeout,
+            },
+        })
+    }
+
+    /// What is new for a member, that may have given up what it was told to.
+    pub(crate) fn heartbeat(
+        &self,
+        handle: &Arc<MemberHandle>,
+        has_released: bool,
+    ) -> Result<Told, GroupError> {
+        let group = handle.group();
+        let told = self.ask_for(group, Missing::Create, |groups, world, changes| {
+            let group = groups.get_mut(group).ok_or_else(|| unknown(handle))?;
+            // Before it finds out from the topics that it reads.
+            group.refresh(world, changes);
+            group.heartbeat(handle, has_released, changes)
+        })?;
+        Ok(told.unwrap_or_default())
+    }
+
+    /// A member wants other topics.
+    pub(crate) fn resubscribe(
+        &self,
+        handle: &Arc<MemberHandle>,
+        subscription: &Subscription,
+    ) -> Result<Told, GroupError> {
+        let (group, subscribed) = (handle.group(), subscription.check()?);
+        let told = self.ask_for(group, Missing::Create, |groups, world, changes| {
+            let group = groups.get_mut(group).ok_or_else(|| unknown(handle))?;
+            group.resubscribe(handle, subscribed, world, changes)
+        })?;
+        Ok(told.unwrap_or_default())
+    }
+
+    /// A member goes; a static one may come back unless it goes `for_good`.
+    pub(crate) fn leave(&self, handle: &Arc<MemberHandle>, for_good: bool) {
+        let group = handle.group();
+        let left = self.ask_for(group, Missing::Leave, |groups, world, changes| {
+            if let Some(group) = groups.get_mut(group) {
+                group.leave(handle, for_good, world, changes);
+            }
+            Ok(())
+        });
+        match left {
+            Ok(_) => self.set_alarm(group),
+            // Nobody will look for it any more.
+            Err(error) if self.core().is_err() => log::debug!("{handle:?}: {error}"),
+            Err(error) => self.leave_later(handle, for_good, &error),
+        }
+    }
+
+    /// When to look at the members of a group next.
+    pub(super) fn next_tick(&self, group: &GroupId) -> Result<Option<Option<Moment>>, GroupError> {
+        self.ask_for(group, Missing::Leave, |groups, _, _| {
+            Ok(groups.get(group).and_then(|group| group.next_tick()))
+        })
+    }
+
+    /// Removes a member by its id, as if it had left.
+    pub(crate) fn remove_member(&self, group: &GroupId, member: &str) -> Result<(), GroupError> {
+        let unknown =
+            || GroupError::UnknownMemberId { group: group.to_string(), member: member.to_owned() };
+        let id = MemberId::new(member).ok_or_else(unknown)?;
+        let removed = self.ask_for(group, Missing::Leave, |groups, world, changes| {
+            let group = groups.get_mut(group).filter(|group| group.has_member(&id));
+            let group = group.ok_or_else(unknown)?;
+            group.remove(&id, world, changes);
+            Ok(())
+        })?;
+        removed.ok_or_else(unknown)
+    }
+
+    /// Commits offsets, for a member, or for a group without members.
+    pub(crate) fn commit(
+        &self,
+        group: &GroupId,
+        by: Option<&Arc<MemberHandle>>,
+        commits: Vec<Commit>,
+    ) -> Result<PendingCommit, GroupError> {
+        self.write(group, Missing::Create, by, |groups, world, changes| {
+            groups.get_or_create(group).commit(by, commits, world, changes)
+        })
+    }
+
+    /// Forgets the offsets of some partitions.
+    pub(crate) fn delete_offsets(
+        &self,
+        group: &GroupId,
+        partitions: &[TopicPartition],
+    ) -> Result<PendingCommit, GroupError> {
+        self.write(group, Missing::Leave, None, |groups, _, changes| {
+            let found = groups.get(group).ok_or_else(|| not_found(group))?;
+            found.delete_offsets(partitions, changes)
+        })
+    }
+
+    /// Deletes a group without members, and its offsets.
+    pub(crate) fn delete_group(&self, group: &GroupId) -> Result<PendingCommit, GroupError> {
+        self.write(group, Missing::Leave, None, |groups, _, changes| {
+            groups.get_mut(group).ok_or_else(|| not_found(group))?.delete(changes)
+        })
+    }
+
+    /// Records what `ask` wants recorded, in such a way that it can be waited for.
+    fn write(
+        &self,
+        group: &GroupId,
+        missing: Missing,
+        by: Option<&Arc<MemberHandle>>,
+        ask: impl FnOnce(&mut Groups, &World<'_>, &mut Changes) -> Result<(), GroupError>,
+    ) -> Result<PendingCommit, GroupError> {
+        let core = self.core()?;
+        let topic = self.offsets_topic(&core, missing)?.ok_or_else(|| not_found(group))?;
+        let shard = self.shard(partition_of_group(group.as_str(), topic.partition_count()));
+        self.write_in(&core, &topic, &shard, by, ask)
+    }
+
+    fn write_in(
+        &self,
+        core: &Core,
+        topic: &TopicImage,
+        shard: &Arc<Shard>,
+        by: Option<&Arc<MemberHandle>>,
+        ask: impl FnOnce(&mut Groups, &World<'_>, &mut Changes) -> Result<(), GroupError>,
+    ) -> Result<PendingCommit, GroupError> {
+        let outcome = Outcome::new(&self.me, shard);
+        let runtime = Arc::clone(core.runtime());
+        self.ask(core, topic, shard, |groups, world, changes| {
+            let mut own = Changes::at(world.wall_clock);
+            let asked = ask(groups, world, &mut own);
+            changes.summoned.append(&mut own.summoned);
+            asked?;
+            let term = groups.term().cloned();
+            let term = term.ok_or_else(|| GroupError::LoadInProgress { group: String::new() })?;
+            if own.records.is_empty() {
+                return Ok(PendingCommit::done(Arc::clone(&outcome), term, runtime));
+            }
+            // What a new coordinator has to record comes before it.
+            let how = Batching { compression: self.config.compression, now: world.wall_clock };
+            groups.append(&std::mem::take(&mut changes.records), &how);
+            groups.commit(own.records, by, &outcome, &how)?;
+            Ok(PendingCommit::new(Arc::clone(&outcome), term, runtime))
+        })
+    }
+
+    /// Records are in the log for good, or have failed. Returns who is to be told, and who to ask.
+    pub(super) fn settle(
+        &self,
+        shard: &Shard,
+        ticket: u64,
+        result: Result<Offset, ProduceError>,
+    ) -> Settled {
+        // Dropped last: it may be the last handle of the cluster.
+        let core = self.core.upgrade();
+        let Some(core) = core else { return Settled::default() };
+        let (version, topics) = self.topics(&core);
+        let (now, wall_clock) = (core.runtime().now(), core.runtime().wall_clock());
+        let world = World { topics: &topics, version, config: &self.config, now, wall_clock };
+        let mut changes = Changes::at(wall_clock);
+        let mut groups = shard.groups.lock();
+        let outcomes = groups.settle(ticket, result, &world, &mut changes);
+        let how = Batching { compression: self.config.compression, now: wall_clock };
+        let has_records = groups.append(&changes.records, &how);
+        let unwritten = groups.term().cloned().filter(|_| has_records);
+        Settled { outcomes, unwritten, summoned: changes.summoned }
+    }
+
+    /// What was committed for these partitions, as far as something was.
+    pub(crate) fn committed(
+        &self,
+        group: &GroupId,
+        partitions: impl IntoIterator<Item = (TopicName, PartitionId)>,
+    ) -> Result<BTreeMap<TopicPartition, Committed>, GroupError> {
+        let found = self.ask_for(group, Missing::Leave, |groups, _, _| {
+            let Some(group) = groups.get(group) else { return Ok(BTreeMap::new()) };
+            let committed = partitions.into_iter().filter_map(|(topic, partition)| {
+                let committed = group.committed(&topic, partition)?.clone();
+                Some((TopicPartition::new(topic, partition), committed))
+            });
+            Ok(committed.collect())
+        })?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// All that a group has committed.
+    pub(crate) fn all_committed(
+        &self,
+        group: &GroupId,
+    ) -> Result<BTreeMap<TopicPartition, Committed>, GroupError> {
+        let found = self.ask_for(group, Missing::Leave, |groups, _, _| {
+            Ok(groups.get(group).map(|group| group.all_committed()).unwrap_or_default())
+        })?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// A group as it is now. There may be none.
+    pub(crate) fn describe(&self, group: &GroupId) -> Result<Description, GroupError> {
+        let found = self.ask_for(group, Missing::Leave, |groups, _, _| {
+            let coordinator = groups.term().map(|term| term.leader.broker());
+            Ok((groups.get(group).map(|group| group.describe()), coordinator))
+        })?;
+        let (described, coordinator) = found.unwrap_or((None, None));
+        Ok(match described {
+            Some(group) => Description {
+                state: group.state,
+                protocol: group.protocol,
+                epoch: group.epoch,
+                assignor: group.assignor,
+                coordinator,
+                members: group.members,
+            },
+            None => Description {
+                state: GroupState::Dead,
+                protocol: None,
+                epoch: 0,
+                assignor: None,
+                coordinator,
+                members: Vec::new(),
+            },
+        })
+    }
+
+    /// All groups, by name.
+    pub(crate) fn list(&self) -> Result<Vec<Listing>, GroupError> {
+        let core = self.core()?;
+        let mut all = Vec::new();
+        let Some(topic) = self.offsets_topic(&core, Missing::Leave)? else { return Ok(all) };
+        for partition in topic.partition_ids() {
+            let listed = self.ask(&core, &topic, &self.shard(partition), |groups, _, _| {
+                let listing = |(id, group): (&GroupId, &super::group::Group)| Listing {
+                    group: id.to_string(),
+                    state: group.state(),
+                    protocol: group.protocol(),
+                };
+                Ok(groups.iter().map(listing).collect::<Vec<_>>())
+            });
+            all.append(&mut listed?);
+        }
+        all.sort_by(|a, b| a.group.cmp(&b.group));
+        Ok(all)
+    }
+
+    /// Forgets what groups have committed for a topic that is no more. One of the same name is another.
+    pub(crate) fn forget_topic(&self, name: &TopicName) -> Result<(), GroupError> {
+        self.write_in_all(|groups, world, changes| {
+            if world.topic(name).is_none() {
+                groups.iter_mut().for_each(|group| group.forget_topic(name, changes));
+            }
+        })
+    }
+
+    /// Records what `ask` wants recorded in each shard. Waits for none of it.
+    pub(super) fn write_in_all(
+        &self,
+        ask: impl Fn(&mut Groups, &World<'_>, &mut Changes),
+    ) -> Result<(), GroupError> {
+        let core = self.core()?;
+        let Some(topic) = self.offsets_topic(&core, Missing::Leave)? else { return Ok(()) };
+        let mut first_error = None;
+        for partition in topic.partition_ids() {
+            let shard = self.shard(partition);
+            let written = self.write_in(&core, &topic, &shard, None, |groups, world, changes| {
+                ask(groups, world, changes);
+                Ok(())
+            });
+            if let Err(error) = written {
+                first_error.get_or_insert(error);
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+/// Who leads a partition of `__consumer_offsets`.
+fn term(core: &Core, topic: &TopicImage, partition: PartitionId) -> Result<Term, GroupError> {
+    let led = core.leader_and_sender(topic, partition);
+    let (leader, sender) = led.map_err(|error| match error {
+        crate::cluster::ClusterError::Closed => GroupError::Cluster(error),
+        error => GroupError::NotAvailable(error),
+    })?;
+    let (_, epoch) = leader.led_by();
+    Ok(Term { leader, epoch, sender })
+}
+
+fn unknown(handle: &MemberHandle) -> GroupError {
+    let (group, member) = (handle.group().to_string(), handle.member().to_string());
+    GroupError::UnknownMemberId { group, member }
+}
+
+fn not_found(group: &GroupId) -> GroupError {
+    GroupError::GroupIdNotFound(group.to_string())
+}

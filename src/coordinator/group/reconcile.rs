@@ -1,0 +1,203 @@
+//! How a member comes from what it has to what it is to have.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::coordinator::assignment::Assignment;
+use crate::coordinator::error::GroupError;
+use crate::coordinator::group::member::Member;
+use crate::coordinator::group::{Changes, Group};
+use crate::coordinator::handle::MemberHandle;
+use crate::coordinator::ids::MemberId;
+use crate::coordinator::records::{CoordinatorRecord, CurrentValue, MemberState};
+
+/// What a member is told when it asks.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Told {
+    /// To which it has come.
+    pub(crate) epoch: i32,
+    /// What it reads from now on.
+    pub(crate) assigned: Assignment,
+    /// What it is to give up, and to say so then.
+    pub(crate) revoking: Assignment,
+    /// Nothing more is to come: it has all that it is to have.
+    pub(crate) is_settled: bool,
+}
+
+impl Group {
+    /// The member behind `handle`, if it is one still.
+    pub(super) fn member(&self, handle: &Arc<MemberHandle>) -> Result<&Member, GroupError> {
+        let member = self.members.get(handle.member()).filter(|member| member.is(handle));
+        member.ok_or_else(|| self.unknown(handle))
+    }
+
+    fn unknown(&self, handle: &Arc<MemberHandle>) -> GroupError {
+        let group = self.id.to_string();
+        match self.fenced.get(handle.member()) {
+            Some(instance) => {
+                GroupError::FencedInstanceId { group, instance: instance.to_string() }
+            }
+            None => GroupError::UnknownMemberId { group, member: handle.member().to_string() },
+        }
+    }
+
+    /// A member asks what is new. `has_released` says that it has given up what it was told to.
+    pub(in crate::coordinator) fn heartbeat(
+        &mut self,
+        handle: &Arc<MemberHandle>,
+        has_released: bool,
+        changes: &mut Changes,
+    ) -> Result<Told, GroupError> {
+        self.member(handle)?;
+        let id = handle.member();
+        if let Some(member) = self.members.get_mut(id) {
+            member.has_released |= has_released && !member.revoking.is_empty();
+        }
+        self.reconcile(id, changes);
+        Ok(self.told(id))
+    }
+
+    pub(super) fn told(&self, id: &MemberId) -> Told {
+        let Some(member) = self.members.get(id) else { return Told::default() };
+        Told {
+            epoch: member.epoch,
+            assigned: member.assigned.clone(),
+            revoking: member.revoking.clone(),
+            is_settled: self.assign_at.is_none()
+                && member.epoch == self.target.epoch
+                && member.is_settled(),
+        }
+    }
+
+    /// Takes a member as far towards its target as it can go by now.
+    pub(super) fn reconcile(&mut self, id: &MemberId, changes: &mut Changes) {
+        let (epoch, is_eager) = (self.target.epoch, self.target.is_eager);
+        let Some(member) = self.members.get_mut(id) else { return };
+        let before = (member.epoch, member.assigned.len(), member.revoking.len());
+        if member.has_released && member.commits == 0 {
+            member.has_released = false;
+            let released = std::mem::take(&mut member.revoking);
+            self.free(&released, id, changes);
+        }
+        let Some(member) = self.members.get_mut(id) else { return };
+        if member.revoking.is_empty() {
+            let surplus = match is_eager && member.epoch != epoch {
+                true => std::mem::take(&mut member.assigned),
+                false => member.take_surplus(),
+            };
+            if surplus.is_empty() {
+                member.comes_to(epoch);
+                self.claim_missing(id);
+            } else if member.handle.is_some() {
+                member.revoking = surplus;
+            } else {
+                self.free(&surplus, id, changes);
+            }
+        }
+        let Some(member) = self.members.get(id) else { return };
+        if before != (member.epoch, member.assigned.len(), member.revoking.len()) {
+            if is_eager {
+                self.summon_if_all_are_ready(changes);
+            }
+            self.record_current(id, changes);
+        }
+    }
+
+    /// Gives a member what it is to have and nobody else has any more.
+    fn claim_missing(&mut self, id: &MemberId) {
+        if self.target.is_eager && !self.all_are_ready() {
+            return;
+        }
+        let Some(member) = self.members.get_mut(id) else { return };
+        for (topic, partition) in member.target.difference(&member.assigned).iter() {
+            if self.claims.owner(topic, partition).is_none() {
+                self.claims.claim(topic, partition, id);
+                member.assigned.insert(topic, partition);
+            }
+        }
+    }
+
+    /// Whether nobody has anything of an earlier epoch any more.
+    pub(super) fn all_are_ready(&self) -> bool {
+        let epoch = self.target.epoch;
+        self.members.values().all(|member| member.epoch == epoch && member.revoking.is_empty())
+    }
+
+    fn summon_if_all_are_ready(&self, changes: &mut Changes) {
+        if self.all_are_ready() {
+            let waiting = self.members.values().filter(|member| !member.is_settled());
+            waiting.for_each(|member| changes.summon(member.handle.as_ref()));
+        }
+    }
+
+    /// Takes partitions from a member. Those who are to have them are summoned.
+    pub(super) fn free(&mut self, freed: &Assignment, from: &MemberId, changes: &mut Changes) {
+        let mut next = BTreeSet::new();
+        for (topic, partition) in freed.iter() {
+            self.claims.give_up(topic, partition, from);
+            next.extend(self.target.owner(topic, partition).filter(|owner| *owner != from));
+        }
+        for member in next.into_iter().filter_map(|id| self.members.get(id)) {
+            changes.summon(member.handle.as_ref());
+        }
+    }
+
+    /// There is a new target, which for some is other than it was.
+    pub(super) fn target_changed(&mut self, changed: &BTreeSet<MemberId>, changes: &mut Changes) {
+        let (epoch, is_eager) = (self.target.epoch, self.target.is_eager);
+        let mut away = Vec::new();
+        for (id, member) in &mut self.members {
+            let has_nothing = member.assigned.is_empty() && member.revoking.is_empty();
+            if member.handle.is_none() {
+                away.push(id.clone());
+            } else if (is_eager && has_nothing) || (!is_eager && member.is_settled()) {
+                // Nothing that it would have to be told.
+                member.comes_to(epoch);
+            } else if is_eager || changed.contains(id) {
+                changes.summon(member.handle.as_ref());
+            }
+            if !is_eager && !member.is_settled() && changed.contains(id) {
+                changes.summon(member.handle.as_ref());
+            }
+        }
+        // Who is away reads nothing: what others are to have is free at once.
+        away.iter().for_each(|id| self.reconcile(id, changes));
+        if is_eager {
+            self.summon_if_all_are_ready(changes);
+        }
+    }
+
+    pub(super) fn record_current(&mut self, id: &MemberId, changes: &mut Changes) {
+        if self.is_classic() {
+            self.record_generation(changes);
+            return;
+        }
+        let Some(member) = self.members.get(id) else { return };
+        let state = match () {
+            () if !member.revoking.is_empty() => MemberState::Unrevoked,
+            () if member.is_settled() => MemberState::Stable,
+            () => MemberState::Unreleased,
+        };
+        let value = Some(CurrentValue {
+            epoch: if member.handle.is_some() { member.epoch } else { AWAY },
+            previous_epoch: member.previous_epoch,
+            state,
+            assigned: member.assigned.clone(),
+            revoking: member.revoking.clone(),
+        });
+        let (group, member) = (self.id.clone(), id.clone());
+        changes.record(CoordinatorRecord::CurrentAssignment { group, member, value });
+    }
+}
+
+/// Epoch of a static member that is away, in the log.
+const AWAY: i32 = -2;
+
+impl Member {
+    /// What it has and is not to have.
+    fn take_surplus(&mut self) -> Assignment {
+        let surplus = self.assigned.difference(&self.target);
+        surplus.iter().for_each(|(topic, partition)| _ = self.assigned.remove(topic, partition));
+        surplus
+    }
+}

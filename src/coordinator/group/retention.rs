@@ -1,0 +1,49 @@
+//! Offsets that nobody has asked for in a long time are forgotten (`offsets.retention.minutes`).
+
+use crate::base::Timestamp;
+use crate::coordinator::group::{Changes, Committed, Group, World};
+
+impl Group {
+    /// Tombstones for the offsets whose time is over: of topics that no member reads, as long after the commit, or, in a
+    /// classic group without members, after it lost the last. A group that is left with nothing is deleted.
+    pub(in crate::coordinator) fn expire_offsets(
+        &mut self,
+        world: &World<'_>,
+        changes: &mut Changes,
+    ) {
+        if self.is_classic() && self.has_members() && !self.is_stable() {
+            // Whoever is about to join may want them (KAFKA-13636).
+            return;
+        }
+        let mut left = 0usize;
+        for (topic, partition, committed) in self.offsets.iter() {
+            let is_over = self.expires_at(committed, world) <= world.wall_clock.as_millis();
+            if is_over && !self.is_subscribed_to(topic) {
+                changes.record(self.tombstone(topic, partition));
+            } else {
+                left += 1;
+            }
+        }
+        if left == 0 && !self.has_members() {
+            self.end(changes);
+        }
+    }
+
+    fn expires_at(&self, committed: &Committed, world: &World<'_>) -> i64 {
+        if let Some(expires_at) = committed.expires_at {
+            return expires_at.as_millis();
+        }
+        let since = if self.is_classic() { self.empty_since } else { None };
+        let since = since.map_or(committed.committed_at, |since| since.max(committed.committed_at));
+        let retention = i64::try_from(world.config.offsets_retention.as_millis());
+        Timestamp::as_millis(since).saturating_add(retention.unwrap_or(i64::MAX))
+    }
+
+    /// There is nothing to know of it any more.
+    pub(in crate::coordinator) fn is_dead(&self) -> bool {
+        self.protocol.is_none()
+            && !self.has_members()
+            && self.offsets.is_empty()
+            && self.logged.is_empty()
+    }
+}

@@ -1,0 +1,377 @@
+//! The groups of one partition of `__consumer_offsets`: what is in its log, and who lives.
+//!
+//! There is one for each partition, whichever broker leads it: the coordinator moves when the partition does. In a new
+//! term the log of its leader is read anew; only the members that live are kept, and what they have.
+//!
+//! # Invariants
+//! - Offsets are changed by what is in the log for good, in the order of the log: [`InFlight`] holds what comes too soon.
+//! - Records go into the leader's queue with the lock held: their order is that of the changes.
+//!
+//! # Locks
+//! A shard's lock comes before those of replicas and of the metadata. Nobody is woken, nothing written and nobody waited
+//! for with it held; the log of a new term is read.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::base::{Acks, Compression, IsolationLevel, LeaderEpoch, Offset, PartitionId, Timestamp};
+use crate::cluster::Sender;
+use crate::coordinator::commit::Outcome;
+use crate::coordinator::error::GroupError;
+use crate::coordinator::group::{Changes, Group, World};
+use crate::coordinator::handle::MemberHandle;
+use crate::coordinator::ids::GroupId;
+use crate::coordinator::records::{CoordinatorRecord, Decoded};
+use crate::env::sync::Mutex;
+use crate::record::{BatchBuilder, BatchError, CloseOptions, EncodedBatch, Limits, RecordFields};
+use crate::replica::{Append, Completion, ProduceError, Refusal, Replica};
+use crate::storage::{AppendOrigin, Appended};
+
+/// Bytes of records that are one batch, if they can be more than one.
+const MAX_BATCH_BYTES: usize = 256 << 10;
+
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 1 << 20;
+
+/// The groups of one partition.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) partition: PartitionId,
+    pub(super) groups: Mutex<Groups>,
+}
+
+/// Who leads the partition, in one term.
+#[derive(Clone, Debug)]
+pub(super) struct Term {
+    pub(super) leader: Arc<Replica>,
+    pub(super) epoch: LeaderEpoch,
+    /// The background sender of its broker.
+    pub(super) sender: Arc<Sender>,
+}
+
+impl Term {
+    /// Has the background write what is queued.
+    pub(super) fn have_written(&self) {
+        self.sender.submit(Arc::clone(&self.leader) as _, None);
+    }
+}
+
+impl PartialEq for Term {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.leader, &other.leader) && self.epoch == other.epoch
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    /// In which the log was read; `None` before.
+    term: Option<Term>,
+    /// Up to where.
+    loaded_end: Offset,
+    groups: BTreeMap<GroupId, Group>,
+    in_flight: VecDeque<InFlight>,
+    /// Of what goes into the log next.
+    next_ticket: u64,
+}
+
+/// What is on its way into the log.
+#[derive(Debug)]
+struct InFlight {
+    ticket: u64,
+    records: Vec<CoordinatorRecord>,
+    /// Whose it is.
+    by: Option<Arc<MemberHandle>>,
+    outcome: Arc<Outcome>,
+    result: Option<Result<Offset, ProduceError>>,
+}
+
+impl Shard {
+    pub(super) fn new(partition: PartitionId) -> Arc<Self> {
+        Arc::new(Self { partition, groups: Mutex::default() })
+    }
+}
+
+impl Groups {
+    /// Reads the log if `term` is another than that in which it was read.
+    pub(super) fn enter(
+        &mut self,
+        term: &Term,
+        world: &World<'_>,
+        changes: &mut Changes,
+    ) -> Result<(), GroupError> {
+        if self.term.as_ref() == Some(term) {
+            return Ok(());
+        }
+        let partition = term.leader.partition();
+        let end = term.leader.known_end(IsolationLevel::ReadUncommitted);
+        let end = end.ok_or_else(|| GroupError::LoadInProgress { group: partition.to_string() })?;
+        let mut groups = BTreeMap::new();
+        read(&term.leader, end, &mut groups)?;
+        let mut before = std::mem::take(&mut self.groups);
+        for (id, group) in &mut groups {
+            group.adopt(before.remove(id), world, changes);
+        }
+        // Those of which nothing has come into the log.
+        for (id, group) in before.into_iter().filter(|(_, group)| group.has_members()) {
+            let mut again = Group::new(id.clone());
+            again.adopt(Some(group), world, changes);
+            groups.insert(id, again);
+        }
+        self.groups = groups;
+        self.loaded_end = end;
+        self.term = Some(term.clone());
+        Ok(())
+    }
+
+    pub(super) fn get(&self, group: &GroupId) -> Option<&Group> {
+        self.groups.get(group)
+    }
+
+    pub(super) fn get_mut(&mut self, group: &GroupId) -> Option<&mut Group> {
+        self.groups.get_mut(group)
+    }
+
+    pub(super) fn get_or_create(&mut self, group: &GroupId) -> &mut Group {
+        self.groups.entry(group.clone()).or_insert_with(|| Group::new(group.clone()))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&GroupId, &Group)> {
+        self.groups.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Group> {
+        self.groups.values_mut()
+    }
+
+    pub(super) fn forget(&mut self, group: &GroupId) {
+        self.groups.remove(group);
+    }
+
+    pub(super) fn term(&self) -> Option<&Term> {
+        self.term.as_ref()
+    }
+
+    /// Queues records that nobody waits for. Returns whether there were any.
+    pub(super) fn append(&mut self, records: &[CoordinatorRecord], how: &Batching) -> bool {
+        let Some(term) = &self.term else { return false };
+        for batch in how.batches(records) {
+            let queued = batch.map_err(ProduceError::from).and_then(|batch| {
+                let completion = Arc::new(Unwatched(term.leader.partition().to_string()));
+                queue(&term.leader, batch, completion)
+            });
+            if let Err(error) = queued {
+                // The next broker knows the members that live all the same.
+                log::debug!("{}: members were not recorded: {error}", term.leader.partition());
+            }
+        }
+        !records.is_empty()
+    }
+
+    /// Queues records that count when they are in the log for good: `outcome` is told then.
+    pub(super) fn commit(
+        &mut self,
+        records: Vec<CoordinatorRecord>,
+        by: Option<&Arc<MemberHandle>>,
+        outcome: &Arc<Outcome>,
+        how: &Batching,
+    ) -> Result<(), GroupError> {
+        let Some(term) = &self.term else { return Ok(()) };
+        let batch = how.batch(&records).map_err(|e| GroupError::NotWritten(e.into()))?;
+        let ticket = self.next_ticket;
+        let completion = Arc::new(Ticket { outcome: Arc::clone(outcome), ticket });
+        queue(&term.leader, batch, completion).map_err(GroupError::NotWritten)?;
+        self.next_ticket += 1;
+        let (by, outcome) = (by.cloned(), Arc::clone(outcome));
+        if let Some(handle) = &by
+            && let Some(group) = self.groups.get_mut(handle.group())
+        {
+            group.commit_begins(handle);
+        }
+        self.in_flight.push_back(InFlight { ticket, records, by, outcome, result: None });
+        Ok(())
+    }
+
+    /// Takes note of what became of records, and has all count whose turn it is. Returns who is to be told.
+    pub(super) fn settle(
+        &mut self,
+        ticket: u64,
+        result: Result<Offset, ProduceError>,
+        world: &World<'_>,
+        changes: &mut Changes,
+    ) -> Vec<Arc<Outcome>> {
+        if let Some(in_flight) = self.in_flight.iter_mut().find(|f| f.ticket == ticket) {
+            in_flight.result = Some(result);
+        }
+        let mut told = Vec::new();
+        while let Some(InFlight { records, by, outcome, result, .. }) =
+            self.in_flight.pop_front_if(|first| first.result.is_some())
+        {
+            let result = result.unwrap_or(Err(ProduceError::LeaderLost));
+            // What was read from the log since then is newer.
+            if result.as_ref().is_ok_and(|base| *base >= self.loaded_end) {
+                self.apply(records);
+            }
+            if let Some(handle) = by
+                && let Some(group) = self.groups.get_mut(handle.group())
+            {
+                group.commit_ends(&handle, world, changes);
+            }
+            outcome.set(result.map(drop));
+            told.push(outcome);
+        }
+        told
+    }
+}
+
+impl Groups {
+    fn apply(&mut self, records: Vec<CoordinatorRecord>) {
+        for record in records {
+            let id = record.group().clone();
+            let group = self.get_or_create(&id);
+            group.applied(record);
+            if group.is_dead() {
+                self.groups.remove(&id);
+            }
+        }
+    }
+}
+
+fn queue(
+    leader: &Replica,
+    batch: EncodedBatch,
+    completion: Arc<dyn Completion>,
+) -> Result<(), ProduceError> {
+    let (origin, acks) = (AppendOrigin::Client, Acks::All);
+    let queued = leader.enqueue(Append { batch, origin, acks, completion });
+    queued.map_err(|unqueued| unqueued.error)
+}
+
+/// Adds up the records of a log.
+fn read(
+    leader: &Replica,
+    end: Offset,
+    groups: &mut BTreeMap<GroupId, Group>,
+) -> Result<(), GroupError> {
+    let unreadable = |at: Offset, reason: String| GroupError::Unreadable {
+        reason: format!("{} at {at}: {reason}", leader.partition()),
+    };
+    let mut next = leader.log().start();
+    let mut healed = None;
+    while next < end {
+        let fetched = match leader.log().read(next, READ_BYTES, end) {
+            Ok(fetched) => fetched,
+            // Another replica in sync may have what this one has lost.
+            Err(error) if healed != Some(next) && !leader.heal().is_empty() => {
+                log::warn!("{}: {error}, repaired", leader.partition());
+                healed = Some(next);
+                continue;
+            }
+            Err(error) => return Err(unreadable(next, error.to_string())),
+        };
+        let Some(last) = fetched.batches.last() else { break };
+        let behind = last.header().next_offset();
+        for batch in fetched.batches.iter().filter(|batch| !batch.header().is_control()) {
+            let at = batch.header().base_offset();
+            let checked = if fetched.trusted { Ok(()) } else { batch.verify_crc() };
+            let decoded = checked.and_then(|()| batch.decode(&Limits::default()));
+            for record in decoded.map_err(|e| unreadable(at, e.to_string()))?.iter() {
+                let Some(key) = record.key.filter(|_| record.offset >= next) else { continue };
+                match CoordinatorRecord::decode(key, record.value) {
+                    Ok(Decoded::Record(record)) => {
+                        let group = record.group().clone();
+                        let new = || Group::new(group.clone());
+                        groups.entry(group.clone()).or_insert_with(new).replay(record);
+                    }
+                    Ok(Decoded::Unknown { kind }) => {
+                        log::debug!("{}: kind {kind} is passed over", leader.partition());
+                    }
+                    Err(error) => return Err(unreadable(record.offset, error.to_string())),
+                }
+            }
+        }
+        // A log with gaps goes on behind them (KAFKA-9065).
+        next = behind.max(next);
+    }
+    groups.retain(|_, group| !group.is_dead());
+    Ok(())
+}
+
+/// How records become batches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batching {
+    pub(super) compression: Compression,
+    pub(super) now: Timestamp,
+}
+
+impl Batching {
+    /// All of the records as one batch.
+    fn batch(&self, records: &[CoordinatorRecord]) -> Result<EncodedBatch, BatchError> {
+        let mut builder = BatchBuilder::new(BytesMut::new());
+        for record in records {
+            let (key, value) = (record.encode_key(), record.encode_value());
+            builder.append(&RecordFields {
+                timestamp: Some(self.now),
+                key: Some(&key),
+                value: value.as_deref(),
+                headers: &[],
+            })?;
+        }
+        builder.close(&CloseOptions { compression: self.compression, ..CloseOptions::default() })
+    }
+
+    fn batches<'a>(
+        &self,
+        records: &'a [CoordinatorRecord],
+    ) -> impl Iterator<Item = Result<EncodedBatch, BatchError>> + use<'a, '_> {
+        let mut rest = records;
+        std::iter::from_fn(move || {
+            let mut bytes = 0;
+            let fits = rest.iter().take_while(|record| {
+                let before = bytes;
+                bytes += record.encode_value().map_or(0, |value| value.len());
+                before == 0 || bytes <= MAX_BATCH_BYTES
+            });
+            let (batch, behind) = rest.split_at(fits.count());
+            rest = behind;
+            (!batch.is_empty()).then(|| self.batch(batch))
+        })
+    }
+}
+
+/// Tells an [`Outcome`] which of its tries has come to an end.
+struct Ticket {
+    outcome: Arc<Outcome>,
+    ticket: u64,
+}
+
+impl Completion for Ticket {
+    fn complete(self: Arc<Self>, result: Result<Appended, Refusal>) {
+        let result = result.map(|appended| appended.base).map_err(|refusal| refusal.error);
+        self.outcome.settled(self.ticket, result);
+    }
+
+    fn tell(&self) {
+        self.outcome.tell();
+    }
+
+    fn hand_over(&self) -> bool {
+        self.outcome.hand_over()
+    }
+}
+
+/// Of records that nobody waits for.
+struct Unwatched(String);
+
+impl Completion for Unwatched {
+    fn complete(self: Arc<Self>, result: Result<Appended, Refusal>) {
+        if let Err(refusal) = result {
+            log::debug!("{}: members were not recorded: {}", self.0, refusal.error);
+        }
+    }
+
+    fn hand_over(&self) -> bool {
+        false
+    }
+}
