@@ -51,4 +51,5 @@ pub use murmur2::{murmur2, to_positive};
 pub use produced::ProducedBatch;
 pub use rewriter::BatchRewriter;
 pub use scan::Frame;
+pub use varint::{put_unsigned_varint, read_unsigned_varint};
 pub use view::{HeaderIter, Headers, RecordView};

@@ -2,7 +2,8 @@
 //!
 //! A number is zig-zag coded, so that small negative numbers are small, and then cut into groups of seven bits,
 //! lowest first; the high bit of a byte says that another follows. A `varint` is an `i32` in at most 5 bytes, a
-//! `varlong` an `i64` in at most 10.
+//! `varlong` an `i64` in at most 10. An *unsigned* varint, which Kafka's messages have and batches do not, is a `u32`
+//! without the zig-zag.
 //!
 //! Nearly all varints of a record take one or two bytes, so these have a path of their own.
 
@@ -45,6 +46,18 @@ pub(super) fn read_varlong(bytes: &mut &[u8]) -> Option<i64> {
         _ => read_long_form(bytes, MAX_VARLONG)?,
     };
     Some((coded >> 1).cast_signed() ^ -(coded & 1).cast_signed())
+}
+
+/// Takes an unsigned varint off the front of `bytes`. `None` if it is cut off or does not fit 32 bits.
+#[inline]
+pub fn read_unsigned_varint(bytes: &mut &[u8]) -> Option<u32> {
+    match **bytes {
+        [a, ref rest @ ..] if a < 0x80 => {
+            *bytes = rest;
+            Some(u32::from(a))
+        }
+        _ => u32::try_from(read_long_form(bytes, MAX_VARINT)?).ok(),
+    }
 }
 
 #[cold]
@@ -100,6 +113,12 @@ pub(super) fn put_varlong(buf: &mut BytesMut, value: i64) {
 #[inline]
 pub(super) fn put_length(buf: &mut BytesMut, length: usize) {
     put_groups(buf, (length as u64) << 1);
+}
+
+/// Appends `value` as an unsigned varint.
+#[inline]
+pub fn put_unsigned_varint(buf: &mut BytesMut, value: u32) {
+    put_groups(buf, u64::from(value));
 }
 
 /// Appends -1: the length of what is null.
@@ -178,6 +197,27 @@ mod tests {
                 assert_eq!(read_varint(&mut &buf[..]), i32::try_from(value).ok());
             }
         }
+    }
+
+    #[test]
+    fn unsigned_numbers_have_kafkas_bytes() {
+        for (value, bytes) in [
+            (0, &[0][..]),
+            (127, &[0x7f]),
+            (128, &[0x80, 1]),
+            (300, &[0xac, 2]),
+            (16_384, &[0x80, 0x80, 1]),
+            (u32::MAX, &[0xff, 0xff, 0xff, 0xff, 0x0f]),
+        ] {
+            let mut buf = BytesMut::new();
+            put_unsigned_varint(&mut buf, value);
+            assert_eq!(buf, bytes, "{value}");
+            assert_eq!(read_unsigned_varint(&mut &buf[..]), Some(value));
+            for length in 0..buf.len() {
+                assert_eq!(read_unsigned_varint(&mut &buf[..length]), None);
+            }
+        }
+        assert_eq!(read_unsigned_varint(&mut &[0xff, 0xff, 0xff, 0xff, 0x1f][..]), None);
     }
 
     #[test]
