@@ -2,5 +2,7 @@
 //!
 //! Pure state machines, and what carries their records into `__consumer_offsets`.
 
+mod assignment;
 mod assignor;
+mod ids;
 mod records;
