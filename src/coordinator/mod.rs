@@ -5,4 +5,5 @@
 mod assignment;
 mod assignor;
 mod ids;
+#[allow(unused_imports, reason = "groups")]
 mod records;
