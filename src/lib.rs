@@ -50,7 +50,6 @@
 mod base;
 mod client;
 mod cluster;
-#[allow(dead_code, reason = "groups")]
 mod coordinator;
 mod env;
 pub mod inspect;
@@ -75,12 +74,17 @@ pub use base::{
 pub use client::Json;
 pub use client::{
     AlterConfig, AutoOffsetReset, BatchDelivery, BatchMetadata, Broker, BrokerDescription, Cluster,
-    ClusterBuilder, ClusterDescription, Consumer, ConsumerBuilder, ConsumerInterceptor,
-    ConsumerRecord, DecodeError, Delivery, Deserializer, Destination, Error, Headers, HeadersIter,
+    ClusterBuilder, ClusterDescription, Commit, Consumer, ConsumerBuilder, ConsumerGroup,
+    ConsumerInterceptor, ConsumerRecord, GroupDescription, GroupLag, GroupListing, GroupMetadata, Lag, MemberDescription, NextOffset, OffsetReset, OffsetsTo, PartitionLag, PlannedOffset, RebalanceEvent, Revocation, DecodeError, Delivery, Deserializer, Destination, Error, Headers, HeadersIter,
     NewTopic, Outcome, Partition, PartitionDescription, Partitioner, Plain, Producer,
     ProducerBuilder, ProducerInterceptor, Ready, Record, RecordBuf, RecordMetadata, RecordPart,
     RecordStream, Records, RecordsIter, ReplicaDescription, Result, SeekTo, Serializer, Topic,
     TopicDescription, TrySendError, TypedRecord, TypedRecords, TypedTopic, Wakeup, Watermarks,
 };
 pub use cluster::{ClusterEvent, ClusterEvents, ElectionKind, OpenReport, PartitionReport};
+pub use coordinator::{
+    AssignmentError, Assignor, CooperativeStickyAssignor, GroupAssignment, GroupMember,
+    GroupPartition, GroupProtocol, GroupSpec, GroupSpecBuilder, GroupState, GroupTopic,
+    RangeAssignor, RoundRobinAssignor, StickyAssignor, Subscription, UniformAssignor,
+};
 pub use storage::{Damage, ScrubReport, TimestampedOffset};

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::{BrokerId, ConfigEntry, ErrorKind, TopicName};
-use crate::client::{Broker, ClusterBuilder, ClusterDescription, ConsumerBuilder, Error};
-use crate::client::{NewTopic, ProducerBuilder, Result, Topic};
+use crate::client::{Broker, ClusterBuilder, ClusterDescription, ConsumerBuilder, ConsumerGroup};
+use crate::client::{Error, GroupListing, NewTopic, ProducerBuilder, Result, Topic};
 use crate::cluster::{BrokerPlace, ClusterError, ClusterEvents, Core, OpenReport};
+use crate::coordinator::GroupCoordinator;
 use crate::env::{FileSystem, OsFs};
 use crate::storage::ScrubReport;
 
@@ -32,11 +33,12 @@ use crate::storage::ScrubReport;
 #[derive(Clone, Debug)]
 pub struct Cluster {
     core: Arc<Core>,
+    groups: Arc<GroupCoordinator>,
 }
 
 impl Cluster {
-    pub(super) fn new(core: Arc<Core>) -> Self {
-        Self { core }
+    pub(super) fn new(core: Arc<Core>, groups: Arc<GroupCoordinator>) -> Self {
+        Self { core, groups }
     }
 
     /// Opens the store in a directory, or makes one in a directory that is empty or missing.
@@ -78,6 +80,7 @@ impl Cluster {
     /// [`InvalidReplicationFactor`](crate::ErrorKind::InvalidReplicationFactor);
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting or a value out of range.
     pub fn create_topic(&self, topic: NewTopic) -> Result<Topic> {
+        self.forget_former(topic.name())?;
         let image = self.core.create_topic(topic.into_create())?;
         Ok(Topic::new(Arc::clone(&self.core), image))
     }
@@ -88,6 +91,7 @@ impl Cluster {
     /// # Errors
     /// Those of [`create_topic`](Self::create_topic), but that it exists.
     pub fn create_topic_if_missing(&self, topic: NewTopic) -> Result<Topic> {
+        self.forget_former(topic.name())?;
         let image = self.core.create_if_missing(topic.into_create())?;
         Ok(Topic::new(Arc::clone(&self.core), image))
     }
@@ -110,9 +114,19 @@ impl Cluster {
         &self,
         topics: impl IntoIterator<Item = NewTopic>,
     ) -> Result<Vec<Result<Topic>>> {
+        let topics = topics.into_iter().collect::<Vec<_>>();
+        topics.iter().try_for_each(|topic| self.forget_former(topic.name()))?;
         let created = self.core.create_topics(topics.into_iter().map(NewTopic::into_create))?;
         let topic = |image| Topic::new(Arc::clone(&self.core), image);
         Ok(created.into_iter().map(|created| Ok(topic(created?))).collect())
+    }
+
+    /// What groups have committed for a topic that had this name is not for a new one.
+    fn forget_former(&self, name: &str) -> Result<()> {
+        match self.core.former_name(name) {
+            Some(name) => Ok(self.groups.forget_topic(&name)?),
+            None => Ok(()),
+        }
     }
 
     /// The topic of this name. Where `auto.create.topics.enable` is set, it is created if there is none.
@@ -137,7 +151,12 @@ impl Cluster {
     /// [`TopicDeletionDisabled`](crate::ErrorKind::TopicDeletionDisabled) by `delete.topic.enable`.
     pub fn delete_topic(&self, name: &str) -> Result<()> {
         let topic = self.core.topic(name)?;
-        Ok(self.core.delete_topic(topic.id, &topic.name)?)
+        self.core.delete_topic(topic.id, &topic.name)?;
+        if let Err(error) = self.groups.forget_topic(&topic.name) {
+            // Done before a topic of this name is created again.
+            log::info!("offsets of the deleted topic {} are left: {error}", topic.name);
+        }
+        Ok(())
     }
 
     /// Every setting of the broker, in the order of names, with its value and whether it was set.
@@ -253,7 +272,21 @@ impl Cluster {
 
     /// A consumer, to be configured and built.
     pub fn consumer(&self) -> ConsumerBuilder {
-        ConsumerBuilder::new(Arc::clone(&self.core))
+        ConsumerBuilder::new(Arc::clone(&self.core), Arc::clone(&self.groups))
+    }
+
+    /// A group of consumers, whether there is one of this name or not.
+    pub fn consumer_group(&self, id: impl Into<String>) -> ConsumerGroup {
+        ConsumerGroup::new(Arc::clone(&self.core), Arc::clone(&self.groups), id.into())
+    }
+
+    /// All groups that have members or committed offsets, by name.
+    ///
+    /// # Errors
+    /// [`CoordinatorNotAvailable`](crate::ErrorKind::CoordinatorNotAvailable) if nobody leads a partition of
+    /// `__consumer_offsets`.
+    pub fn consumer_groups(&self) -> Result<Vec<GroupListing>> {
+        Ok(self.groups.list()?.into_iter().map(GroupListing::of).collect())
     }
 
     /// Reads the logs of all topics, and reports every part that differs from what was written: rot that nobody has met yet. Each batch is

@@ -10,6 +10,7 @@ use crate::base::{
 };
 use crate::client::{Cluster, Error, NewTopic, Result, properties};
 use crate::cluster::{BrokerConfig, BrokerPlace, ClusterError, Core, OpenBroker, OpenCluster};
+use crate::coordinator::{Assignor, GroupConfig, GroupCoordinator};
 use crate::env;
 use crate::env::{FileSystem, MemFs, OsFs, Runtime};
 
@@ -40,6 +41,7 @@ pub struct ClusterBuilder {
     /// How many brokers a cluster has that names none.
     count: i32,
     racks: BTreeMap<BrokerId, String>,
+    assignors: Vec<Arc<dyn Assignor>>,
     #[cfg(any(test, feature = "sim"))]
     clock: Option<env::Clock>,
 }
@@ -62,6 +64,7 @@ impl ClusterBuilder {
             brokers: Vec::new(),
             count: 1,
             racks: BTreeMap::new(),
+            assignors: Vec::new(),
             #[cfg(any(test, feature = "sim"))]
             clock: None,
         }
@@ -347,6 +350,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Brings in an assignor of the application's own, for members that ask for it by its name
+    /// ([`ConsumerBuilder::assignor`](crate::ConsumerBuilder::assignor)).
+    pub fn assignor(mut self, assignor: impl Assignor + 'static) -> Self {
+        self.assignors.push(Arc::new(assignor));
+        self
+    }
+
     /// Opens the stores of the brokers that were [named](Self::broker), or else the one in the directory that `log.dirs`,
     /// or `log.dir`, names.
     ///
@@ -425,14 +435,25 @@ impl ClusterBuilder {
         #[cfg(not(any(test, feature = "sim")))]
         let runtime = env::runtime();
         let config = BrokerConfig::new(self.draft.finish()?)?;
+        let groups = GroupConfig::new(&config.settings, self.assignors)?;
         let Self { topics, create_if_missing, accept_metadata_loss, count, racks, .. } = self;
-        Ok(Ready { config, runtime, topics, create_if_missing, accept_metadata_loss, count, racks })
+        Ok(Ready {
+            config,
+            groups,
+            runtime,
+            topics,
+            create_if_missing,
+            accept_metadata_loss,
+            count,
+            racks,
+        })
     }
 }
 
 /// Settings without mistakes.
 struct Ready {
     config: BrokerConfig,
+    groups: GroupConfig,
     runtime: Arc<dyn Runtime>,
     topics: Vec<NewTopic>,
     create_if_missing: bool,
@@ -453,7 +474,7 @@ impl Ready {
         places: Vec<(Option<BrokerId>, Arc<dyn FileSystem>, PathBuf)>,
     ) -> Result<Cluster> {
         let Self {
-            config, runtime, topics, create_if_missing, accept_metadata_loss, racks, ..
+            config, groups, runtime, topics, create_if_missing, accept_metadata_loss, racks, ..
         } = self;
         let default_rack = config.rack.clone();
         let broker = |(id, fs, root): (Option<BrokerId>, _, _)| {
@@ -468,6 +489,7 @@ impl Ready {
             config,
             runtime,
         })?;
+        let groups = GroupCoordinator::new(&core, groups);
         let is_missing = |topic: &NewTopic| core.topic(topic.name()).is_err();
         let missing = topics.into_iter().filter(is_missing).map(NewTopic::into_create);
         for created in core.create_topics(missing)? {
@@ -477,7 +499,7 @@ impl Ready {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Cluster::new(core))
+        Ok(Cluster::new(core, groups))
     }
 }
 

@@ -7,6 +7,7 @@ mod broker;
 mod cluster;
 mod cluster_builder;
 mod consumer;
+mod consumer_group;
 mod error;
 mod interceptor;
 mod partition;
@@ -22,8 +23,13 @@ pub use broker::{Broker, BrokerDescription, ClusterDescription};
 pub use cluster::Cluster;
 pub use cluster_builder::ClusterBuilder;
 pub use consumer::{
-    AutoOffsetReset, Consumer, ConsumerBuilder, ConsumerRecord, Headers, HeadersIter, RecordStream,
-    Records, RecordsIter, SeekTo, Wakeup,
+    AutoOffsetReset, Commit, Consumer, ConsumerBuilder, ConsumerRecord, GroupMetadata, Headers,
+    HeadersIter, NextOffset, RebalanceEvent, RecordStream, Records, RecordsIter, Revocation, SeekTo,
+    Wakeup,
+};
+pub use consumer_group::{
+    ConsumerGroup, GroupDescription, GroupLag, GroupListing, Lag, MemberDescription, OffsetReset,
+    OffsetsTo, PartitionLag, PlannedOffset,
 };
 pub use error::{Error, Outcome, Result};
 pub use interceptor::{ConsumerInterceptor, ProducerInterceptor};

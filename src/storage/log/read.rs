@@ -67,6 +67,19 @@ impl Log {
         })
     }
 
+    /// Bytes in the log's files from the batch that holds `from` on.
+    pub(crate) fn bytes_from(&self, from: Offset) -> Result<u64, ReadError> {
+        let segments = self.segments.load_full();
+        let at = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
+        let Some((first, later)) = segments.get(at..).and_then(|rest| rest.split_first()) else {
+            return Ok(0);
+        };
+        let size = first.size();
+        let before = seek(first, from, size)?.map_or(size, |found| found.position);
+        let later = later.iter().map(|segment| segment.size());
+        Ok(later.fold(size.saturating_sub(before), u64::saturating_add))
+    }
+
     /// The offsets around `at` that cannot be read; those of its batch if that is good.
     pub(crate) fn unreadable(&self, at: Offset) -> Range<Offset> {
         let found = self.find_unreadable(at).inspect_err(|error| log::warn!("{error}"));
