@@ -83,4 +83,9 @@ pub use client::{
     TopicDescription, TrySendError, TypedRecord, TypedRecords, TypedTopic, Wakeup, Watermarks,
 };
 pub use cluster::{ClusterEvent, ClusterEvents, ElectionKind, OpenReport, PartitionReport};
+pub use coordinator::{
+    AssignmentError, Assignor, CooperativeStickyAssignor, GroupAssignment, GroupMember,
+    GroupPartition, GroupSpec, GroupSpecBuilder, GroupTopic, RangeAssignor, RoundRobinAssignor,
+    StickyAssignor, UniformAssignor,
+};
 pub use storage::{Damage, ScrubReport, TimestampedOffset};

@@ -4,3 +4,9 @@
 
 mod assignor;
 mod records;
+
+pub use assignor::{
+    AssignmentError, Assignor, CooperativeStickyAssignor, GroupAssignment, GroupMember,
+    GroupPartition, GroupSpec, GroupSpecBuilder, GroupTopic, RangeAssignor, RoundRobinAssignor,
+    StickyAssignor, UniformAssignor,
+};
