@@ -100,7 +100,7 @@ impl fmt::Display for GroupAssignment {
     }
 }
 
-/// Why an assignment cannot be used. The group goes on with the one before.
+/// Why an assignment cannot be used: a mistake of the assignor that made it.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AssignmentError {

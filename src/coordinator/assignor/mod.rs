@@ -19,6 +19,7 @@ use std::fmt;
 
 pub use assignment::{AssignmentError, GroupAssignment};
 pub use builder::GroupSpecBuilder;
+#[allow(unused_imports, reason = "groups")]
 pub(crate) use built_in::{BUILT_IN, built_in};
 pub use cooperative_sticky::CooperativeStickyAssignor;
 pub use group::{GroupMember, GroupPartition, GroupSpec, GroupTopic};
@@ -79,8 +80,7 @@ pub trait Assignor: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Who is to read what. Called with no lock held that the application can know of, and often: for a group of a
-    /// thousand members, at each of their joins.
+    /// Who is to read what. Called often: for a group of a thousand members, at each of their joins.
     ///
     /// An assignment that does not [`check`](GroupAssignment::check) is refused as a whole. A partition that nobody
     /// is given stays unread.
@@ -91,5 +91,3 @@ pub trait Assignor: fmt::Debug + Send + Sync {
 mod property_tests;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod timing_tests;

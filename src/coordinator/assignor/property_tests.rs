@@ -249,7 +249,9 @@ proptest! {
         joining in "[A-J]s?",
     ) {
         let old = described.without(&joining);
-        prop_assume!(!old.members.is_empty());
+        if old.members.is_empty() {
+            return Ok(());
+        }
         let before = old.after(&assignor.assign(&old.build()));
         let more = before.with(&joining);
         let group = more.build();

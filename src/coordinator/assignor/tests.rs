@@ -184,6 +184,24 @@ fn new_partitions_are_moved_rather_than_those_that_have_a_reader() {
     assert_eq!(assigned(&StickyAssignor, group), expected);
 }
 
+/// B gives A two of t0, and then C two of t1. Now it can take one from A: one that it had.
+#[test]
+fn a_partition_that_was_taken_goes_back_before_another_moves() {
+    let numbers = |topic, numbers: [u32; 5]| numbers.map(|number| (topic, number));
+    let group = topics(&[11, 9])
+        .member("A", ["t0"])
+        .member("B", ["t0", "t1"])
+        .member("C", ["t1"])
+        .previous("A", numbers("t0", [0, 2, 4, 6, 8]))
+        .previous("A", [("t0", 10)])
+        .previous("B", numbers("t0", [1, 3, 5, 7, 9]))
+        .previous("B", numbers("t1", [0, 2, 4, 6, 8]))
+        .previous("C", [1, 3, 5, 7].map(|number| ("t1", number)));
+    let expected = "A: t0-0 t0-2 t0-3 t0-4 t0-6 t0-8 t0-10; \
+        B: t0-1 t0-5 t0-7 t0-9 t1-4 t1-6 t1-8; C: t1-0 t1-1 t1-2 t1-3 t1-5 t1-7";
+    assert_eq!(assigned(&StickyAssignor, group), expected);
+}
+
 #[test]
 fn static_members_come_first_and_by_their_instances() {
     let group = alike(&[3], &["a"])
