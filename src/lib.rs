@@ -75,11 +75,14 @@ pub use client::Json;
 pub use client::{
     AlterConfig, AutoOffsetReset, BatchDelivery, BatchMetadata, Broker, BrokerDescription, Cluster,
     ClusterBuilder, ClusterDescription, Commit, Consumer, ConsumerBuilder, ConsumerGroup,
-    ConsumerInterceptor, ConsumerRecord, GroupDescription, GroupLag, GroupListing, GroupMetadata, Lag, MemberDescription, NextOffset, OffsetReset, OffsetsTo, PartitionLag, PlannedOffset, RebalanceEvent, Revocation, DecodeError, Delivery, Deserializer, Destination, Error, Headers, HeadersIter,
-    NewTopic, Outcome, Partition, PartitionDescription, Partitioner, Plain, Producer,
-    ProducerBuilder, ProducerInterceptor, Ready, Record, RecordBuf, RecordMetadata, RecordPart,
-    RecordStream, Records, RecordsIter, ReplicaDescription, Result, SeekTo, Serializer, Topic,
-    TopicDescription, TrySendError, TypedRecord, TypedRecords, TypedTopic, Wakeup, Watermarks,
+    ConsumerInterceptor, ConsumerRecord, DecodeError, Delivery, Deserializer, Destination, Error,
+    GroupDescription, GroupLag, GroupListing, GroupMetadata, Headers, HeadersIter, Lag,
+    MemberDescription, NewTopic, NextOffset, OffsetReset, OffsetsTo, Outcome, Partition,
+    PartitionDescription, PartitionLag, Partitioner, Plain, PlannedOffset, Producer,
+    ProducerBuilder, ProducerInterceptor, Ready, RebalanceEvent, Record, RecordBuf, RecordMetadata,
+    RecordPart, RecordStream, Records, RecordsIter, ReplicaDescription, Result, Revocation, SeekTo,
+    Serializer, Topic, TopicDescription, TrySendError, TypedRecord, TypedRecords, TypedTopic,
+    Wakeup, Watermarks,
 };
 pub use cluster::{ClusterEvent, ClusterEvents, ElectionKind, OpenReport, PartitionReport};
 pub use coordinator::{

@@ -474,7 +474,14 @@ impl Ready {
         places: Vec<(Option<BrokerId>, Arc<dyn FileSystem>, PathBuf)>,
     ) -> Result<Cluster> {
         let Self {
-            config, groups, runtime, topics, create_if_missing, accept_metadata_loss, racks, ..
+            config,
+            groups,
+            runtime,
+            topics,
+            create_if_missing,
+            accept_metadata_loss,
+            racks,
+            ..
         } = self;
         let default_rack = config.rack.clone();
         let broker = |(id, fs, root): (Option<BrokerId>, _, _)| {

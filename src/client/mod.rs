@@ -24,8 +24,8 @@ pub use cluster::Cluster;
 pub use cluster_builder::ClusterBuilder;
 pub use consumer::{
     AutoOffsetReset, Commit, Consumer, ConsumerBuilder, ConsumerRecord, GroupMetadata, Headers,
-    HeadersIter, NextOffset, RebalanceEvent, RecordStream, Records, RecordsIter, Revocation, SeekTo,
-    Wakeup,
+    HeadersIter, NextOffset, RebalanceEvent, RecordStream, Records, RecordsIter, Revocation,
+    SeekTo, Wakeup,
 };
 pub use consumer_group::{
     ConsumerGroup, GroupDescription, GroupLag, GroupListing, Lag, MemberDescription, OffsetReset,

@@ -497,7 +497,8 @@ impl GroupCoordinator {
         Ok(all)
     }
 
-    /// Forgets what groups have committed for a topic that is no more. One of the same name is another.
+    /// Forgets what groups have committed for a topic that is no more, and returns when that is in the log for good. One of
+    /// the same name is another.
     pub(crate) fn forget_topic(&self, name: &TopicName) -> Result<(), GroupError> {
         self.write_in_all(|groups, world, changes| {
             if world.topic(name).is_none() {
@@ -506,25 +507,24 @@ impl GroupCoordinator {
         })
     }
 
-    /// Records what `ask` wants recorded in each shard. Waits for none of it.
+    /// Records what `ask` wants recorded in each shard, and waits for it.
     pub(super) fn write_in_all(
         &self,
         ask: impl Fn(&mut Groups, &World<'_>, &mut Changes),
     ) -> Result<(), GroupError> {
         let core = self.core()?;
         let Some(topic) = self.offsets_topic(&core, Missing::Leave)? else { return Ok(()) };
-        let mut first_error = None;
-        for partition in topic.partition_ids() {
+        let written = topic.partition_ids().map(|partition| {
             let shard = self.shard(partition);
-            let written = self.write_in(&core, &topic, &shard, None, |groups, world, changes| {
+            self.write_in(&core, &topic, &shard, None, |groups, world, changes| {
                 ask(groups, world, changes);
                 Ok(())
-            });
-            if let Err(error) = written {
-                first_error.get_or_insert(error);
-            }
-        }
-        first_error.map_or(Ok(()), Err)
+            })
+        });
+        // All are on their way before one is waited for.
+        let written = written.collect::<Vec<_>>();
+        let done = written.into_iter().map(|commit| commit?.wait().map_err(GroupError::NotWritten));
+        done.fold(Ok(()), |all, one| all.and(one))
     }
 }
 

@@ -18,6 +18,7 @@ macro_rules! text {
         #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         pub(crate) struct $name(Arc<str>);
 
+        #[allow(dead_code, reason = "not each of them is asked for everything")]
         impl $name {
             /// `None` if `text` has more than 32,767 bytes.
             pub(crate) fn new(text: &str) -> Option<Self> {

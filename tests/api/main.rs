@@ -21,6 +21,8 @@ mod consumer;
 mod delete_records;
 #[path = "errors.rs"]
 mod errors;
+#[path = "groups.rs"]
+mod groups;
 #[path = "history.rs"]
 mod history;
 #[path = "inspect.rs"]

@@ -253,7 +253,8 @@ impl Consumer {
 
     pub(super) fn committer(&self) -> Result<&Arc<Committer>> {
         self.committer.as_ref().ok_or_else(|| {
-            let message = "the consumer has no group: name one by group.id, or Cluster::consumer_group";
+            let message =
+                "the consumer has no group: name one by group.id, or Cluster::consumer_group";
             Error::new(ErrorKind::InvalidGroupId, message)
         })
     }

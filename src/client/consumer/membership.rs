@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use crate::base::{ErrorKind, PartitionId, TopicId, TopicPartition};
 use crate::client::consumer::fetcher::Fetcher;
-use crate::client::consumer::{Commit, Committer, NextOffset, RebalanceEvent, Revocation, Settings};
+use crate::client::consumer::{
+    Commit, Committer, NextOffset, RebalanceEvent, Revocation, Settings,
+};
 use crate::client::{Error, Partition, Result, Topic};
 use crate::cluster::Core;
 use crate::coordinator::{Assignment, GroupCoordinator, GroupError, Join, MemberHandle, Told};
@@ -119,7 +121,9 @@ impl Membership {
                 Err(error) if deadline.is_some_and(|deadline| deadline <= runtime.now()) => {
                     return Err(error.into());
                 }
-                Err(_) => _ = runtime.park(Event::new().listen(), runtime.now().after(TRY_AGAIN / 10)),
+                Err(_) => {
+                    _ = runtime.park(Event::new().listen(), runtime.now().after(TRY_AGAIN / 10))
+                }
             }
         }
     }
@@ -152,10 +156,6 @@ impl Membership {
     /// What has happened, for the poll that returns now.
     pub(super) fn take_events(&mut self) -> Vec<RebalanceEvent> {
         std::mem::take(&mut self.events)
-    }
-
-    pub(super) fn has_events(&self) -> bool {
-        !self.events.is_empty()
     }
 
     /// A poll begins: what an earlier one has announced comes into effect.

@@ -51,7 +51,13 @@ impl Sum for Lag {
 
 impl fmt::Display for Lag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} records, {}, {} s behind", self.records, Bytes(self.bytes), self.age.as_secs())
+        write!(
+            f,
+            "{} records, {}, {} s behind",
+            self.records,
+            Bytes(self.bytes),
+            self.age.as_secs()
+        )
     }
 }
 
@@ -177,13 +183,15 @@ mod tests {
 
     #[test]
     fn bytes_are_shown_in_the_unit_that_fits() {
-        let shown = [0, 1023, 1024, 1536, 10 << 20, (3 << 40) + (1 << 39)].map(|b| Bytes(b).to_string());
+        let shown =
+            [0, 1023, 1024, 1536, 10 << 20, (3 << 40) + (1 << 39)].map(|b| Bytes(b).to_string());
         assert_eq!(shown, ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 KiB", "10.0 MiB", "3.5 TiB"]);
     }
 
     #[test]
     fn lags_add_up_but_for_their_age() {
-        let lag = |records, age| Lag { records, bytes: records * 10, age: Duration::from_secs(age) };
+        let lag =
+            |records, age| Lag { records, bytes: records * 10, age: Duration::from_secs(age) };
         let total: Lag = [lag(1, 5), lag(2, 9), lag(4, 0)].into_iter().sum();
         assert_eq!(total, Lag { records: 7, bytes: 70, age: Duration::from_secs(9) });
     }

@@ -142,7 +142,8 @@ impl OffsetReset {
     ) -> Result<BTreeMap<TopicPartition, Partition>> {
         let core = &self.group.core;
         let mut chosen = BTreeMap::new();
-        let named = self.topics.iter().map(|name| core.topic(name)).collect::<Result<Vec<_>, _>>()?;
+        let named =
+            self.topics.iter().map(|name| core.topic(name)).collect::<Result<Vec<_>, _>>()?;
         let all = if self.topics.is_empty() && self.partitions.is_empty() {
             let names = committed.keys().map(|at| &at.topic).collect::<BTreeSet<_>>();
             // What was deleted has nothing to go on with.
@@ -161,7 +162,8 @@ impl OffsetReset {
 
     fn after(&self, partition: &Partition, before: Option<Offset>) -> Result<Option<Offset>> {
         let leader = partition.leader()?;
-        let (start, end) = (leader.log().start(), partition.end(&leader, IsolationLevel::ReadUncommitted)?);
+        let (start, end) =
+            (leader.log().start(), partition.end(&leader, IsolationLevel::ReadUncommitted)?);
         let find = |from: Timestamp| {
             let limits = Limits::default();
             let found = leader.find_timestamp(from, IsolationLevel::ReadUncommitted, &limits)?;

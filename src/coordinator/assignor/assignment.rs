@@ -70,12 +70,12 @@ impl GroupAssignment {
         }
     }
 
-    /// By slot: the partitions of all topics of the group in a row, each with the number of its owner.
-    pub(crate) fn owners(&self) -> &[Option<u32>] {
+    #[cfg(test)]
+    pub(super) fn owners(&self) -> &[Option<u32>] {
         &self.owners
     }
 
-    /// The same as [`owners`](Self::owners).
+    /// By slot: the partitions of all topics of the group in a row, each with the number of its owner.
     pub(crate) fn into_owners(self) -> Vec<Option<u32>> {
         self.owners
     }

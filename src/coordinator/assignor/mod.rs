@@ -19,7 +19,6 @@ use std::fmt;
 
 pub use assignment::{AssignmentError, GroupAssignment};
 pub use builder::GroupSpecBuilder;
-#[allow(unused_imports, reason = "groups")]
 pub(crate) use built_in::{BUILT_IN, built_in};
 pub use cooperative_sticky::CooperativeStickyAssignor;
 pub use group::{GroupMember, GroupPartition, GroupSpec, GroupTopic};

@@ -42,7 +42,6 @@ use member::Member;
 use target::Target;
 
 pub(super) use changes::Changes;
-pub(super) use describe::DescribedGroup;
 pub(crate) use describe::DescribedMember;
 pub use describe::{GroupProtocol, GroupState};
 pub(super) use member::JoinRequest;

@@ -16,8 +16,11 @@ use bytes::Bytes;
 use crate::base::TopicName;
 use crate::base::TopicPartition;
 use crate::coordinator::ids::ShortText;
+#[cfg(test)]
 use crate::coordinator::records::RecordError;
-use crate::coordinator::records::wire::{Reader, Writer};
+#[cfg(test)]
+use crate::coordinator::records::wire::Reader;
+use crate::coordinator::records::wire::Writer;
 
 /// The version that is written.
 const VERSION: i16 = 3;
@@ -47,6 +50,7 @@ impl Subscription {
         out.finish()
     }
 
+    #[cfg(test)]
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let (mut from, version) = open(bytes, "subscription")?;
         let mut subscription = Self {
@@ -83,6 +87,7 @@ impl ClassicAssignment {
         out.finish()
     }
 
+    #[cfg(test)]
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let (mut from, _) = open(bytes, "assignment")?;
         let partitions = get_partitions(&mut from)?;
@@ -90,6 +95,7 @@ impl ClassicAssignment {
     }
 }
 
+#[cfg(test)]
 fn open<'a>(bytes: &'a [u8], what: &'static str) -> Result<(Reader<'a>, i16), RecordError> {
     Reader::versioned(bytes, what, 0..=i16::MAX, i16::MAX)
 }
@@ -104,6 +110,7 @@ fn put_partitions(out: &mut Writer, partitions: &BTreeSet<TopicPartition>) {
     }
 }
 
+#[cfg(test)]
 fn get_partitions(from: &mut Reader<'_>) -> Result<BTreeSet<TopicPartition>, RecordError> {
     let topics: Vec<(_, Vec<_>)> = from.list("partitions", |from| {
         Ok((from.topic()?, from.list("partitions", Reader::partition)?))
