@@ -45,6 +45,8 @@ pub(crate) struct GroupCoordinator {
 pub(crate) struct Join {
     pub(crate) protocol: GroupProtocol,
     pub(crate) subscription: Subscription,
+    /// Patterns are for the cluster's own topics too.
+    pub(crate) with_internal: bool,
     pub(crate) instance_id: Option<String>,
     pub(crate) client_id: String,
     pub(crate) rack: Option<String>,
@@ -246,7 +248,7 @@ impl GroupCoordinator {
         let instance = instance.map(|id| InstanceId::new(id).ok_or(GroupError::InvalidGroupId));
         Ok(JoinRequest {
             protocol: join.protocol,
-            subscribed: join.subscription.check()?,
+            subscribed: join.subscription.check(join.with_internal)?,
             instance: instance.transpose()?,
             client_id: text(&join.client_id)?,
             rack: join.rack.as_ref().map(text).transpose()?,
@@ -279,9 +281,9 @@ impl GroupCoordinator {
     pub(crate) fn resubscribe(
         &self,
         handle: &Arc<MemberHandle>,
-        subscription: &Subscription,
+        join: &Join,
     ) -> Result<Told, GroupError> {
-        let (group, subscribed) = (handle.group(), subscription.check()?);
+        let (group, subscribed) = (handle.group(), join.subscription.check(join.with_internal)?);
         let told = self.ask_for(group, Missing::Create, |groups, world, changes| {
             let group = groups.get_mut(group).ok_or_else(|| unknown(handle))?;
             group.resubscribe(handle, subscribed, world, changes)

@@ -41,10 +41,15 @@ impl Subscription {
         self.names.iter().map(String::as_str)
     }
 
-    pub(crate) fn check(&self) -> Result<Subscribed, GroupError> {
+    /// `with_internal` lets patterns match the cluster's own topics too.
+    pub(crate) fn check(&self, with_internal: bool) -> Result<Subscribed, GroupError> {
         let names = self.names.iter().map(|name| TopicName::new(name));
         let names = names.collect::<Result<BTreeSet<_>, _>>()?;
-        let pattern = self.pattern.as_deref().map(Pattern::new).transpose()?;
+        let pattern = self
+            .pattern
+            .as_deref()
+            .map(|pattern| Pattern::new(pattern, with_internal))
+            .transpose()?;
         Ok(Subscribed { names, pattern })
     }
 }
@@ -111,10 +116,11 @@ impl fmt::Display for Subscribed {
 struct Pattern {
     text: ShortText,
     regex: Regex,
+    with_internal: bool,
 }
 
 impl Pattern {
-    fn new(pattern: &str) -> Result<Self, GroupError> {
+    fn new(pattern: &str, with_internal: bool) -> Result<Self, GroupError> {
         let refused = |reason: String| GroupError::InvalidPattern {
             pattern: pattern.chars().take(256).collect(),
             reason,
@@ -122,17 +128,17 @@ impl Pattern {
         let text = ShortText::new(pattern).ok_or_else(|| refused("it is too long".to_owned()))?;
         // Of the whole name, as in Kafka.
         let regex = Regex::new(&format!("^(?:{pattern})$")).map_err(|e| refused(e.to_string()))?;
-        Ok(Self { text, regex })
+        Ok(Self { text, regex, with_internal })
     }
 
     fn matches(&self, topic: &TopicName) -> bool {
-        !topic.is_internal() && self.regex.is_match(topic.as_str())
+        (self.with_internal || !topic.is_internal()) && self.regex.is_match(topic.as_str())
     }
 }
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        (&self.text, self.with_internal) == (&other.text, other.with_internal)
     }
 }
 
@@ -148,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_pattern_is_for_the_whole_name() {
-        let subscribed = Subscription::pattern("audit|audit-.*").check().unwrap();
+        let subscribed = Subscription::pattern("audit|audit-.*").check(false).unwrap();
         let matches =
             ["audit", "audit-eu", "my-audit", "audits"].map(|n| subscribed.contains(&topic(n)));
         assert_eq!(matches, [true, true, false, false]);
@@ -156,17 +162,19 @@ mod tests {
 
     #[test]
     fn patterns_leave_out_the_clusters_own_topics() {
-        let subscribed = Subscription::pattern(".*").check().unwrap();
+        let subscribed = Subscription::pattern(".*").check(false).unwrap();
         assert!(!subscribed.contains(&topic("__consumer_offsets")));
-        let named = Subscription::from("__consumer_offsets").check().unwrap();
+        let all = Subscription::pattern(".*").check(true).unwrap();
+        assert!(all.contains(&topic("__consumer_offsets")));
+        let named = Subscription::from("__consumer_offsets").check(false).unwrap();
         assert!(named.contains(&topic("__consumer_offsets")));
     }
 
     #[test]
     fn bad_names_and_patterns_are_refused() {
-        let error = Subscription::from("a/b").check().unwrap_err();
+        let error = Subscription::from("a/b").check(false).unwrap_err();
         assert!(matches!(error, GroupError::InvalidTopicName(_)), "{error}");
-        let error = Subscription::pattern("(").check().unwrap_err();
+        let error = Subscription::pattern("(").check(false).unwrap_err();
         assert!(matches!(error, GroupError::InvalidPattern { .. }), "{error}");
     }
 }

@@ -109,6 +109,8 @@ pub(super) struct Settings {
     pub(super) api_timeout: Duration,
     /// `allow.auto.create.topics`.
     pub(super) create_topics: bool,
+    /// Not `exclude.internal.topics`.
+    pub(super) with_internal: bool,
 }
 
 impl Settings {
@@ -147,6 +149,7 @@ impl Settings {
             },
             api_timeout: config.duration("default.api.timeout.ms")?,
             create_topics: config.bool("allow.auto.create.topics")?,
+            with_internal: !config.bool("exclude.internal.topics")?,
         })
     }
 
@@ -155,6 +158,7 @@ impl Settings {
         Join {
             protocol: self.protocol,
             subscription,
+            with_internal: self.with_internal,
             instance_id: self.instance_id.clone(),
             client_id: self.client_id.clone(),
             rack: self.rack.clone(),

@@ -275,8 +275,9 @@ impl Membership {
         settings: &Settings,
     ) -> Result<()> {
         self.check()?;
-        let told = self.groups.resubscribe(&self.handle, &subscription);
-        self.join.subscription = subscription;
+        let join = Join { subscription, ..self.join.clone() };
+        let told = self.groups.resubscribe(&self.handle, &join);
+        self.join = join;
         self.heard(told, fetchers, settings)
     }
 
