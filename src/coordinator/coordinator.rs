@@ -171,6 +171,14 @@ impl GroupCoordinator {
     ) -> Result<T, GroupError> {
         let term = term(core, topic, shard.partition)?;
         let topics = self.topics(core);
+        match self.load(core, shard, &term, &topics) {
+            // Another replica in sync may have what this one has lost. With no lock held: that may answer batches.
+            Err(GroupError::Unreadable { .. }) if !term.leader.heal().is_empty() => {
+                log::warn!("{} was damaged, and is repaired", term.leader.partition());
+                self.load(core, shard, &term, &topics)?;
+            }
+            loaded => loaded?,
+        }
         let (changes, has_records, asked) = {
             let mut groups = shard.groups.lock();
             // What comes in the order of the log is to be of the order in which this was reached.
@@ -178,8 +186,11 @@ impl GroupCoordinator {
             let (version, topics) = (topics.0, &topics.1);
             let world = World { topics, version, config: &self.config, now, wall_clock };
             let mut changes = Changes::at(wall_clock);
-            let entered = groups.enter(&term, &world, &mut changes);
-            let asked = entered.and_then(|()| ask(&mut groups, &world, &mut changes));
+            let asked = match groups.term() == Some(&term) {
+                true => ask(&mut groups, &world, &mut changes),
+                // It has moved on meanwhile.
+                false => Err(GroupError::LoadInProgress { group: topic.name.to_string() }),
+            };
             let how = Batching { compression: self.config.compression, now: wall_clock };
             let has_records = groups.append(&changes.records, &how);
             (changes, has_records, asked)
@@ -190,6 +201,33 @@ impl GroupCoordinator {
         }
         changes.summoned.iter().for_each(|member| member.summon());
         asked
+    }
+
+    /// Has a shard read the log of a new term.
+    fn load(
+        &self,
+        core: &Core,
+        shard: &Shard,
+        term: &Term,
+        topics: &(u64, Arc<[KnownTopic]>),
+    ) -> Result<(), GroupError> {
+        let mut groups = shard.groups.lock();
+        if groups.term() == Some(term) {
+            return Ok(());
+        }
+        let (now, wall_clock) = (core.runtime().now(), core.runtime().wall_clock());
+        let (version, topics) = (topics.0, &topics.1);
+        let world = World { topics, version, config: &self.config, now, wall_clock };
+        let mut changes = Changes::at(wall_clock);
+        let entered = groups.enter(term, &world, &mut changes);
+        let how = Batching { compression: self.config.compression, now: wall_clock };
+        let has_records = groups.append(&changes.records, &how);
+        drop(groups);
+        if has_records {
+            term.have_written();
+        }
+        changes.summoned.iter().for_each(|member| member.summon());
+        entered
     }
 
     /// As [`ask`](Self::ask), of the shard of a group. `None` if nobody has ever been in a group.

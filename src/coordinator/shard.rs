@@ -258,18 +258,9 @@ fn read(
         reason: format!("{} at {at}: {reason}", leader.partition()),
     };
     let mut next = leader.log().start();
-    let mut healed = None;
     while next < end {
-        let fetched = match leader.log().read(next, READ_BYTES, end) {
-            Ok(fetched) => fetched,
-            // Another replica in sync may have what this one has lost.
-            Err(error) if healed != Some(next) && !leader.heal().is_empty() => {
-                log::warn!("{}: {error}, repaired", leader.partition());
-                healed = Some(next);
-                continue;
-            }
-            Err(error) => return Err(unreadable(next, error.to_string())),
-        };
+        let fetched = leader.log().read(next, READ_BYTES, end);
+        let fetched = fetched.map_err(|error| unreadable(next, error.to_string()))?;
         let Some(last) = fetched.batches.last() else { break };
         let behind = last.header().next_offset();
         for batch in fetched.batches.iter().filter(|batch| !batch.header().is_control()) {
