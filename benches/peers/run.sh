@@ -17,11 +17,14 @@ esac
 cargo build --release ${FEATURES:+--features "$FEATURES"} || exit 1
 B=$CARGO_TARGET_DIR/release/peers
 mkdir -p "$OUT" "$TMP"
+# ext4 looks at every inode that was deleted in the last minutes before it makes a new one next to it. With this flag
+# a directory goes to another part of the disk than the one before it.
+chattr +T "$TMP" 2>/dev/null
 without() { local x; for x in $ALL; do case " $* " in *" $x "*) ;; *) echo "$x" ;; esac; done; }
 one() { # peer workload value file
-  rm -rf "$TMP/d"
-  timeout 90 "$B" "$1" "$2" --value "$3" --cap "$CAP" --dir "$TMP/d" >> "$4" 2>> "$OUT/stderr.log" || echo "{\"peer\":\"$1\",\"workload\":\"$2\",\"value_size\":$3,\"records\":0,\"seconds\":null,\"mb_s\":null,\"rec_s\":null,\"peak_rss_mb\":null,\"note\":\"ERROR: timeout or crash\"}" >> "$4"
-  rm -rf "$TMP/d"; sync
+  local d; d=$(mktemp -d "$TMP/XXXXXX")
+  timeout 90 "$B" "$1" "$2" --value "$3" --cap "$CAP" --dir "$d" >> "$4" 2>> "$OUT/stderr.log" || echo "{\"peer\":\"$1\",\"workload\":\"$2\",\"value_size\":$3,\"records\":0,\"seconds\":null,\"mb_s\":null,\"rec_s\":null,\"peak_rss_mb\":null,\"note\":\"ERROR: timeout or crash\"}" >> "$4"
+  rm -rf "$d"; sync
 }
 for r in $(seq "${FIRST:-1}" "$REPS"); do
   f=$OUT/run$r.jsonl; : > "$f"

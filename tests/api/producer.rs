@@ -1,5 +1,5 @@
 use super::*;
-use brooklet::{Acks, Compression, ErrorKind, Offset, Timestamp};
+use brooklet::{Acks, Compression, ErrorKind, FlushPolicy, Offset, Timestamp};
 use futures_executor::block_on;
 
 #[test]
@@ -359,5 +359,31 @@ fn batches_grow_while_their_producer_is_busy() {
             cluster.scrub().unwrap().batches
         });
         assert!(batches.contains(&counted.value), "{linger:?}: {}", counted.value);
+    }
+}
+
+/// Each of the logs is idle for most of the time, their producer is not. It sends 20 batches of 256 KiB, and in between
+/// few that are smaller.
+#[cfg(feature = "sim")]
+#[test]
+fn a_stream_over_many_partitions_fills_its_batches() {
+    for (policy, factor, most) in [(FlushPolicy::Os, 3, 30), (FlushPolicy::OnAck, 1, 50)] {
+        let counted = (1..=5).map(|seed| {
+            let run = brooklet::sim::Simulation::new(seed).run(move |_| {
+                let cluster = Cluster::builder().brokers(3).flush_policy(policy);
+                let cluster = cluster.in_memory().unwrap();
+                let email = NewTopic::new("email").partitions(100).replication_factor(factor);
+                let email = cluster.create_topic(email).unwrap();
+                let producer = cluster.producer().build().unwrap();
+                for _ in 0..5_000 {
+                    producer.send(Record::to(&email).value(&[7; 1_000])).unwrap();
+                }
+                producer.flush().unwrap();
+                cluster.scrub().unwrap().batches / u64::from(factor)
+            });
+            run.value
+        });
+        let counted = counted.collect::<Vec<_>>();
+        assert!(counted.iter().sum::<u64>() < 5 * most, "{policy:?}: {counted:?}");
     }
 }

@@ -21,6 +21,7 @@ use bytes::BytesMut;
 use crate::base::{ErrorKind, FlushPolicy, Timestamp, TopicId};
 use crate::client::Error;
 use crate::client::producer::flight::{END, Flight};
+use crate::client::producer::partitioner::Place;
 use crate::client::producer::pending::{Origin, Pending};
 use crate::client::producer::way::Way;
 use crate::client::producer::{Inner, Settings};
@@ -92,6 +93,8 @@ struct OpenBatch {
     reserved: usize,
     /// The size at which it is full.
     limit: usize,
+    /// When it was begun, nothing else of the producer was under way, and the log was idle.
+    alone: bool,
     began: Moment,
     /// Until when it may wait for more records, if nobody waits for it.
     due: Moment,
@@ -109,6 +112,8 @@ pub(super) struct Appended {
     pub(super) first: bool,
     /// The batch takes no more.
     full: bool,
+    /// Nothing else was under way when the batch was begun.
+    alone: bool,
     /// The size at which the batch is full.
     pub(super) limit: usize,
     due: Moment,
@@ -133,6 +138,16 @@ pub(super) enum NoRoom {
     Ever(Error),
     /// The partition is no more.
     Ended(Error),
+}
+
+impl Appended {
+    pub(super) fn place(&self) -> Place {
+        match (self.full, self.first) {
+            (true, _) => Place::Last,
+            (false, true) => Place::First,
+            (false, false) => Place::Between,
+        }
+    }
 }
 
 impl Accumulator {
@@ -222,11 +237,10 @@ impl Accumulator {
     }
 
     /// The size at which a batch that is begun now will be full.
-    fn limit(&self, now: Moment) -> usize {
+    fn limit(&self, alone: bool) -> usize {
         let size = self.settings.batch_size;
-        let busy = self.origin.memory.used() > 0 || !self.is_idle(now);
         // Who sets `linger.ms` says with `batch.size` how long to wait at most.
-        let wanted = if busy && size > 0 && self.settings.linger.is_zero() {
+        let wanted = if !alone && size > 0 && self.settings.linger.is_zero() {
             size.max(MAX_GROWN_BATCH.min(self.settings.max_request_size))
         } else {
             size
@@ -266,8 +280,9 @@ impl Accumulator {
     fn open_batch(&self, size: usize) -> Result<OpenBatch, NoRoom> {
         self.check_leader()?;
         let now = self.runtime.now();
-        let limit = self.limit(now);
         let memory = &self.origin.memory;
+        let alone = memory.used() == 0 && self.is_idle(now);
+        let limit = self.limit(alone);
         let reserved = size.max(self.settings.batch_size.min(memory.limit()));
         if !memory.reserve(reserved) {
             return Err(NoRoom::Memory);
@@ -282,6 +297,7 @@ impl Accumulator {
             timestamp: self.runtime.wall_clock(),
             reserved,
             limit,
+            alone,
             began: now,
             due: now.after(patience).unwrap_or(now),
         })
@@ -308,7 +324,8 @@ impl Accumulator {
             timestamp,
             bytes: size,
             first,
-            full: batch.builder.len() >= batch.limit,
+            full: batch.is_full(size),
+            alone: batch.alone,
             limit: batch.limit,
             due: batch.due,
         })
@@ -324,11 +341,12 @@ impl Accumulator {
             self.close();
             self.write_closed(patience);
         } else if appended.first {
-            // With nothing else going on, the write is done before the sender would be awake. Not if a sync has to
-            // follow: the caller may be about to wait, and will then do both.
+            // With nothing else going on, the write is done before the sender would be awake. In a stream of records over
+            // many partitions each log is idle for most of the time, and none of them is to begin with a batch of one
+            // record. Not if a sync has to follow: the caller may be about to wait, and will then do both.
             let is_unsynced = |leader: &Replica| leader.policy() != FlushPolicy::OnAck;
-            let alone = self.settings.linger.is_zero() && self.way.with(is_unsynced) == Some(true);
-            if alone && patience == Patience::MayBlock && self.is_idle(self.runtime.now()) {
+            let may_write = patience == Patience::MayBlock && self.settings.linger.is_zero();
+            if appended.alone && may_write && self.way.with(is_unsynced) == Some(true) {
                 self.write();
             } else {
                 self.submit(appended.due);
@@ -524,6 +542,13 @@ impl OpenBatch {
             self.reserved += step;
         }
         true
+    }
+
+    /// Whether it is as good as full: another record like the last, of up to `size` bytes, would begin the next one, and
+    /// little else has room. Records without a key then go elsewhere, and the batch does not wait for one that will not come.
+    fn is_full(&self, size: usize) -> bool {
+        let rest = self.limit.saturating_sub(self.builder.len());
+        rest == 0 || (rest < size && rest < self.limit / 16)
     }
 }
 

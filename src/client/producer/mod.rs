@@ -324,7 +324,7 @@ impl Producer {
             match accumulator.append(&record.fields(), patience) {
                 Ok(appended) => {
                     if record.partition.is_none() && self.key_of(record).is_none() {
-                        route.sticky.sent(appended.bytes, appended.first, appended.limit);
+                        route.sticky.sent(appended.bytes, appended.place(), appended.limit);
                     }
                     return Ok(Delivery::new(appended));
                 }

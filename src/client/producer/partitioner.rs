@@ -72,6 +72,16 @@ pub(super) fn of_key(key: &[u8], partitions: u32) -> u32 {
     to_positive(murmur2(key)).checked_rem(partitions).unwrap_or(0)
 }
 
+/// Where a record is in its batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    /// It began it, and there is room for more.
+    First,
+    Between,
+    /// It filled it.
+    Last,
+}
+
 /// Kafka's uniform sticky partitioner (KIP-794): keyless records stay with one partition for about a batch, then go
 /// on to a random one, so that batches fill.
 #[derive(Debug)]
@@ -108,15 +118,21 @@ impl Sticky {
         self.current.load(Ordering::Relaxed)
     }
 
-    /// Counts a record of `bytes`; `first` if it began a batch, so that the one before is on its way. Two threads
-    /// that count at once may switch early or late, which harms nobody.
+    /// Counts a record of `bytes`. The next one goes elsewhere if this one has filled a batch; or if enough were sent,
+    /// and it began one, so that the one before is on its way. Two threads that count at once may switch early or
+    /// late, which harms nobody.
     #[inline]
-    pub(super) fn sent(&self, bytes: usize, first: bool, batch_size: usize) {
+    pub(super) fn sent(&self, bytes: usize, place: Place, batch_size: usize) {
         if self.partitions <= 1 {
             return;
         }
         let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
-        if (first && bytes >= batch_size) || bytes >= batch_size.saturating_mul(2) {
+        let ends = match place {
+            Place::Last => true,
+            Place::First => bytes >= batch_size,
+            Place::Between => bytes >= batch_size.saturating_mul(2),
+        };
+        if ends {
             self.bytes.store(0, Ordering::Relaxed);
             self.choose();
         } else {
@@ -147,11 +163,22 @@ mod tests {
             let partition = sticky.current();
             seen.insert(partition);
             for _ in 0..15 {
-                sticky.sent(100, false, 1_000);
+                sticky.sent(100, Place::Between, 1_000);
                 assert_eq!(sticky.current(), partition, "under two batches' worth");
             }
-            sticky.sent(600, false, 1_000);
+            sticky.sent(600, Place::Between, 1_000);
         }
         assert_eq!(seen.len(), 4);
+    }
+
+    #[test]
+    fn no_batch_is_begun_where_no_second_record_will_come() {
+        let sticky = Sticky::new(1_000_000, 7);
+        let partition = sticky.current();
+        sticky.sent(400, Place::First, 1_000);
+        sticky.sent(400, Place::Between, 1_000);
+        assert_eq!(sticky.current(), partition);
+        sticky.sent(150, Place::Last, 1_000);
+        assert_ne!(sticky.current(), partition, "it was full by then");
     }
 }

@@ -1,5 +1,6 @@
 //! brooklet: policy `os` for W1, W2, READ and L1, `on-ack` for W3 and W3b. One topic, one partition; or on three brokers
-//! in directories beside each other, replicated with factor 3 and `acks=all`, in 1 or 100 partitions.
+//! in directories beside each other, replicated with factor 3 and `acks=all`, in 1 or 100 partitions; the
+//! 100 exist when the clock starts, or are made while it runs.
 use super::*;
 use brooklet::{Cluster, Consumer, FlushPolicy, NewTopic, Producer, Record, Topic};
 use std::time::Duration;
@@ -19,8 +20,16 @@ impl Brooklet {
     pub fn open3(dir: &Path, cfg: &Cfg) -> Result<Self> {
         Self::replicated(dir, cfg, 1)
     }
-    pub fn open3x100(dir: &Path, cfg: &Cfg) -> Result<Self> {
+    pub fn open3x100_new(dir: &Path, cfg: &Cfg) -> Result<Self> {
         Self::replicated(dir, cfg, 100)
+    }
+    /// Its partitions have one record each.
+    pub fn open3x100(dir: &Path, cfg: &Cfg) -> Result<Self> {
+        let peer = Self::replicated(dir, cfg, 100)?;
+        for id in 0..100 {
+            peer.producer.send(Record::to(&peer.topic).partition(id).value("first"))?.wait()?;
+        }
+        Ok(peer)
     }
     fn replicated(dir: &Path, cfg: &Cfg, partitions: u32) -> Result<Self> {
         let policy = if cfg.durable { FlushPolicy::OnAck } else { FlushPolicy::Os };

@@ -85,7 +85,7 @@ macro_rules! peers {
 }
 
 peers! {
-    brooklet_ { "brooklet" => brooklet_::Brooklet::open, "brooklet3" => brooklet_::Brooklet::open3, "brooklet3x100" => brooklet_::Brooklet::open3x100 }
+    brooklet_ { "brooklet" => brooklet_::Brooklet::open, "brooklet3" => brooklet_::Brooklet::open3, "brooklet3x100" => brooklet_::Brooklet::open3x100, "brooklet3x100-new" => brooklet_::Brooklet::open3x100_new }
     raw { "raw" => raw::Raw::open }
     rawmmap { "raw-mmap" => rawmmap::RawMmap::open }
     #[cfg(feature = "kafko")]
