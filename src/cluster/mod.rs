@@ -17,6 +17,7 @@ mod keeper;
 mod lifecycle;
 mod metadata;
 mod metadata_log;
+mod metadata_repair;
 mod network;
 mod open;
 mod open_report;
