@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::{BrokerId, TopicId};
 use crate::client::Result;
-use crate::cluster::{self, Core};
+use crate::cluster::{self, Core, Running};
 
 /// A broker of a [`Cluster`](crate::Cluster): a store, and the replicas in it. A handle, cheap to clone.
 ///
@@ -26,12 +26,12 @@ use crate::cluster::{self, Core};
 /// ```
 #[derive(Clone)]
 pub struct Broker {
-    core: Arc<Core>,
+    core: Arc<Running>,
     broker: Arc<cluster::Broker>,
 }
 
 impl Broker {
-    pub(super) fn new(core: Arc<Core>, broker: Arc<cluster::Broker>) -> Self {
+    pub(super) fn new(core: Arc<Running>, broker: Arc<cluster::Broker>) -> Self {
         Self { core, broker }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::{BrokerId, ConfigEntry, ErrorKind, TopicName};
 use crate::client::{Broker, ClusterBuilder, ClusterDescription, ConsumerBuilder, Error};
 use crate::client::{NewTopic, ProducerBuilder, Result, Topic};
-use crate::cluster::{BrokerPlace, ClusterError, ClusterEvents, Core, OpenReport};
+use crate::cluster::{BrokerPlace, ClusterError, ClusterEvents, OpenReport, Running};
 use crate::env::{FileSystem, OsFs};
 use crate::storage::ScrubReport;
 
@@ -31,11 +31,11 @@ use crate::storage::ScrubReport;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Cluster {
-    core: Arc<Core>,
+    core: Arc<Running>,
 }
 
 impl Cluster {
-    pub(super) fn new(core: Arc<Core>) -> Self {
+    pub(super) fn new(core: Arc<Running>) -> Self {
         Self { core }
     }
 

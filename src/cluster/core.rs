@@ -390,6 +390,13 @@ impl Core {
         self.alarms.close(deadline);
     }
 
+    /// As [`Core::close`], with nobody to tell of errors.
+    pub(super) fn close_unless_closed(&self) {
+        if let Err(error) = self.close() {
+            log::error!("the cluster was not closed cleanly: {error}");
+        }
+    }
+
     /// Writes and syncs everything and releases the directories. Later calls find the cluster closed.
     pub(crate) fn close(&self) -> Result<(), StorageError> {
         if self.closed.swap(true, Ordering::AcqRel) {
@@ -411,12 +418,10 @@ impl Core {
     }
 }
 
-/// The last handle is gone.
+/// One that no application has come to have, since opening it did not get that far.
 impl Drop for Core {
     fn drop(&mut self) {
-        if let Err(error) = self.close() {
-            log::error!("the cluster was not closed cleanly: {error}");
-        }
+        self.close_unless_closed();
     }
 }
 

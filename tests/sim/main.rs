@@ -22,6 +22,7 @@ mod full_disk;
 mod histories;
 mod io_errors;
 mod metadata_rot;
+mod power;
 mod races;
 mod replica_bit_flips;
 mod replication;

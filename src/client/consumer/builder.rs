@@ -9,7 +9,7 @@ use crate::base::{Config, ConfigError, Draft, IsolationLevel, ReadConfig, Scope}
 use crate::client::consumer::{Consumer, iso8601};
 use crate::client::interceptor::{ConsumerInterceptor, Interceptors};
 use crate::client::{Error, Result, properties};
-use crate::cluster::{BrokerConfig, Core};
+use crate::cluster::{BrokerConfig, Running};
 use crate::record::Limits;
 
 /// Where a consumer begins where it has no position, or its position is gone (`auto.offset.reset`). Default:
@@ -74,7 +74,7 @@ impl fmt::Display for AutoOffsetReset {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct ConsumerBuilder {
-    core: Arc<Core>,
+    core: Arc<Running>,
     pub(super) draft: Draft,
     interceptors: Interceptors<dyn ConsumerInterceptor>,
 }
@@ -118,7 +118,7 @@ impl Settings {
 }
 
 impl ConsumerBuilder {
-    pub(in crate::client) fn new(core: Arc<Core>) -> Self {
+    pub(in crate::client) fn new(core: Arc<Running>) -> Self {
         let draft = Draft::new(Scope::Consumer);
         Self { core, draft, interceptors: Interceptors::default() }
     }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::base::{BrokerId, ErrorKind, Offset, Timestamp, TopicPartition};
 use crate::client::interceptor::{ConsumerInterceptor, Interceptors};
 use crate::client::{Error, Partition, Result};
-use crate::cluster::Core;
+use crate::cluster::Running;
 use crate::env::Moment;
 use crate::env::sync::Event;
 use crate::replica::Replica;
@@ -92,7 +92,7 @@ impl From<Timestamp> for SeekTo {
 /// ```
 #[derive(Debug)]
 pub struct Consumer {
-    core: Arc<Core>,
+    core: Arc<Running>,
     settings: Settings,
     interceptors: Interceptors<dyn ConsumerInterceptor>,
     fetchers: BTreeMap<TopicPartition, Fetcher>,
@@ -107,7 +107,7 @@ pub struct Consumer {
 
 impl Consumer {
     fn new(
-        core: Arc<Core>,
+        core: Arc<Running>,
         settings: Settings,
         interceptors: Interceptors<dyn ConsumerInterceptor>,
     ) -> Self {
