@@ -76,8 +76,8 @@ impl Broker {
         Ok(self.core.start_broker(self.id())?)
     }
 
-    /// Ends the broker as a loss of its power does: nothing more of it is written, and nothing is closed. What others
-    /// have in sync they lead from now on.
+    /// Ends the broker as a loss of its power does: nothing more of it is written, nothing is closed, and nobody gets
+    /// an answer from it any more. What others have in sync they lead from now on.
     ///
     /// # Errors
     /// [`InvalidState`](crate::ErrorKind::InvalidState) if somebody else is starting or stopping it.

@@ -344,7 +344,8 @@ impl Core {
         broker: BrokerId,
     ) -> Result<Arc<Replica>, ClusterError> {
         self.check_open()?;
-        let store = self.brokers.store(broker).ok_or(ClusterError::UnknownBroker(broker))?;
+        let store = self.brokers.get(broker).and_then(|broker| broker.settled_store());
+        let store = store.ok_or(ClusterError::UnknownBroker(broker))?;
         self.replica_in(&store, topic, partition)
     }
 
