@@ -57,7 +57,8 @@ impl Broker {
 
     /// Stops the broker as Kafka's controlled shutdown does: first others lead what it leads, then it writes and syncs
     /// everything, and its directory is released. Nothing that was acknowledged is lost. What it alone has in sync is
-    /// led by nobody until it is [started](Self::start) again. Nothing happens if it is stopped.
+    /// led by nobody until it is [started](Self::start) again. If no other broker that runs knows all of the metadata
+    /// yet, that is waited for, 5 s at most. Nothing happens if it is stopped.
     ///
     /// # Errors
     /// [`Storage`](crate::ErrorKind::Storage) if something could not be written or synced: it is stopped all the same,

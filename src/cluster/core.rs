@@ -25,7 +25,7 @@ use crate::storage::{ReadError, StorageError};
 const METADATA_TOPIC: &str = "__brooklet_metadata";
 
 /// How long closing waits for background work.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running cluster.
 #[derive(Debug)]

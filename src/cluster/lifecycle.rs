@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::BrokerId;
 use crate::cluster::brokers::Broker;
 use crate::cluster::change::Change;
-use crate::cluster::core::{Core, metadata_topic};
+use crate::cluster::core::{CLOSE_TIMEOUT, Core, metadata_topic};
 use crate::cluster::events::ClusterEvent;
 use crate::cluster::open::{OpenBroker, Opening};
 use crate::cluster::{BrokerPlace, ClusterError};
@@ -84,6 +84,9 @@ impl Core {
     pub(crate) fn stop_broker(&self, id: BrokerId) -> Result<(), ClusterError> {
         let broker = self.broker(id)?;
         let _changing = Changing::begin(&broker)?;
+        if broker.store().is_some() {
+            self.controller.await_successor(id, self.runtime.now().after(CLOSE_TIMEOUT));
+        }
         self.lose(&broker);
         match broker.end() {
             Some(store) => {
@@ -118,6 +121,8 @@ impl Core {
             return;
         }
         broker.leave();
+        // Others that are about to stop wait for this one no longer.
+        self.controller.look_again();
         if let Err(error) = self.controller.submit(Change::BrokerLost(broker.id)) {
             // Nobody else knows all of the metadata: what it leads is led by nobody until it is back.
             log::warn!("broker {} ends, and {error}", broker.id);

@@ -294,3 +294,54 @@ fn a_broker_that_crashes_answers_nobody_from_then_on() {
 fn looks_for(partition: &Partition) -> Option<i32> {
     partition.describe().unwrap().leader.map(|leader| leader.value())
 }
+
+/// A broker that has just been started does not know all of the metadata yet.
+#[test]
+fn a_controller_that_stops_waits_for_another_that_knows_all() {
+    for seed in 0..SEEDS {
+        Simulation::new(seed).run(move |sim| {
+            let disks = [Disk::new(), Disk::new()];
+            let (cluster, email) = cluster(&disks);
+            cluster.broker(2).unwrap().stop().unwrap();
+            (0..20).for_each(|n| _ = cluster.create_topic(NewTopic::new(format!("t{n}"))).unwrap());
+            cluster.broker(2).unwrap().start().unwrap();
+            cluster.broker(1).unwrap().stop().unwrap();
+            let controller = cluster.describe().unwrap().controller;
+            assert_eq!(controller, Some(cluster.broker(2).unwrap().id()));
+            let topic = cluster.create_topic(NewTopic::new("sms")).unwrap();
+            assert_eq!(looks_for(&topic.partition(0).unwrap()), Some(2));
+            cluster.broker(1).unwrap().start().unwrap();
+            await_in_sync(sim, &email);
+            cluster.close().unwrap();
+        });
+    }
+}
+
+/// Not for ever: it was asked to stop.
+#[test]
+fn a_controller_that_stops_does_not_wait_for_good() {
+    Simulation::new(0).run(|sim| {
+        let disks = [Disk::new(), Disk::new()];
+        let (cluster, _) = cluster(&disks);
+        let [one, two] = [1, 2].map(|id| cluster.broker(id).unwrap());
+        two.stop().unwrap();
+        cluster.create_topic(NewTopic::new("sms")).unwrap();
+        one.disconnect(&two);
+        two.start().unwrap();
+        let began = sim.elapsed();
+        one.stop().unwrap();
+        let took = sim.elapsed() - began;
+        assert!((Duration::from_secs(4)..Duration::from_secs(20)).contains(&took), "{took:?}");
+        assert_eq!(cluster.describe().unwrap().controller, None);
+        let error = cluster.create_topic(NewTopic::new("push")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokerNotAvailable, "{error}");
+        one.reconnect(&two);
+        one.start().unwrap();
+        cluster.create_topic(NewTopic::new("push")).unwrap();
+        // Alone there is nobody to wait for.
+        two.stop().unwrap();
+        let began = sim.elapsed();
+        one.stop().unwrap();
+        assert!(sim.elapsed() - began < Duration::from_secs(1));
+    });
+}
