@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::{BrokerId, TopicId};
 use crate::client::Result;
-use crate::cluster::{self, Core};
+use crate::cluster::{self, Core, Running};
 
 /// A broker of a [`Cluster`](crate::Cluster): a store, and the replicas in it. A handle, cheap to clone.
 ///
@@ -26,12 +26,12 @@ use crate::cluster::{self, Core};
 /// ```
 #[derive(Clone)]
 pub struct Broker {
-    core: Arc<Core>,
+    core: Arc<Running>,
     broker: Arc<cluster::Broker>,
 }
 
 impl Broker {
-    pub(super) fn new(core: Arc<Core>, broker: Arc<cluster::Broker>) -> Self {
+    pub(super) fn new(core: Arc<Running>, broker: Arc<cluster::Broker>) -> Self {
         Self { core, broker }
     }
 
@@ -57,7 +57,8 @@ impl Broker {
 
     /// Stops the broker as Kafka's controlled shutdown does: first others lead what it leads, then it writes and syncs
     /// everything, and its directory is released. Nothing that was acknowledged is lost. What it alone has in sync is
-    /// led by nobody until it is [started](Self::start) again. Nothing happens if it is stopped.
+    /// led by nobody until it is [started](Self::start) again. If no other broker that runs knows all of the metadata
+    /// yet, that is waited for, 5 s at most. Nothing happens if it is stopped.
     ///
     /// # Errors
     /// [`Storage`](crate::ErrorKind::Storage) if something could not be written or synced: it is stopped all the same,
@@ -76,8 +77,8 @@ impl Broker {
         Ok(self.core.start_broker(self.id())?)
     }
 
-    /// Ends the broker as a loss of its power does: nothing more of it is written, and nothing is closed. What others
-    /// have in sync they lead from now on.
+    /// Ends the broker as a loss of its power does: nothing more of it is written, nothing is closed, and nobody gets
+    /// an answer from it any more. What others have in sync they lead from now on.
     ///
     /// # Errors
     /// [`InvalidState`](crate::ErrorKind::InvalidState) if somebody else is starting or stopping it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::{BrokerId, ConfigEntry, ErrorKind, TopicName};
 use crate::client::{Broker, ClusterBuilder, ClusterDescription, ConsumerBuilder, ConsumerGroup};
 use crate::client::{Error, GroupListing, NewTopic, ProducerBuilder, Result, Topic};
-use crate::cluster::{BrokerPlace, ClusterError, ClusterEvents, Core, OpenReport};
+use crate::cluster::{BrokerPlace, ClusterError, ClusterEvents, OpenReport, Running};
 use crate::coordinator::GroupCoordinator;
 use crate::env::{FileSystem, OsFs};
 use crate::storage::ScrubReport;
@@ -32,12 +32,12 @@ use crate::storage::ScrubReport;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Cluster {
-    core: Arc<Core>,
+    core: Arc<Running>,
     groups: Arc<GroupCoordinator>,
 }
 
 impl Cluster {
-    pub(super) fn new(core: Arc<Core>, groups: Arc<GroupCoordinator>) -> Self {
+    pub(super) fn new(core: Arc<Running>, groups: Arc<GroupCoordinator>) -> Self {
         Self { core, groups }
     }
 

@@ -9,7 +9,9 @@ use crate::base::{
     Variable,
 };
 use crate::client::{Cluster, Error, NewTopic, Result, properties};
-use crate::cluster::{BrokerConfig, BrokerPlace, ClusterError, Core, OpenBroker, OpenCluster};
+use crate::cluster::{
+    BrokerConfig, BrokerPlace, ClusterError, Core, OpenBroker, OpenCluster, Running,
+};
 use crate::coordinator::{Assignor, GroupConfig, GroupCoordinator};
 use crate::env;
 use crate::env::{FileSystem, MemFs, OsFs, Runtime};
@@ -489,13 +491,13 @@ impl Ready {
             OpenBroker { id, place: BrokerPlace { fs, root, rack } }
         };
         let brokers = places.into_iter().map(broker).collect();
-        let core = Core::open(OpenCluster {
+        let core = Running::new(Core::open(OpenCluster {
             brokers,
             create_if_missing,
             accept_metadata_loss,
             config,
             runtime,
-        })?;
+        })?);
         let groups = GroupCoordinator::new(&core, groups);
         let is_missing = |topic: &NewTopic| core.topic(topic.name()).is_err();
         let missing = topics.into_iter().filter(is_missing).map(NewTopic::into_create);
@@ -506,7 +508,7 @@ impl Ready {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Cluster::new(core, groups))
+        Ok(Cluster::new(Arc::new(core), groups))
     }
 }
 

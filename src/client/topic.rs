@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::{BrokerId, ConfigEntry, ErrorKind, TopicId, TopicName};
 use crate::client::{Partition, PartitionDescription, Result};
-use crate::cluster::{ClusterError, ConfigChange, Core, CreateTopic, TopicImage};
+use crate::cluster::{ClusterError, ConfigChange, CreateTopic, Running, TopicImage};
 use crate::storage::ScrubReport;
 
 /// A topic to be created by [`Cluster::create_topic`](crate::Cluster::create_topic).
@@ -152,16 +152,16 @@ impl AlterConfig {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Topic {
-    core: Arc<Core>,
+    core: Arc<Running>,
     image: Arc<TopicImage>,
 }
 
 impl Topic {
-    pub(super) fn new(core: Arc<Core>, image: Arc<TopicImage>) -> Self {
+    pub(super) fn new(core: Arc<Running>, image: Arc<TopicImage>) -> Self {
         Self { core, image }
     }
 
-    pub(super) fn core(&self) -> &Arc<Core> {
+    pub(super) fn core(&self) -> &Arc<Running> {
         &self.core
     }
 

@@ -35,8 +35,8 @@ pub(crate) struct Broker {
     incarnation: AtomicU64,
     /// It is on its way out: it is elected to nothing any more.
     leaving: AtomicBool,
-    /// It runs again, and who leads what it led is not settled yet.
-    returning: AtomicBool,
+    /// It has crashed, or runs again, and who leads what it led is not settled yet.
+    unsettled: AtomicBool,
     /// Somebody is starting or stopping it.
     pub(super) changing: Role,
 }
@@ -60,7 +60,7 @@ impl Broker {
             sender: Arc::new(Sender::new("brooklet-sender", Arc::clone(runtime))),
             incarnation: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
-            returning: AtomicBool::new(false),
+            unsettled: AtomicBool::new(false),
             changing: Role::new(),
         })
     }
@@ -93,12 +93,12 @@ impl Broker {
 
     /// Its store, once it may serve what it leads.
     pub(super) fn settled_store(&self) -> Option<Arc<Store>> {
-        if self.returning.load(Ordering::Acquire) { None } else { self.store() }
+        if self.unsettled.load(Ordering::Acquire) { None } else { self.store() }
     }
 
     /// From now on, or no longer, nobody is served by what it leads.
-    pub(super) fn set_returning(&self, returning: bool) {
-        self.returning.store(returning, Ordering::Release);
+    pub(super) fn set_unsettled(&self, unsettled: bool) {
+        self.unsettled.store(unsettled, Ordering::Release);
     }
 
     pub(super) fn leave(&self) {

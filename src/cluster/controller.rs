@@ -26,8 +26,8 @@ use crate::cluster::metadata::{Image, MetadataRecord, TopicImage};
 use crate::cluster::metadata_log::{MetadataLog, damaged};
 use crate::cluster::store::random_id;
 use crate::cluster::{BrokerConfig, ClusterError, ProducerIds};
-use crate::env::Runtime;
 use crate::env::sync::{Event, Mutex, RwLock};
+use crate::env::{Moment, Runtime};
 use crate::replica::{ProduceError, Replica};
 use crate::storage::StorageError;
 
@@ -56,6 +56,8 @@ pub(crate) struct Controller {
     published: Arc<RwLock<Image>>,
     /// Counts what was published.
     version: AtomicU64,
+    /// Notified when more is published, and by [`Controller::look_again`].
+    changed: Event,
     /// For the one who has the role.
     next: Mutex<Next>,
     config: Arc<BrokerConfig>,
@@ -113,6 +115,7 @@ impl Controller {
             role_left: Event::new(),
             published,
             version: AtomicU64::new(0),
+            changed: Event::new(),
             next: Mutex::new(Next { image, applied: Offset::ZERO }),
             config,
             producer_ids: OnceLock::new(),
@@ -160,6 +163,35 @@ impl Controller {
     /// Rises with every change that is published.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// Has those who wait for a successor look for one again.
+    pub(super) fn look_again(&self) {
+        self.changed.notify(usize::MAX);
+    }
+
+    /// Waits until `deadline` for a broker beside the controller's, `broker`, that runs and knows all of the metadata, if
+    /// there can be one.
+    pub(super) fn await_successor(&self, broker: BrokerId, deadline: Option<Moment>) {
+        loop {
+            let listener = self.changed.listen();
+            let is_other = |id: &BrokerId| *id != broker && self.brokers.is_alive(*id);
+            let (recorded, counted) =
+                (self.with_image(|image| image.members().to_vec()), self.log.members());
+            let is_successor = |id: &BrokerId| is_other(id) && counted.contains(id);
+            let is_needed =
+                self.log.is_led() && self.log.controller().is_some_and(|c| c.0 == broker);
+            if !is_needed
+                || recorded.iter().any(is_successor)
+                || !self.brokers.alive().iter().any(is_other)
+            {
+                return;
+            }
+            if !self.runtime.park(listener, deadline) {
+                log::warn!("broker {broker} stops, and no other knows all of the metadata yet");
+                return;
+            }
+        }
     }
 
     /// Makes a change and returns when it is durable, and known to the replicas.
@@ -341,6 +373,7 @@ impl Controller {
             self.next.lock().applied = end;
         }
         self.version.fetch_add(1, Ordering::AcqRel);
+        self.look_again();
         self.events.tell(events);
     }
 
@@ -438,6 +471,7 @@ impl Controller {
         }
         *self.published.write() = image;
         self.version.fetch_add(1, Ordering::AcqRel);
+        self.look_again();
         effects.all = true;
         self.events.tell([ClusterEvent::ControllerChanged { broker, epoch }]);
         Ok(())

@@ -26,7 +26,7 @@ use crate::storage::{ReadError, StorageError};
 const METADATA_TOPIC: &str = "__brooklet_metadata";
 
 /// How long closing waits for background work.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running cluster.
 #[derive(Debug)]
@@ -362,7 +362,8 @@ impl Core {
         broker: BrokerId,
     ) -> Result<Arc<Replica>, ClusterError> {
         self.check_open()?;
-        let store = self.brokers.store(broker).ok_or(ClusterError::UnknownBroker(broker))?;
+        let store = self.brokers.get(broker).and_then(|broker| broker.settled_store());
+        let store = store.ok_or(ClusterError::UnknownBroker(broker))?;
         self.replica_in(&store, topic, partition)
     }
 
@@ -410,6 +411,13 @@ impl Core {
         self.alarms.close(deadline);
     }
 
+    /// As [`Core::close`], with nobody to tell of errors.
+    pub(super) fn close_unless_closed(&self) {
+        if let Err(error) = self.close() {
+            log::error!("the cluster was not closed cleanly: {error}");
+        }
+    }
+
     /// Writes and syncs everything and releases the directories. Later calls find the cluster closed.
     pub(crate) fn close(&self) -> Result<(), StorageError> {
         if self.closed.swap(true, Ordering::AcqRel) {
@@ -431,12 +439,10 @@ impl Core {
     }
 }
 
-/// The last handle is gone.
+/// One that no application has come to have, since opening it did not get that far.
 impl Drop for Core {
     fn drop(&mut self) {
-        if let Err(error) = self.close() {
-            log::error!("the cluster was not closed cleanly: {error}");
-        }
+        self.close_unless_closed();
     }
 }
 

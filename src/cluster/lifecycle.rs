@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::BrokerId;
 use crate::cluster::brokers::Broker;
 use crate::cluster::change::Change;
-use crate::cluster::core::{Core, metadata_topic};
+use crate::cluster::core::{CLOSE_TIMEOUT, Core, metadata_topic};
 use crate::cluster::events::ClusterEvent;
 use crate::cluster::open::{OpenBroker, Opening};
 use crate::cluster::{BrokerPlace, ClusterError};
@@ -84,6 +84,9 @@ impl Core {
     pub(crate) fn stop_broker(&self, id: BrokerId) -> Result<(), ClusterError> {
         let broker = self.broker(id)?;
         let _changing = Changing::begin(&broker)?;
+        if broker.store().is_some() {
+            self.controller.await_successor(id, self.runtime.now().after(CLOSE_TIMEOUT));
+        }
         self.lose(&broker);
         match broker.end() {
             Some(store) => {
@@ -95,16 +98,20 @@ impl Core {
         }
     }
 
-    /// Ends a broker as a crash of its machine would: nothing more of it is written.
+    /// Ends a broker as a crash of its machine would: nothing more of its topics is written, and nobody hears of them.
+    /// Then others lead, and are given what it has not answered. Until that is recorded its copy of the metadata counts:
+    /// a change that is under way is made, or not, before there is another controller.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn crash_broker(&self, id: BrokerId) -> Result<(), ClusterError> {
         let broker = self.broker(id)?;
         let _changing = Changing::begin(&broker)?;
+        let Some(store) = broker.store() else { return Ok(()) };
+        broker.set_unsettled(true);
+        let halted = store.halt();
         self.lose(&broker);
-        if let Some(store) = broker.end() {
-            store.abandon();
-            self.controller.events().tell([ClusterEvent::BrokerStopped(id)]);
-        }
+        broker.end();
+        halted.into_iter().for_each(|halted| store.release(halted));
+        self.controller.events().tell([ClusterEvent::BrokerStopped(id)]);
         Ok(())
     }
 
@@ -114,6 +121,8 @@ impl Core {
             return;
         }
         broker.leave();
+        // Others that are about to stop wait for this one no longer.
+        self.controller.look_again();
         if let Err(error) = self.controller.submit(Change::BrokerLost(broker.id)) {
             // Nobody else knows all of the metadata: what it leads is led by nobody until it is back.
             log::warn!("broker {} ends, and {error}", broker.id);
@@ -148,13 +157,13 @@ impl Core {
         store.open_metadata(&metadata_topic(broker.id)?)?;
         // If nobody could record that it had ended, it is still the leader that it was. It may have lost what it had not
         // synced: it is to lead in another term, and to serve nobody before.
-        broker.set_returning(true);
+        broker.set_unsettled(true);
         broker.begin(Arc::clone(&store));
         self.controller.log().tell_replicas();
         let begun = self.register(&store).and_then(|()| self.load(&store));
         let begun =
             begun.and_then(|()| self.controller.submit(Change::BrokerBack(broker.id)).map(drop));
-        broker.set_returning(false);
+        broker.set_unsettled(false);
         begun.inspect_err(|_| {
             if let Some(store) = broker.end() {
                 store.abandon();

@@ -20,6 +20,7 @@ use crate::cluster::core::{Core, metadata_topic};
 use crate::cluster::keeper::Rebalance;
 use crate::cluster::metadata::{Image, without};
 use crate::cluster::metadata_log::{MetadataLog, damaged};
+use crate::cluster::metadata_repair::repair_metadata;
 use crate::cluster::network::Network;
 use crate::cluster::producer_ids::ProducerIds;
 use crate::cluster::sender::Sender;
@@ -28,6 +29,7 @@ use crate::cluster::{BrokerConfig, ClusterError};
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{BufferPool, Runtime};
 use crate::replica::Replica;
+use crate::storage::StorageError;
 
 /// Bytes of empty buffers kept for the producers.
 const POOL_BYTES: usize = 8 << 20;
@@ -72,7 +74,7 @@ impl Core {
         for store in &stores {
             store.open_metadata(&metadata_topic(store.broker())?)?;
         }
-        let members = members(&stores, &config, how.accept_metadata_loss)?;
+        let members = known_members(&stores, &config, how.accept_metadata_loss)?;
         let id = stores.first().map(|store| store.cluster()).ok_or(ClusterError::NoController)?;
         let controller = Controller::new(
             Arc::clone(&brokers),
@@ -332,6 +334,21 @@ impl Opening<'_> {
     }
 }
 
+/// As [`members`], when copies that are damaged were repaired from others: no loss is accepted that need not be.
+fn known_members(
+    stores: &[Arc<Store>],
+    config: &Arc<BrokerConfig>,
+    accept_loss: bool,
+) -> Result<Vec<BrokerId>, ClusterError> {
+    let known = members(stores, config, accept_loss);
+    let is_damaged = |store: &Arc<Store>| store.metadata().is_some_and(|log| log.is_damaged());
+    let is_suspect = known.is_err() || stores.iter().any(is_damaged);
+    match is_suspect && repair_metadata(stores, config)? {
+        true => members(stores, config, accept_loss),
+        false => known,
+    }
+}
+
 /// The members of the metadata log that are there, if they are all.
 fn members(
     stores: &[Arc<Store>],
@@ -346,8 +363,8 @@ fn members(
     let Some((_, newest)) = newest.filter(|(_, log)| log.log().end() > log.log().start()) else {
         return Ok(stores.iter().map(|store| store.broker()).collect());
     };
-    let image = MetadataLog::replay(newest, config)?;
-    let mut present = Vec::new();
+    let image = MetadataLog::replay(newest, config).map_err(|e| not_repaired(newest, &e))?;
+    let (mut present, mut damaged) = (Vec::new(), Vec::new());
     for (store, log) in &logs {
         let id = store.broker();
         let known = image.brokers().get(&id).map(|known| known.directory);
@@ -361,9 +378,10 @@ fn members(
         }
         if log.log().is_offline() && log.broker() != newest.broker() {
             log::warn!("the metadata log of broker {id}: {}", log.log().offline_error());
+            damaged.push(log);
             continue;
         }
-        let own = MetadataLog::replay(log, config)?;
+        let own = MetadataLog::replay(log, config).map_err(|e| not_repaired(log, &e))?;
         let is_other = |(epoch, id): (&i32, &[u8; 16])| {
             image.terms().get(epoch).is_some_and(|known| known != id)
         };
@@ -376,7 +394,7 @@ fn members(
         present.push(id);
     }
     if newest.log().is_offline() {
-        return Err(damaged(newest, &newest.log().offline_error().to_string()).into());
+        return Err(not_repaired(newest, &newest.log().offline_error().into()));
     }
     let missing = without(image.members(), &present);
     if missing.is_empty() || accept_loss {
@@ -388,5 +406,23 @@ fn members(
         }
         return Ok(present);
     }
-    Err(ClusterError::MetadataIncomplete { missing })
+    match damaged.iter().find(|log| missing.contains(&log.broker())) {
+        Some(log) => Err(not_repaired(log, &log.log().offline_error().into())),
+        None => Err(ClusterError::MetadataIncomplete { missing }),
+    }
+}
+
+/// A copy of the metadata log is needed, and no other has what it lacks.
+fn not_repaired(log: &Replica, error: &ClusterError) -> ClusterError {
+    let reason = match error {
+        ClusterError::Storage(StorageError::Damaged { reason, .. }) => reason.clone(),
+        ClusterError::Storage(StorageError::DamagedLog(damage)) => damage.to_string(),
+        other => other.to_string(),
+    };
+    let reason = format!(
+        "{reason}. No other store that was opened has what broker {} lacks: put back a copy of its directory, or leave its \
+         store out and accept the loss of metadata",
+        log.broker()
+    );
+    damaged(log, &reason).into()
 }

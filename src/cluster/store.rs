@@ -31,7 +31,7 @@ use crate::cluster::{BrokerConfig, ClusterError, TopicImage};
 use crate::env::replace_file;
 use crate::env::sync::{Mutex, RwLock};
 use crate::env::{BufferPool, EntryKind, FileLock, FileSystem, Moment, Runtime};
-use crate::replica::{PartitionState, Peers, Replica};
+use crate::replica::{PartitionState, Peers, Replica, Unanswered};
 use crate::storage::{Log, Quarantine, ScrubReport, StorageError, TailCache};
 
 const LOCK_FILE: &str = ".lock";
@@ -75,6 +75,9 @@ pub(super) struct Opening {
     /// Replicas that are being removed.
     pub(super) leaving: BTreeSet<(TopicId, PartitionId)>,
 }
+
+/// Replicas that have ended, and what they have left unanswered.
+pub(super) type Halted = Vec<(Arc<Replica>, Unanswered)>;
 
 /// One broker's replicas and the directory that they are in.
 #[derive(Debug)]
@@ -408,14 +411,29 @@ impl Store {
     /// Leaves everything as it is, as a loss of power would: nothing is written any more. What is not acknowledged is
     /// given back.
     pub(crate) fn abandon(&self) {
+        self.halt().into_iter().for_each(|halted| self.release(halted));
+    }
+
+    /// Has nothing more of its topics be written, nor answered; `None` if that was so. To be released.
+    pub(super) fn halt(&self) -> Option<Halted> {
         if self.closed.swap(true, Ordering::AcqRel) {
-            return;
+            return None;
         }
         let opening = self.opening.lock();
         let replicas = self.replicas();
         drop(opening);
-        for replica in replicas.iter().chain(self.metadata.get()) {
-            replica.abandon();
+        let halt = |replica: Arc<Replica>| {
+            let unanswered = replica.halt();
+            (replica, unanswered)
+        };
+        Some(replicas.into_iter().map(halt).collect())
+    }
+
+    /// Ends what is left of a store that was halted, and gives back what nobody has answered.
+    pub(super) fn release(&self, halted: Halted) {
+        halted.into_iter().for_each(|(replica, unanswered)| replica.give_back(unanswered));
+        if let Some(metadata) = self.metadata.get() {
+            metadata.abandon();
         }
         self.checkpoints.end();
         self.end_background(self.close_deadline());

@@ -4,8 +4,13 @@ use std::sync::atomic::Ordering;
 
 use crate::env::Moment;
 use crate::replica::queue::{Append, Written};
+use crate::replica::write::Answer;
 use crate::replica::{ProduceError, Replica};
 use crate::storage::StorageError;
+
+/// Batches that were not acknowledged, whose senders do not know yet.
+#[must_use]
+pub(crate) struct Unanswered(Vec<Answer>);
 
 impl Replica {
     /// Why the replica is no more, if it is not.
@@ -32,6 +37,13 @@ impl Replica {
     /// The broker is no more, as if it had lost its power: nothing is written any more. What is not acknowledged is given
     /// back, to be tried with the next leader.
     pub(crate) fn abandon(&self) {
+        let unanswered = self.halt();
+        self.give_back(unanswered);
+    }
+
+    /// As [`Replica::abandon`], but that nobody is told: whoever waits for an answer gets none from this replica. To be
+    /// given back once somebody else leads.
+    pub(crate) fn halt(&self) -> Unanswered {
         let refused = {
             let mut queue = self.queue.lock();
             queue.ended.get_or_insert(ProduceError::NotLeader);
@@ -46,8 +58,17 @@ impl Replica {
         };
         let given_back = self.with_batches(given_back);
         let answers = given_back.into_iter().map(Written::given_back);
-        self.answer(answers.chain(refused.into_iter().map(Append::given_back)).collect());
+        Unanswered(answers.chain(refused.into_iter().map(Append::given_back)).collect())
+    }
+
+    pub(crate) fn give_back(&self, unanswered: Unanswered) {
+        self.answer(unanswered.0);
         self.watchers.notify();
+    }
+
+    /// Whether it ended with its broker: nobody hears of it any more.
+    pub(super) fn is_halted(&self) -> bool {
+        matches!(self.queue.lock().ended, Some(ProduceError::NotLeader))
     }
 
     /// Takes no more batches, writes and syncs those that were queued, and leaves the log so that the next open finds

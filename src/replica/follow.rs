@@ -87,7 +87,19 @@ impl Replica {
     /// what is damaged still.
     pub(crate) fn repair_from(&self, other: &Self) -> Result<Repaired, StorageError> {
         // Of one epoch and offset there is one batch, whoever has it: the log sees to it that the epochs fit.
+        self.repair_if(other, &|_| true)
+    }
+
+    /// As [`Replica::repair_from`], where `is_known` says of the damaged offsets that `other` has there what was here.
+    pub(crate) fn repair_if(
+        &self,
+        other: &Self,
+        is_known: &dyn Fn(&Range<Offset>) -> bool,
+    ) -> Result<Repaired, StorageError> {
         let source = |range: Range<Offset>| {
+            if !is_known(&range) {
+                return None;
+            }
             let mut batches = Vec::new();
             let mut next = range.start;
             while next < range.end {
@@ -101,6 +113,10 @@ impl Replica {
         let repaired = self.log.repair(&source, self.runtime.wall_clock())?;
         for damage in &repaired.repaired {
             log::warn!("repaired from broker {}: {damage}", other.broker());
+        }
+        // What was torn behind the durable part of a damaged log is cut by now.
+        if self.log.end() < self.high_watermark() {
+            self.high_watermark.set(self.log.end());
         }
         self.advance();
         self.acknowledge();

@@ -24,6 +24,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use end::Unanswered;
 pub(crate) use error::{FetchError, FollowError, ProduceError};
 pub(crate) use follow::Followed;
 pub(crate) use in_sync::{FollowerEnd, ReplicaView};

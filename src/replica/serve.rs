@@ -41,7 +41,8 @@ impl Replica {
         max_bytes: usize,
     ) -> Result<Served, FetchError> {
         let FetchRequest { said, last_epoch, .. } = request;
-        match self.queue.lock().office {
+        let office = self.queue.lock().office;
+        match office {
             Office::Leader { epoch, entered: true } if epoch == said.epoch => {}
             _ => return Err(FetchError::NotLeader),
         }
@@ -76,6 +77,9 @@ impl Replica {
 
     /// A follower that was served has come so far.
     pub(crate) fn heard(&self, said: &FollowerEnd) -> Result<(), FetchError> {
+        if self.is_halted() {
+            return Err(FetchError::NotLeader);
+        }
         let (end, now) = (self.log.end(), self.runtime.now());
         let heard = self.with_in_sync(|in_sync| in_sync.heard(said, end, now));
         match heard {

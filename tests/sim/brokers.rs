@@ -1,10 +1,12 @@
 //! Brokers that end and come back, in the smallest clusters in which it went wrong once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use brooklet::sim::{Disk, PowerCut, Sim, Simulation};
+use brooklet::sim::{CallKind, Disk, PowerCut, Sim, Simulation};
 use brooklet::{
-    AlterConfig, Cluster, Delivery, ErrorKind, NewTopic, Offset, Outcome, Partition, Record,
+    Acks, AlterConfig, Cluster, Delivery, ErrorKind, NewTopic, Offset, Outcome, Partition, Record,
 };
 
 /// How many seeds a case is tried under.
@@ -216,4 +218,130 @@ fn a_partition_that_is_moved_around_goes_on() {
             cluster.close().unwrap();
         });
     }
+}
+
+/// It takes a moment until the loss is recorded. Meanwhile nobody leads: what has crashed has nothing to say.
+#[test]
+fn a_broker_that_crashes_answers_nobody_from_then_on() {
+    for seed in 0..SEEDS {
+        Simulation::new(seed).run(move |sim| {
+            let disks = [Disk::new(), Disk::new(), Disk::new()];
+            let (cluster, email) = cluster(&disks);
+            // Of the controller, and of another.
+            let leader = 1 + (seed % 2) as i32;
+            let order = [leader, 3 - leader, 3].map(|id| cluster.broker(id).unwrap().id());
+            let topic = NewTopic::new("sms").assignment([order.to_vec()]);
+            let sms = cluster.create_topic(topic).unwrap().partition(0).unwrap();
+            let (is_over, answered) =
+                (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+            let sending = sim.spawn("sender", {
+                let (cluster, is_over) = (cluster.clone(), Arc::clone(&is_over));
+                let answered = Arc::clone(&answered);
+                move || {
+                    let hasty = cluster.producer().acks(Acks::Leader).enable_idempotence(false);
+                    let producer = hasty.build().unwrap();
+                    while !is_over.load(Ordering::SeqCst) {
+                        let sent = producer.send(Record::to("sms").value("hello"));
+                        sent.and_then(Delivery::wait).unwrap();
+                        answered.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            });
+            sim.sleep(Duration::from_millis(2));
+            let looks = Arc::new(AtomicU64::new(0));
+            let look = {
+                let (sim, sms, looks) = (sim.clone(), sms.clone(), Arc::clone(&looks));
+                let answered = Arc::clone(&answered);
+                move || {
+                    let before = answered.load(Ordering::SeqCst);
+                    // A slow disk.
+                    sim.sleep(Duration::from_millis(5));
+                    // One answer may have been on its way.
+                    assert!(answered.load(Ordering::SeqCst) <= before + 1, "it answers producers");
+                    let error = sms.watermarks().unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::LeaderNotAvailable);
+                    let error = sms.read(Offset::ZERO, 1 << 20).unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::LeaderNotAvailable);
+                    looks.fetch_add(1, Ordering::SeqCst);
+                }
+            };
+            let survivor = &disks[2 - leader as usize];
+            survivor.on_call(move |call| {
+                let is_of_metadata = call.path.to_string_lossy().contains("__brooklet_metadata");
+                if call.kind == CallKind::Sync && is_of_metadata && looks_for(&sms) == Some(leader)
+                {
+                    look();
+                }
+                Ok(())
+            });
+            crash(&cluster, &disks, leader, PowerCut::LosesAll);
+            survivor.on_call(|_| Ok(()));
+            assert!(looks.load(Ordering::SeqCst) > 0, "it was not recorded");
+            let before = answered.load(Ordering::SeqCst);
+            while answered.load(Ordering::SeqCst) < before + 3 {
+                sim.sleep(Duration::from_millis(10));
+            }
+            is_over.store(true, Ordering::SeqCst);
+            sending.join();
+            cluster.broker(leader).unwrap().start().unwrap();
+            await_in_sync(sim, &email);
+            cluster.close().unwrap();
+        });
+    }
+}
+
+/// As is published.
+fn looks_for(partition: &Partition) -> Option<i32> {
+    partition.describe().unwrap().leader.map(|leader| leader.value())
+}
+
+/// A broker that has just been started does not know all of the metadata yet.
+#[test]
+fn a_controller_that_stops_waits_for_another_that_knows_all() {
+    for seed in 0..SEEDS {
+        Simulation::new(seed).run(move |sim| {
+            let disks = [Disk::new(), Disk::new()];
+            let (cluster, email) = cluster(&disks);
+            cluster.broker(2).unwrap().stop().unwrap();
+            (0..20).for_each(|n| _ = cluster.create_topic(NewTopic::new(format!("t{n}"))).unwrap());
+            cluster.broker(2).unwrap().start().unwrap();
+            cluster.broker(1).unwrap().stop().unwrap();
+            let controller = cluster.describe().unwrap().controller;
+            assert_eq!(controller, Some(cluster.broker(2).unwrap().id()));
+            let topic = cluster.create_topic(NewTopic::new("sms")).unwrap();
+            assert_eq!(looks_for(&topic.partition(0).unwrap()), Some(2));
+            cluster.broker(1).unwrap().start().unwrap();
+            await_in_sync(sim, &email);
+            cluster.close().unwrap();
+        });
+    }
+}
+
+/// Not for ever: it was asked to stop.
+#[test]
+fn a_controller_that_stops_does_not_wait_for_good() {
+    Simulation::new(0).run(|sim| {
+        let disks = [Disk::new(), Disk::new()];
+        let (cluster, _) = cluster(&disks);
+        let [one, two] = [1, 2].map(|id| cluster.broker(id).unwrap());
+        two.stop().unwrap();
+        cluster.create_topic(NewTopic::new("sms")).unwrap();
+        one.disconnect(&two);
+        two.start().unwrap();
+        let began = sim.elapsed();
+        one.stop().unwrap();
+        let took = sim.elapsed() - began;
+        assert!((Duration::from_secs(4)..Duration::from_secs(20)).contains(&took), "{took:?}");
+        assert_eq!(cluster.describe().unwrap().controller, None);
+        let error = cluster.create_topic(NewTopic::new("push")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokerNotAvailable, "{error}");
+        one.reconnect(&two);
+        one.start().unwrap();
+        cluster.create_topic(NewTopic::new("push")).unwrap();
+        // Alone there is nobody to wait for.
+        two.stop().unwrap();
+        let began = sim.elapsed();
+        one.stop().unwrap();
+        assert!(sim.elapsed() - began < Duration::from_secs(1));
+    });
 }

@@ -21,6 +21,8 @@ mod crash_states_of_three;
 mod full_disk;
 mod histories;
 mod io_errors;
+mod metadata_rot;
+mod power;
 mod races;
 mod replica_bit_flips;
 mod replication;

@@ -152,6 +152,7 @@ fn damage_to_one_store_of_three_is_told_or_made_good_by_the_others() {
                     let is_of_topic = path.starts_with("/email-0") || path.starts_with("/sms-0");
                     let is_log = path.extension().is_some_and(|extension| extension == "log");
                     assert!(became != Found::Told || !is_of_topic || !is_log, "{what} is left");
+                    assert!(became != Found::Refused || !is_log, "{what}: {}", path.display());
                     *found.entry(became).or_default() += 1;
                     report.faults += 1;
                 }

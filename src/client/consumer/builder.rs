@@ -9,7 +9,7 @@ use crate::base::{Config, ConfigError, Draft, IsolationLevel, ReadConfig, Scope}
 use crate::client::consumer::{Consumer, iso8601};
 use crate::client::interceptor::{ConsumerInterceptor, Interceptors};
 use crate::client::{Error, Result, properties};
-use crate::cluster::{BrokerConfig, Core};
+use crate::cluster::{BrokerConfig, Running};
 use crate::coordinator::{GroupCoordinator, GroupId, GroupProtocol, Join, Subscription};
 use crate::record::Limits;
 
@@ -75,7 +75,7 @@ impl fmt::Display for AutoOffsetReset {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct ConsumerBuilder {
-    core: Arc<Core>,
+    core: Arc<Running>,
     groups: Arc<GroupCoordinator>,
     pub(super) draft: Draft,
     interceptors: Interceptors<dyn ConsumerInterceptor>,
@@ -179,7 +179,7 @@ fn group_id(config: &Config) -> Result<Option<GroupId>, ConfigError> {
 }
 
 impl ConsumerBuilder {
-    pub(in crate::client) fn new(core: Arc<Core>, groups: Arc<GroupCoordinator>) -> Self {
+    pub(in crate::client) fn new(core: Arc<Running>, groups: Arc<GroupCoordinator>) -> Self {
         let draft = Draft::new(Scope::Consumer);
         Self { core, groups, draft, interceptors: Interceptors::default() }
     }

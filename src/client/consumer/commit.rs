@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::base::{LeaderEpoch, Offset, TopicPartition};
 use crate::client::consumer::stream::Alarm;
 use crate::client::{ConsumerRecord, Error, Result};
-use crate::cluster::Core;
+use crate::cluster::Running;
 use crate::coordinator::{self, Committed, GroupCoordinator, GroupError, GroupId};
 use crate::coordinator::{MemberHandle, PendingCommit};
 use crate::env::Moment;
@@ -108,7 +108,7 @@ impl fmt::Display for NextOffset {
 /// Commits for one consumer, in the order in which it asks.
 #[derive(Debug)]
 pub(in crate::client) struct Committer {
-    core: Arc<Core>,
+    core: Arc<Running>,
     groups: Arc<GroupCoordinator>,
     group: GroupId,
     /// How long a commit is tried.
@@ -121,7 +121,7 @@ pub(in crate::client) struct Committer {
 
 impl Committer {
     pub(in crate::client) fn new(
-        core: &Arc<Core>,
+        core: &Arc<Running>,
         groups: &Arc<GroupCoordinator>,
         group: GroupId,
         timeout: Duration,

@@ -16,7 +16,7 @@ use crate::client::consumer::{
     Commit, Committer, NextOffset, RebalanceEvent, Revocation, Settings,
 };
 use crate::client::{Error, Partition, Result, Topic};
-use crate::cluster::Core;
+use crate::cluster::Running;
 use crate::coordinator::{Assignment, GroupCoordinator, GroupError, Join, MemberHandle, Told};
 use crate::env::Moment;
 use crate::env::sync::Event;
@@ -29,7 +29,7 @@ type Hook = Box<dyn FnMut(&Revocation<'_>) + Send>;
 
 /// A consumer's place in its group.
 pub(super) struct Membership {
-    core: Arc<Core>,
+    core: Arc<Running>,
     groups: Arc<GroupCoordinator>,
     committer: Arc<Committer>,
     join: Join,
@@ -70,7 +70,7 @@ pub(super) type Fetchers = BTreeMap<TopicPartition, Fetcher>;
 
 impl Membership {
     pub(super) fn join(
-        core: &Arc<Core>,
+        core: &Arc<Running>,
         groups: &Arc<GroupCoordinator>,
         committer: &Arc<Committer>,
         settings: &Settings,

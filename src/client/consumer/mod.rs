@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::base::{BrokerId, ErrorKind, Offset, Timestamp, TopicPartition};
 use crate::client::interceptor::{ConsumerInterceptor, Interceptors};
 use crate::client::{Error, Partition, Result};
-use crate::cluster::Core;
+use crate::cluster::Running;
 use crate::coordinator::GroupCoordinator;
 use crate::env::Moment;
 use crate::env::sync::Event;
@@ -102,7 +102,7 @@ impl From<Timestamp> for SeekTo {
 /// ```
 #[derive(Debug)]
 pub struct Consumer {
-    core: Arc<Core>,
+    core: Arc<Running>,
     settings: Settings,
     interceptors: Interceptors<dyn ConsumerInterceptor>,
     fetchers: BTreeMap<TopicPartition, Fetcher>,
@@ -122,7 +122,7 @@ pub struct Consumer {
 
 impl Consumer {
     fn new(
-        (core, groups): (Arc<Core>, Arc<GroupCoordinator>),
+        (core, groups): (Arc<Running>, Arc<GroupCoordinator>),
         settings: Settings,
         interceptors: Interceptors<dyn ConsumerInterceptor>,
     ) -> Self {

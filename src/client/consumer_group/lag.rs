@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::base::{ErrorKind, IsolationLevel, Offset, TopicPartition};
 use crate::client::{NextOffset, Partition, Result, Topic};
-use crate::cluster::Core;
+use crate::cluster::Running;
 
 /// How much there is that a group has not dealt with.
 ///
@@ -120,7 +120,7 @@ pub struct PartitionLag {
 
 impl GroupLag {
     pub(super) fn of(
-        core: &Arc<Core>,
+        core: &Arc<Running>,
         committed: &BTreeMap<TopicPartition, NextOffset>,
         assignment: &BTreeMap<TopicPartition, String>,
     ) -> Result<Self> {
@@ -155,7 +155,7 @@ impl fmt::Display for GroupLag {
 }
 
 /// Where a partition ends, and what lies between `from`, or its beginning, and there.
-fn behind(core: &Core, partition: &Partition, from: Option<Offset>) -> Result<(Offset, Lag)> {
+fn behind(core: &Running, partition: &Partition, from: Option<Offset>) -> Result<(Offset, Lag)> {
     let leader = partition.leader()?;
     let end = leader.readable_end(IsolationLevel::ReadUncommitted);
     // Records that were deleted meanwhile are nobody's business any more.

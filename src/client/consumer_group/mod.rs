@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::base::{ErrorKind, TopicPartition};
 use crate::client::{Consumer, ConsumerBuilder, Error, NextOffset, Result};
-use crate::cluster::Core;
+use crate::cluster::Running;
 use crate::coordinator::{GroupCoordinator, GroupId, Subscription};
 
 pub use description::{GroupDescription, GroupListing, MemberDescription};
@@ -38,13 +38,13 @@ pub use reset::{OffsetReset, OffsetsTo, PlannedOffset};
 /// ```
 #[derive(Clone, Debug)]
 pub struct ConsumerGroup {
-    core: Arc<Core>,
+    core: Arc<Running>,
     groups: Arc<GroupCoordinator>,
     id: String,
 }
 
 impl ConsumerGroup {
-    pub(super) fn new(core: Arc<Core>, groups: Arc<GroupCoordinator>, id: String) -> Self {
+    pub(super) fn new(core: Arc<Running>, groups: Arc<GroupCoordinator>, id: String) -> Self {
         Self { core, groups, id }
     }
 

@@ -9,7 +9,7 @@ use crate::client::interceptor::{Interceptors, ProducerInterceptor};
 use crate::client::producer::Producer;
 use crate::client::producer::partitioner::{Custom, Partitioner};
 use crate::client::{Error, Result, properties};
-use crate::cluster::Core;
+use crate::cluster::Running;
 use crate::record::check_codec;
 
 /// Settings of a [`Producer`], under Kafka's names.
@@ -30,7 +30,7 @@ use crate::record::check_codec;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct ProducerBuilder {
-    core: Arc<Core>,
+    core: Arc<Running>,
     pub(super) draft: Draft,
     interceptors: Interceptors<dyn ProducerInterceptor>,
     partitioner: Custom,
@@ -117,7 +117,7 @@ fn delivery_timeout(config: &Config) -> Result<Duration, ConfigError> {
 }
 
 impl ProducerBuilder {
-    pub(in crate::client) fn new(core: Arc<Core>) -> Self {
+    pub(in crate::client) fn new(core: Arc<Running>) -> Self {
         let draft = Draft::new(Scope::Producer);
         Self { core, draft, interceptors: Interceptors::default(), partitioner: Custom::default() }
     }

@@ -28,7 +28,7 @@ use crate::client::interceptor::{Interceptors, ProducerInterceptor};
 use crate::client::record::Destination;
 use crate::client::topic::partition_id;
 use crate::client::{Error, Partition, Record, RecordBuf, Result, Topic};
-use crate::cluster::{Core, TopicImage};
+use crate::cluster::{Running, TopicImage};
 
 use accumulator::{Accumulator, NoRoom, Patience};
 use builder::Settings;
@@ -66,7 +66,7 @@ pub struct Producer {
 
 #[derive(Debug)]
 struct Inner {
-    core: Arc<Core>,
+    core: Arc<Running>,
     settings: Arc<Settings>,
     interceptors: Arc<Interceptors<dyn ProducerInterceptor>>,
     partitioner: Custom,
@@ -123,7 +123,7 @@ impl From<TrySendError<'_>> for Error {
 
 impl Producer {
     fn new(
-        core: Arc<Core>,
+        core: Arc<Running>,
         settings: Settings,
         interceptors: Interceptors<dyn ProducerInterceptor>,
         partitioner: Custom,

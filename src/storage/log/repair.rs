@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::base::{LeaderEpoch, Offset, Timestamp};
-use crate::record::{Batch, HEADER_LENGTH};
+use crate::record::{Batch, BatchHeader, HEADER_LENGTH};
 use crate::storage::damage::{Damage, Piece, Pieces};
 use crate::storage::digest::Digest;
 use crate::storage::index::SegmentIndex;
@@ -106,6 +106,22 @@ impl Log {
             log::warn!("repaired from another replica: {damage}");
         }
         Ok(Repaired { repaired, left })
+    }
+
+    /// The headers of all batches that are good.
+    pub(crate) fn good_headers(&self) -> Result<Vec<BatchHeader>, StorageError> {
+        let mut headers = Vec::new();
+        let segments = self.segments.load_full();
+        let ends = segments.iter().skip(1).map(|next| next.base()).chain([self.end()]);
+        for (segment, end) in segments.iter().zip(ends) {
+            let mut pieces = Pieces::new(Arc::clone(segment), end);
+            while let Some(piece) = pieces.next()? {
+                if let Piece::Good(_, header, _) = piece {
+                    headers.push(header);
+                }
+            }
+        }
+        Ok(headers)
     }
 
     /// The batches of the source for a damage, if they are good.
