@@ -79,8 +79,10 @@ impl Replica {
         self.queue.lock().ended.get_or_insert(ProduceError::Closed);
         self.watchers.notify();
         self.quiesce();
-        settled?;
-        self.flush()?;
+        let flushed = settled.and_then(|()| self.flush());
+        // Those that the last answers have brought: the others are not going to copy them.
+        self.fail_waiting(&ProduceError::Unreplicated);
+        flushed?;
         self.log.close().map(drop)
     }
 

@@ -345,3 +345,24 @@ fn a_controller_that_stops_does_not_wait_for_good() {
         assert!(sim.elapsed() - began < Duration::from_secs(1));
     });
 }
+
+/// Each answer sends the next one on its way, which used to come to nobody any more.
+#[test]
+fn closing_answers_what_was_held_behind_what_others_lack() {
+    Simulation::new(0).run(|sim| {
+        let disks = [Disk::new(), Disk::new()];
+        let (cluster, _) = cluster(&disks);
+        cluster.broker(2).unwrap().pause();
+        let producer = cluster.producer().build().unwrap();
+        let send = |_| {
+            let sent = producer.send(Record::to("email").value("welcome")).unwrap();
+            sim.sleep(Duration::from_millis(1));
+            sent
+        };
+        let sent = (0..4).map(send).collect::<Vec<_>>();
+        cluster.close().unwrap();
+        for sent in sent {
+            assert_eq!(sent.wait().unwrap_err().kind(), ErrorKind::Closed);
+        }
+    });
+}
