@@ -1,4 +1,4 @@
-//! The settings of brokers that concern groups, offsets and transactions. None of these is built.
+//! The settings of brokers that concern groups, offsets and transactions. Groups and offsets are built.
 
 use super::definition::{Definition, bool, choice, int, int_ms, list, ms, range};
 
@@ -10,11 +10,9 @@ pub(super) const TABLE: &[Definition] = &[
         "UniformAssignor,RangeAssignor",
         &[],
         "Assignors of groups of the new protocol, the default first.",
-    )
-    .not_yet(),
-    int_ms("group.consumer.heartbeat.interval.ms", "5000", 1, "Of the new protocol.").not_yet(),
-    int("group.consumer.max.size", "2147483647", 1, "Members of a group of the new protocol.")
-        .not_yet(),
+    ),
+    int_ms("group.consumer.heartbeat.interval.ms", "5000", 1, "Of the new protocol.").no_meaning(),
+    int("group.consumer.max.size", "2147483647", 1, "Members of a group of the new protocol."),
     choice(
         "group.consumer.migration.policy",
         "bidirectional",
@@ -22,7 +20,7 @@ pub(super) const TABLE: &[Definition] = &[
         "Which groups may change their protocol.",
     )
     .not_yet(),
-    int_ms("group.consumer.session.timeout.ms", "45000", 1, "Of the new protocol.").not_yet(),
+    int_ms("group.consumer.session.timeout.ms", "45000", 1, "Of the new protocol."),
     list(
         "group.coordinator.rebalance.protocols",
         "classic,consumer",
@@ -36,13 +34,10 @@ pub(super) const TABLE: &[Definition] = &[
         0,
         "How long a new group waits for more members.",
     )
-    .kafka("3000")
-    .not_yet(),
-    int_ms("group.max.session.timeout.ms", "1800000", 0, "Longest of the classic protocol.")
-        .not_yet(),
-    int("group.max.size", "2147483647", 1, "Members of a group of the classic protocol.").not_yet(),
-    int_ms("group.min.session.timeout.ms", "6000", 0, "Shortest of the classic protocol.")
-        .not_yet(),
+    .kafka("3000"),
+    int_ms("group.max.session.timeout.ms", "1800000", 0, "Longest of the classic protocol."),
+    int("group.max.size", "2147483647", 1, "Members of a group of the classic protocol."),
+    int_ms("group.min.session.timeout.ms", "6000", 0, "Shortest of the classic protocol."),
     range("group.share.delivery.count.limit", "5", (2, 10), "Deliveries of a record.").not_yet(),
     int_ms("group.share.heartbeat.interval.ms", "5000", 1, "Of share groups.").not_yet(),
     range(
@@ -75,16 +70,14 @@ pub(super) const TABLE: &[Definition] = &[
     )
     .not_yet(),
     int_ms("group.share.session.timeout.ms", "45000", 1, "Of share groups.").not_yet(),
-    int("offset.metadata.max.bytes", "4096", 0, "Longest note with a committed offset.").not_yet(),
+    int("offset.metadata.max.bytes", "4096", 0, "Longest note with a committed offset."),
     int_ms("offsets.commit.timeout.ms", "5000", 1, "Longest that a commit takes.").not_yet(),
-    ms("offsets.retention.check.interval.ms", "600000", 1, "How often old ones are looked for.")
-        .not_yet(),
-    int("offsets.retention.minutes", "10080", 1, "Until offsets of an empty group go.").not_yet(),
-    int("offsets.topic.compression.codec", "0", 0, "Of `__consumer_offsets`; 0 is none.").not_yet(),
-    int("offsets.topic.num.partitions", "50", 1, "Of `__consumer_offsets`.").not_yet(),
-    range("offsets.topic.replication.factor", "3", (1, SHORT_MAX), "Of `__consumer_offsets`.")
-        .not_yet(),
-    int("offsets.topic.segment.bytes", "104857600", 1, "Of `__consumer_offsets`.").not_yet(),
+    ms("offsets.retention.check.interval.ms", "600000", 1, "How often old ones are looked for."),
+    int("offsets.retention.minutes", "10080", 1, "Until offsets of an empty group go."),
+    int("offsets.topic.compression.codec", "0", 0, "Of `__consumer_offsets`; 0 is none."),
+    int("offsets.topic.num.partitions", "50", 1, "Of `__consumer_offsets`."),
+    range("offsets.topic.replication.factor", "3", (1, SHORT_MAX), "Of `__consumer_offsets`."),
+    int("offsets.topic.segment.bytes", "104857600", 1, "Of `__consumer_offsets`."),
     int("share.coordinator.state.topic.min.isr", "2", 1, "Of `__share_group_state`.").not_yet(),
     range(
         "share.coordinator.state.topic.replication.factor",
