@@ -148,7 +148,8 @@ impl Cluster {
     ///
     /// # Errors
     /// [`UnknownTopicOrPartition`](crate::ErrorKind::UnknownTopicOrPartition) if there is no topic of this name;
-    /// [`TopicDeletionDisabled`](crate::ErrorKind::TopicDeletionDisabled) by `delete.topic.enable`.
+    /// [`TopicDeletionDisabled`](crate::ErrorKind::TopicDeletionDisabled) by `delete.topic.enable`;
+    /// [`InvalidTopic`](crate::ErrorKind::InvalidTopic) for one of the cluster itself.
     pub fn delete_topic(&self, name: &str) -> Result<()> {
         let topic = self.core.topic(name)?;
         self.core.delete_topic(topic.id, &topic.name)?;

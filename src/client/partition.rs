@@ -9,7 +9,7 @@ use crate::base::{PartitionId, Timestamp, TopicPartition};
 use crate::client::batch_delivery::BatchOutcome;
 use crate::client::consumer::Records;
 use crate::client::{BatchDelivery, Error, Result, Topic};
-use crate::cluster::{ClusterError, ElectionKind, PartitionImage};
+use crate::cluster::{ClusterError, ElectionKind, PartitionImage, not_internal};
 use crate::record::Limits;
 use crate::replica::{Append, ProduceError, Replica};
 use crate::storage::{AppendOrigin, Damage, ReadError, ScrubReport, TimestampedOffset};
@@ -341,11 +341,13 @@ impl Partition {
     /// bytes are not exactly one batch that a producer may send; [`CorruptMessage`](crate::ErrorKind::CorruptMessage) if
     /// the checksum is wrong; [`MessageTooLarge`](crate::ErrorKind::MessageTooLarge);
     /// [`InvalidTimestamp`](crate::ErrorKind::InvalidTimestamp) before 1970, or for append times;
-    /// [`InvalidTxnState`](crate::ErrorKind::InvalidTxnState) for a batch of a transaction, which nobody would end.
+    /// [`InvalidTxnState`](crate::ErrorKind::InvalidTxnState) for a batch of a transaction, which nobody would end;
+    /// [`InvalidTopic`](crate::ErrorKind::InvalidTopic) for a topic of the cluster itself.
     /// What is known of its producer is an error of the delivery:
     /// [`OutOfOrderSequenceNumber`](crate::ErrorKind::OutOfOrderSequenceNumber),
     /// [`InvalidProducerEpoch`](crate::ErrorKind::InvalidProducerEpoch).
     pub fn append(&self, batch: impl Into<Vec<u8>>) -> Result<BatchDelivery> {
+        not_internal(&self.place.topic)?;
         let leader = self.leader()?;
         let checked = leader.log().check_produced(batch.into().into(), &Limits::default());
         let batch = checked.map_err(ProduceError::from)?;
@@ -379,6 +381,7 @@ impl Partition {
     /// # Errors
     /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) if `before` is above the high watermark;
     /// [`PolicyViolation`](crate::ErrorKind::PolicyViolation) if the topic's `cleanup.policy` is `compact` alone;
+    /// [`InvalidTopic`](crate::ErrorKind::InvalidTopic) if it is the cluster's own;
     /// [`Storage`](crate::ErrorKind::Storage) if the deletion could not be made durable. Nothing was deleted.
     pub fn delete_records(&self, before: Offset) -> Result<Offset> {
         let topic = self.topic.image();

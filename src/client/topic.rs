@@ -270,7 +270,8 @@ impl Topic {
     ///
     /// # Errors
     /// [`InvalidPartitions`](crate::ErrorKind::InvalidPartitions) if it has as many or more, or if it is more than
-    /// 100,000; [`TopicDeleted`](crate::ErrorKind::TopicDeleted).
+    /// 100,000; [`InvalidTopic`](crate::ErrorKind::InvalidTopic) if it is the cluster's own: groups would look for what they
+    /// have committed in other partitions; [`TopicDeleted`](crate::ErrorKind::TopicDeleted).
     pub fn increase_partitions_to(&self, total: u32) -> Result<()> {
         Ok(self.core.add_partitions(&self.image, total)?)
     }

@@ -9,6 +9,7 @@ use crate::base::{Bug, ConfigEntry, Offset, PartitionId, TopicId, TopicName};
 use crate::cluster::brokers::Brokers;
 use crate::cluster::change::{Change, CreateTopic, ElectionKind};
 use crate::cluster::controller::Controller;
+use crate::cluster::internal::not_internal;
 use crate::cluster::keeper::Unfit;
 use crate::cluster::metadata::{PartitionImage, TopicImage};
 use crate::cluster::metadata_log::METADATA_ID;
@@ -124,6 +125,7 @@ impl Core {
 
     pub(crate) fn delete_topic(&self, id: TopicId, name: &TopicName) -> Result<(), ClusterError> {
         self.check_open()?;
+        not_internal(name)?;
         if !self.config.delete_topics {
             return Err(ClusterError::TopicDeletionDisabled(name.clone()));
         }
@@ -154,6 +156,7 @@ impl Core {
         partitions: u32,
     ) -> Result<(), ClusterError> {
         self.check_open()?;
+        not_internal(&topic.name)?;
         let change = Change::AddPartitions(topic.id, topic.name.clone(), partitions);
         self.controller.submit(change).map(drop)
     }
@@ -165,6 +168,7 @@ impl Core {
         partition: PartitionId,
         before: Option<Offset>,
     ) -> Result<Offset, ClusterError> {
+        not_internal(&topic.name)?;
         if !self.current(topic)?.config.log.delete {
             return Err(ClusterError::NotDeletable(topic.name.clone()));
         }

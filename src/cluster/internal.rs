@@ -108,6 +108,14 @@ impl Core {
     }
 }
 
+/// Whether applications may write to a topic of this name, or delete from it.
+///
+/// # Errors
+/// [`ClusterError::InternalTopic`] if it is the cluster's own.
+pub(crate) fn not_internal(name: &TopicName) -> Result<(), ClusterError> {
+    if name.is_internal() { Err(ClusterError::InternalTopic(name.clone())) } else { Ok(()) }
+}
+
 /// What who deals with many topics has to know of each.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct KnownTopic {

@@ -46,7 +46,7 @@ pub(crate) use controller::MetadataListener;
 pub(crate) use core::Core;
 pub(crate) use error::ClusterError;
 pub use events::{ClusterEvent, ClusterEvents};
-pub(crate) use internal::{InternalTopic, KnownTopic};
+pub(crate) use internal::{InternalTopic, KnownTopic, not_internal};
 pub(crate) use metadata::{PartitionImage, TopicImage};
 pub(crate) use open::{OpenBroker, OpenCluster};
 pub use open_report::{OpenReport, PartitionReport};

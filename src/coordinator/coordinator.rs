@@ -348,8 +348,8 @@ impl GroupCoordinator {
 
     /// When to look at the members of a group next.
     pub(super) fn next_tick(&self, group: &GroupId) -> Result<Option<Option<Moment>>, GroupError> {
-        self.ask_for(group, Missing::Leave, |groups, _, _| {
-            Ok(groups.get(group).and_then(|group| group.next_tick()))
+        self.ask_for(group, Missing::Leave, |groups, world, _| {
+            Ok(groups.get(group).and_then(|group| group.next_tick(world.now)))
         })
     }
 

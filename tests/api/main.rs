@@ -21,7 +21,7 @@ mod consumer;
 mod delete_records;
 #[path = "errors.rs"]
 mod errors;
-#[path = "groups.rs"]
+#[path = "groups/mod.rs"]
 mod groups;
 #[path = "history.rs"]
 mod history;

@@ -284,7 +284,6 @@ socket.send.buffer.bytes is ignored: it has no meaning within one process
 socket.receive.buffer.bytes is ignored: it has no meaning within one process
 socket.request.max.bytes is ignored: it has no meaning within one process
 num.recovery.threads.per.data.dir has no effect yet: what it governs is not built
-offsets.topic.replication.factor has no effect yet: what it governs is not built
 share.coordinator.state.topic.replication.factor has no effect yet: what it governs is not built
 share.coordinator.state.topic.min.isr has no effect yet: what it governs is not built
 transaction.state.log.replication.factor has no effect yet: what it governs is not built

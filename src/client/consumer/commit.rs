@@ -36,7 +36,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(10);
 /// let records = consumer.poll(Duration::from_secs(1))?;
 /// let last = records.iter().last().unwrap();
 /// let next = NextOffset::after(&last).metadata("by the night shift");
-/// consumer.commit_offsets([(last.topic_partition().clone(), next)])?.wait()?;
+/// consumer.commit_offsets([(last.topic_partition(), next)])?.wait()?;
 /// assert_eq!(consumer.committed(email.partition(0)?)?.unwrap().offset().value(), 1);
 /// # Ok::<(), brooklet::Error>(())
 /// ```

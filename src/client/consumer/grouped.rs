@@ -112,7 +112,8 @@ impl Consumer {
 
     /// Waits until the member has all partitions that it is to have, for at most `timeout`. Returns whether it has: where
     /// there are more members than partitions that may be none. Others have to poll meanwhile, if they have something to give
-    /// up. Events are kept for the next poll.
+    /// up. If the member itself has, and no [hook](Self::on_revoke) for that, it returns at once: two polls give it up, the
+    /// first of which says so. Events are kept for the next poll.
     ///
     /// ```
     /// use brooklet::{Cluster, NewTopic};
@@ -146,7 +147,7 @@ impl Consumer {
                 return Err(Error::new(ErrorKind::InvalidState, message));
             };
             let is_over = deadline.is_some_and(|deadline| deadline <= runtime.now());
-            if membership.is_settled() || is_over {
+            if membership.is_settled() || membership.has_to_poll() || is_over {
                 let is_settled = membership.is_settled();
                 self.poll_ends();
                 return Ok(is_settled);

@@ -145,6 +145,11 @@ impl Membership {
         self.is_settled && self.revoking.is_empty() && self.unopened.is_empty()
     }
 
+    /// It has something to give up, which polls do.
+    pub(super) fn has_to_poll(&self) -> bool {
+        !self.revoking.is_empty()
+    }
+
     pub(super) fn assignment(&self) -> impl Iterator<Item = &TopicPartition> {
         self.partitions.values()
     }
@@ -165,8 +170,8 @@ impl Membership {
         settings: &Settings,
     ) -> Result<()> {
         self.check()?;
-        self.commit_if_due(fetchers);
-        if !self.revoking.is_empty() {
+        // Unless nobody has been told: that it was found out while waiting for partitions is not enough.
+        if self.has_to_poll() && !self.events.iter().any(RebalanceEvent::is_revocation) {
             self.release(fetchers, settings)?;
         }
         self.look(fetchers, settings)
@@ -189,6 +194,8 @@ impl Membership {
     /// Asks the coordinator, if there may be something new.
     pub(super) fn look(&mut self, fetchers: &mut Fetchers, settings: &Settings) -> Result<()> {
         self.check()?;
+        // Whatever there is by now earlier polls have returned.
+        self.commit_if_due(fetchers);
         let version = self.core.metadata_version();
         let now = self.core.runtime().now();
         let is_due = self.ask_at.is_some_and(|at| at <= now);

@@ -41,6 +41,10 @@ pub enum RebalanceEvent {
 }
 
 impl RebalanceEvent {
+    pub(super) fn is_revocation(&self) -> bool {
+        matches!(self, Self::Revoked(_))
+    }
+
     /// The partitions that it is about, in order.
     pub fn partitions(&self) -> &[TopicPartition] {
         match self {
@@ -109,9 +113,9 @@ impl Revocation<'_> {
     /// Those of [`Consumer::commit`](crate::Consumer::commit).
     pub fn commit_offsets(
         &self,
-        offsets: impl IntoIterator<Item = (impl Into<TopicPartition>, NextOffset)>,
+        offsets: impl IntoIterator<Item = (impl AsRef<TopicPartition>, NextOffset)>,
     ) -> Result<Commit> {
-        let offsets = offsets.into_iter().map(|(partition, next)| (partition.into(), next));
+        let offsets = offsets.into_iter().map(|(at, next)| (at.as_ref().clone(), next));
         self.committer.commit(Some(self.handle), offsets)
     }
 }

@@ -28,7 +28,7 @@ use crate::client::interceptor::{Interceptors, ProducerInterceptor};
 use crate::client::record::Destination;
 use crate::client::topic::partition_id;
 use crate::client::{Error, Partition, Record, RecordBuf, Result, Topic};
-use crate::cluster::{Running, TopicImage};
+use crate::cluster::{Running, TopicImage, not_internal};
 
 use accumulator::{Accumulator, NoRoom, Patience};
 use builder::Settings;
@@ -390,6 +390,7 @@ impl Producer {
             let message = "the topic belongs to another cluster than the producer";
             return Err(Error::new(ErrorKind::InvalidState, message));
         }
+        not_internal(&topic.image().name)?;
         let version = self.inner.core.metadata_version();
         // Fails if the topic was deleted meanwhile. No partition is opened: others than the record's may be damaged.
         let image = self.inner.core.current(topic.image())?;

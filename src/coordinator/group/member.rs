@@ -86,10 +86,15 @@ impl Member {
     /// When it is removed if it does not poll, or come back, before.
     pub(super) fn expires_at(&self) -> Option<Moment> {
         match (&self.handle, self.away_since) {
-            (Some(handle), _) => handle.polled_at().after(self.wants.max_poll_interval),
+            (Some(handle), _) => handle.polled_at()?.after(self.wants.max_poll_interval),
             (None, Some(since)) => since.after(self.wants.session_timeout),
             (None, None) => None,
         }
+    }
+
+    /// When to look again whether it is to be removed: who waits in a poll may be at work a moment later, without end.
+    pub(super) fn look_again(&self, now: Moment) -> Option<Moment> {
+        self.expires_at().or_else(|| now.after(self.wants.max_poll_interval))
     }
 
     pub(super) fn record(&self) -> MemberValue {

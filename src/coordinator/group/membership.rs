@@ -244,9 +244,9 @@ impl Group {
     }
 
     /// When there may be something to do next.
-    pub(in crate::coordinator) fn next_tick(&self) -> Option<Moment> {
-        let expiries = self.members.values().filter_map(Member::expires_at);
-        expiries.chain(self.assign_at).min()
+    pub(in crate::coordinator) fn next_tick(&self, now: Moment) -> Option<Moment> {
+        let looks = self.members.values().filter_map(|member| member.look_again(now));
+        looks.chain(self.assign_at).min()
     }
 
     /// A member begins a commit: what it gives up, or leaves behind, is not given to others before that is done.

@@ -1,0 +1,113 @@
+//! Groups and the brokers that keep them.
+
+use std::thread;
+use std::time::Duration;
+
+use brooklet::{Cluster, ErrorKind, NewTopic, NextOffset, Offset};
+
+use super::{counted, numbers, send, settle, values, wait};
+
+fn three() -> Cluster {
+    let cluster = Cluster::builder().brokers(3).in_memory().unwrap();
+    let email = NewTopic::new("email").partitions(2).replication_factor(3);
+    cluster.create_topic(email).unwrap();
+    cluster
+}
+
+#[test]
+fn commits_go_on_when_the_coordinator_crashes_and_nothing_is_forgotten() {
+    let cluster = three();
+    let group = cluster.consumer_group("mailer");
+    let mut members = [group.join("email").unwrap(), group.join("email").unwrap()];
+    let [first, second] = &mut members;
+    settle(&mut [first, second]);
+    let had = members.each_ref().map(numbers);
+    let ids = members.each_ref().map(|m| m.group_metadata().unwrap().member_id);
+    for round in 1..=3u32 {
+        let before = group.describe().unwrap();
+        let broker = cluster.broker(before.coordinator.unwrap().value()).unwrap();
+        let commits = members.each_mut().map(|member| {
+            let offsets = member.assignment().into_iter();
+            let next = NextOffset::at(Offset::from(round)).metadata(round.to_string());
+            member.commit_offsets(offsets.map(|at| (at, next.clone()))).unwrap()
+        });
+        broker.crash().unwrap();
+        commits.into_iter().for_each(|commit| commit.wait().unwrap());
+        wait("the group has a coordinator", || group.describe().is_ok());
+        let after = group.describe().unwrap();
+        assert_ne!(after.coordinator, before.coordinator);
+        let offsets = group.committed_offsets().unwrap();
+        let offsets = offsets.values().map(|next| (next.offset(), next.note())).collect::<Vec<_>>();
+        let note = round.to_string();
+        assert_eq!(offsets, [(Offset::from(round), &*note); 2]);
+        for (member, (had, id)) in members.iter_mut().zip(had.iter().zip(&ids)) {
+            let told = member.poll(Duration::ZERO).unwrap().rebalances().to_vec();
+            assert!(round == 1 || told.is_empty(), "{told:?}");
+            assert_eq!((&numbers(member), &member.group_metadata().unwrap().member_id), (had, id));
+        }
+        broker.start().unwrap();
+        let in_sync = || {
+            let offsets = cluster.topic("__consumer_offsets").unwrap().describe().unwrap();
+            offsets.partitions.iter().all(|partition| partition.isr.len() == 3)
+        };
+        wait("the broker is in sync", in_sync);
+    }
+}
+
+/// Nobody can say anything for a group while no replica of its partition lives: its members read on.
+#[test]
+fn without_a_coordinator_members_read_on_and_commits_wait() {
+    let cluster = Cluster::builder()
+        .brokers(3)
+        .config("offsets.topic.replication.factor", 1)
+        .in_memory()
+        .unwrap();
+    let email = NewTopic::new("email").partitions(2).replication_factor(3);
+    cluster.create_topic(email).unwrap();
+    let group = cluster.consumer_group("mailer");
+    let mut consumer = group.join("email").unwrap();
+    consumer.poll(Duration::ZERO).unwrap();
+    consumer.commit().unwrap().wait().unwrap();
+    let broker = cluster.broker(group.describe().unwrap().coordinator.unwrap().value()).unwrap();
+    broker.stop().unwrap();
+    assert_eq!(group.describe().unwrap_err().kind(), ErrorKind::CoordinatorNotAvailable);
+    send(&cluster, "email", counted(0..2));
+    let mut read = values(&mut consumer, 2);
+    read.sort();
+    assert_eq!(read, ["0", "1"]);
+    let mut commit = consumer.commit().unwrap();
+    assert_eq!(commit.wait_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::TimedOut);
+    let waiting = thread::spawn(move || commit.wait());
+    broker.start().unwrap();
+    waiting.join().unwrap().unwrap();
+    assert_eq!(group.lag().unwrap().total().records, 0);
+}
+
+#[test]
+fn the_topic_of_groups_gets_replicas_as_brokers_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::builder().broker(1, dir.path().join("1")).open().unwrap();
+    cluster.create_topic(NewTopic::new("email")).unwrap();
+    let group = cluster.consumer_group("mailer");
+    let mut consumer = group.join("email").unwrap();
+    consumer.commit().unwrap().wait().unwrap();
+    let replicas = || {
+        let offsets = cluster.topic("__consumer_offsets").unwrap().describe().unwrap();
+        let in_sync = offsets.partitions.iter().map(|partition| partition.isr.len());
+        (offsets.partitions.len(), in_sync.min().unwrap(), in_sync_max(&offsets))
+    };
+    assert_eq!(replicas(), (50, 1, 1));
+    cluster.add_broker(2, dir.path().join("2")).unwrap();
+    wait("two replicas", || replicas() == (50, 2, 2));
+    cluster.add_broker(3, dir.path().join("3")).unwrap();
+    wait("three replicas", || replicas() == (50, 3, 3));
+    consumer.commit().unwrap().wait().unwrap();
+    let leader = group.describe().unwrap().coordinator.unwrap();
+    cluster.broker(leader.value()).unwrap().stop().unwrap();
+    wait("another coordinator", || group.describe().is_ok());
+    assert_eq!(group.committed_offsets().unwrap().len(), 1);
+}
+
+fn in_sync_max(topic: &brooklet::TopicDescription) -> usize {
+    topic.partitions.iter().map(|partition| partition.isr.len()).max().unwrap_or(0)
+}
