@@ -23,6 +23,8 @@ mod delete_records;
 mod errors;
 #[path = "groups/mod.rs"]
 mod groups;
+#[path = "groups_large.rs"]
+mod groups_large;
 #[path = "history.rs"]
 mod history;
 #[path = "inspect.rs"]

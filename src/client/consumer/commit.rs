@@ -154,8 +154,7 @@ impl Committer {
             offsets: offsets.collect(),
             state: State::Later(None),
         };
-        commit.note();
-        commit.hand_over()?;
+        commit.begin()?;
         Ok(commit)
     }
 }
@@ -198,27 +197,35 @@ enum State {
 }
 
 impl Commit {
-    /// Later commits replace it, where they are about the same partitions.
-    fn note(&self) {
-        let mut last = self.committer.last.lock();
+    /// Gives it to the coordinator for the first time. It replaces earlier ones, where they are about the same partitions.
+    fn begin(&mut self) -> Result<()> {
+        let committer = Arc::clone(&self.committer);
+        let mut last = committer.last.lock();
         for commit in &self.offsets {
-            last.insert(commit.partition.clone(), self.number);
+            match last.get_mut(&commit.partition) {
+                Some(number) => *number = self.number,
+                None => _ = last.insert(commit.partition.clone(), self.number),
+            }
         }
+        self.give()
     }
 
-    /// Gives it to the coordinator, if there is one at the moment.
+    /// The same once more, but for what later ones have replaced.
     fn hand_over(&mut self) -> Result<()> {
         let committer = Arc::clone(&self.committer);
         let last = committer.last.lock();
         self.offsets.retain(|commit| last.get(&commit.partition) == Some(&self.number));
+        self.give()
+    }
+
+    /// With no other handed over meanwhile. There may be no coordinator at the moment.
+    fn give(&mut self) -> Result<()> {
         if self.offsets.is_empty() {
             self.state = State::Done;
             return Ok(());
         }
-        let offsets = self.offsets.clone();
-        let handed = committer.groups.commit(&committer.group, self.by.as_ref(), offsets);
-        drop(last);
-        match handed {
+        let (committer, offsets) = (&self.committer, self.offsets.clone());
+        match committer.groups.commit(&committer.group, self.by.as_ref(), offsets) {
             Ok(pending) => self.state = State::Pending(pending),
             Err(error) if error.is_passing() && !self.is_over() => self.state = State::Later(None),
             Err(error) => return Err(error.into()),

@@ -324,8 +324,10 @@ impl Consumer {
         let is_member = self.membership.is_some();
         let count = self.fetchers.len();
         let first = self.turn % count.max(1);
-        for at in (first..count).chain(0..first) {
-            let Some((partition, fetcher)) = self.fetchers.iter_mut().nth(at) else { break };
+        // Listed once: to look for each by its number takes long if there are very many.
+        let mut fetchers = self.fetchers.iter_mut().enumerate().collect::<Vec<_>>();
+        fetchers.rotate_left(first);
+        for (at, (partition, fetcher)) in fetchers {
             match fetcher.take(partition, &self.settings, &mut collected) {
                 Ok(()) => {}
                 // What was found before is handed out; the error comes first in the next poll.

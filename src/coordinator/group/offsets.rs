@@ -76,6 +76,7 @@ impl Group {
             None => {}
         }
         let mut records = Vec::with_capacity(commits.len());
+        let nothing = ShortText::default();
         for Commit {
             partition: TopicPartition { topic, partition },
             offset,
@@ -90,7 +91,10 @@ impl Group {
                 }
             }
             let (size, max) = (metadata.len(), world.config.offset_metadata_max_bytes);
-            let metadata = ShortText::new(&metadata).filter(|_| size <= max);
+            let metadata = match size {
+                0 => Some(nothing.clone()),
+                _ => ShortText::new(&metadata).filter(|_| size <= max),
+            };
             let Some(metadata) = metadata else {
                 return Err(GroupError::OffsetMetadataTooLarge { topic, partition, size, max });
             };

@@ -197,7 +197,10 @@ impl Member {
     /// What it has and is not to have.
     fn take_surplus(&mut self) -> Assignment {
         let surplus = self.assigned.difference(&self.target);
-        surplus.iter().for_each(|(topic, partition)| _ = self.assigned.remove(topic, partition));
+        if !surplus.is_empty() {
+            // All at once: it may be nearly all of very many.
+            self.assigned = self.assigned.difference(&surplus);
+        }
         surplus
     }
 }

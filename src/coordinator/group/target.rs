@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use crate::base::{PartitionId, Timestamp, TopicId, TopicName};
 use crate::cluster::KnownTopic;
 use crate::coordinator::GroupConfig;
@@ -70,7 +72,7 @@ impl Target {
 
     /// What it says, for these topics and members.
     fn carried_over(&self, topics: &[TopicSpec], members: &[MemberId]) -> Vec<Option<u32>> {
-        let numbers = members.iter().zip(0u32..).collect::<BTreeMap<_, _>>();
+        let numbers = members.iter().zip(0u32..).collect::<FxHashMap<_, _>>();
         let numbers = self.members.iter().map(|member| numbers.get(member).copied());
         let numbers = numbers.collect::<Vec<_>>();
         let renumbered = |owner: &Option<u32>| *numbers.get(usize::try_from((*owner)?).ok()?)?;
@@ -220,28 +222,28 @@ impl Group {
         members: &[MemberId],
         (before, after): (&[Option<u32>], &[Option<u32>]),
     ) -> BTreeSet<MemberId> {
-        let slots = topics.iter().flat_map(|topic| {
-            let partitions =
-                (0..topic.partitions).filter_map(|p| PartitionId::new(i32::try_from(p).ok()?));
-            partitions.map(|partition| (topic.id, partition))
-        });
         let member = |number: &Option<u32>| members.get(usize::try_from((*number)?).ok()?);
         let mut changed = BTreeSet::new();
-        for ((topic, partition), (before, after)) in slots.zip(before.iter().zip(after)) {
-            if before == after {
-                continue;
-            }
-            if let Some(id) = member(before)
-                && let Some(member) = self.members.get_mut(id)
-            {
-                member.target.remove(topic, partition);
-                changed.insert(id.clone());
-            }
-            if let Some(id) = member(after)
-                && let Some(member) = self.members.get_mut(id)
-            {
-                member.target.insert(topic, partition);
-                changed.insert(id.clone());
+        let mut slots = before.iter().zip(after);
+        for topic in topics {
+            for (number, (before, after)) in (0..topic.partitions).zip(slots.by_ref()) {
+                if before == after {
+                    continue;
+                }
+                let partition = i32::try_from(number).ok().and_then(PartitionId::new);
+                let Some(partition) = partition else { continue };
+                if let Some(id) = member(before)
+                    && let Some(member) = self.members.get_mut(id)
+                {
+                    member.target.remove(topic.id, partition);
+                    changed.insert(id.clone());
+                }
+                if let Some(id) = member(after)
+                    && let Some(member) = self.members.get_mut(id)
+                {
+                    member.target.insert(topic.id, partition);
+                    changed.insert(id.clone());
+                }
             }
         }
         changed

@@ -196,7 +196,8 @@ impl Writer {
     }
 
     fn new(version: i16, flexible: bool) -> Self {
-        let mut out = BytesMut::new();
+        // Room for most keys and values.
+        let mut out = BytesMut::with_capacity(64);
         out.put_i16(version);
         Self { out, flexible }
     }
