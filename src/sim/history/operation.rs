@@ -149,8 +149,12 @@ pub(super) enum What {
         generation: u64,
         partitions: Vec<(PartitionKey, Option<Offset>)>,
     },
-    /// These are taken away.
+    /// These are taken away: until now they were the client's.
     Revoked {
+        partitions: Vec<PartitionKey>,
+    },
+    /// These were taken away, some time since the client last polled.
+    Lost {
         partitions: Vec<PartitionKey>,
     },
     Seek {
@@ -356,6 +360,10 @@ impl Line<'_> {
             }
             What::Revoked { partitions } => {
                 f.write_str("revoked")?;
+                partitions.iter().try_for_each(|key| write!(f, " {}", self.partition(*key)))
+            }
+            What::Lost { partitions } => {
+                f.write_str("lost")?;
                 partitions.iter().try_for_each(|key| write!(f, " {}", self.partition(*key)))
             }
             What::Seek { partition, to: Some(to) } => {

@@ -139,12 +139,19 @@ impl Client {
         self.add_ended(&mut history, What::Assigned { group, generation, partitions });
     }
 
-    /// A group has taken these partitions away from the client.
+    /// The client gives these partitions back to its group. To be recorded before it does: until now they were its own.
     pub fn revoked<P: AsRef<TopicPartition>>(&self, partitions: impl IntoIterator<Item = P>) {
         let mut history = self.history.lock();
-        let partitions = partitions.into_iter();
-        let partitions = partitions.map(|name| history.partitions.id(name.as_ref())).collect();
+        let partitions = keys(&mut history, partitions);
         self.add_ended(&mut history, What::Revoked { partitions });
+    }
+
+    /// The client was removed from its group, or may have been: these partitions may have been another's since it last
+    /// polled.
+    pub fn lost<P: AsRef<TopicPartition>>(&self, partitions: impl IntoIterator<Item = P>) {
+        let mut history = self.history.lock();
+        let partitions = keys(&mut history, partitions);
+        self.add_ended(&mut history, What::Lost { partitions });
     }
 
     /// The client goes on reading elsewhere: at `to`, or nobody knows where.
@@ -307,6 +314,13 @@ impl Drop for Transaction {
             self.end(false).unknown();
         }
     }
+}
+
+fn keys<P: AsRef<TopicPartition>>(
+    history: &mut History,
+    partitions: impl IntoIterator<Item = P>,
+) -> Vec<PartitionKey> {
+    partitions.into_iter().map(|name| history.partitions.id(name.as_ref())).collect()
 }
 
 fn positions<P: AsRef<TopicPartition>>(

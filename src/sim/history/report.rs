@@ -48,7 +48,9 @@ pub enum AnomalyKind {
     CircularRead,
     /// A group's committed offset went back, or was never committed.
     CommittedOffset,
-    /// A partition had two owners in one generation of a group, or was read by who did not own it.
+    /// A group committed past a record that none of its members had been given.
+    CommitSkip,
+    /// A partition had two owners in one generation of a group, or at one time, or was read by who did not own it.
     Ownership,
     /// What lies below the log start came back, or the log start itself did.
     LogStart,
@@ -87,6 +89,7 @@ impl fmt::Display for AnomalyKind {
             Self::IntNonmonotonicSend => "int-nonmonotonic-send",
             Self::CircularRead => "G1c",
             Self::CommittedOffset => "committed-offset",
+            Self::CommitSkip => "commit-skip",
             Self::Ownership => "ownership",
             Self::LogStart => "log-start",
             Self::Resurrected => "resurrected",

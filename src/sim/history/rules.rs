@@ -27,6 +27,7 @@ pub struct Rules {
     weak: BTreeSet<String>,
     compacted: BTreeSet<String>,
     lossy: BTreeSet<String>,
+    delivered: BTreeSet<String>,
 }
 
 impl Default for Rules {
@@ -40,6 +41,7 @@ impl Default for Rules {
             weak: BTreeSet::new(),
             compacted: BTreeSet::new(),
             lossy: BTreeSet::new(),
+            delivered: BTreeSet::new(),
         }
     }
 }
@@ -95,6 +97,14 @@ impl Rules {
         self
     }
 
+    /// Names a group whose members begin at the log start, and commit only what polls have returned: every record below
+    /// what one of them commits was returned to one of them before
+    /// ([`CommitSkip`](super::AnomalyKind::CommitSkip)).
+    pub fn all_delivered(mut self, group: impl Into<String>) -> Self {
+        self.delivered.insert(group.into());
+        self
+    }
+
     /// Whether everything was read to the end at last, so that whatever was not is an anomaly
     /// ([`Unseen`](super::AnomalyKind::Unseen)), or else only counted. Default: no.
     pub fn all_read(mut self, all_read: bool) -> Self {
@@ -116,6 +126,10 @@ impl Rules {
 
     pub(super) fn is_compacted(&self, topic: &str) -> bool {
         self.compacted.contains(topic)
+    }
+
+    pub(super) fn has_all_delivered(&self, group: &str) -> bool {
+        self.delivered.contains(group)
     }
 
     pub(super) fn is_lossy(&self, topic: &str) -> bool {

@@ -37,6 +37,11 @@ impl<'h, T: Copy + Ord> Known<'h, T> {
         }
     }
 
+    /// The earliest of all.
+    pub(super) fn first(&self) -> Option<(u64, &'h Operation)> {
+        self.points.first().map(|(tick, _, operation)| (*tick, *operation))
+    }
+
     pub(super) fn before(&self, tick: u64) -> Option<(T, &'h Operation)> {
         let count = self.points.partition_point(|(at, ..)| *at < tick);
         let (_, value, operation) = self.points.get(count.checked_sub(1)?)?;

@@ -1,44 +1,19 @@
-//! What groups promise: one owner per partition and generation, and committed offsets that stay committed.
+//! What groups promise: committed offsets that stay committed, and that everything below them was handed out.
 //!
 //! The committed offset of a group and partition is a register. A read of it has to return something that was written
-//! by then, and that had not been overwritten before the read began.
+//! by then, and that had not been overwritten before the read began, as far as that was acknowledged or read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashMap;
 
 use crate::base::Offset;
 
 use super::super::operation::{ClientId, GroupKey, Operation, PartitionKey, What};
 use super::ends::Known;
+use super::logs::Logs;
 use super::writes::{Fate, Writes};
 use super::{AnomalyKind, Findings};
-
-/// In one generation, a partition has one owner.
-pub(super) fn check_owners(findings: &mut Findings<'_>) {
-    type Owned = (GroupKey, u64, PartitionKey);
-    let mut owners = BTreeMap::<Owned, (ClientId, &Operation)>::new();
-    for operation in &findings.history.operations {
-        let What::Assigned { group, generation, partitions } = &operation.what else { continue };
-        for (partition, _) in partitions {
-            let new = (operation.client, operation);
-            let owner = owners.entry((*group, *generation, *partition)).or_insert(new);
-            if owner.0 == operation.client {
-                continue;
-            }
-            let message = |history: &super::History| {
-                let clients = [owner.0, operation.client].map(|id| history.client(id));
-                let partition = history.partitions.name(*partition);
-                let name = partition.map(ToString::to_string).unwrap_or_default();
-                let group = history.group(*group);
-                let [first, second] = clients;
-                format!(
-                    "{name} belongs to {first} and {second} in generation {generation} of {group}"
-                )
-            };
-            let witness = [(owner.1, None), (operation, None)];
-            findings.found(AnomalyKind::Ownership, message, &witness);
-        }
-    }
-}
 
 type Register = (GroupKey, PartitionKey);
 
@@ -53,6 +28,13 @@ struct Commits<'h> {
     unseen: BTreeMap<Offset, (&'h Operation, Fate)>,
     /// Since then, any earlier commit may be the valid one.
     lost: Vec<u64>,
+}
+
+impl<'h> Commits<'h> {
+    /// From when on an offset can have been there.
+    fn began(&self, offset: Offset) -> Option<(u64, &'h Operation)> {
+        self.by_offset.get(&offset)?.first()
+    }
 }
 
 pub(super) fn check_offsets<'h>(findings: &mut Findings<'h>, writes: &Writes<'h>) {
@@ -99,9 +81,21 @@ fn gather<'h>(findings: &Findings<'h>, writes: &Writes<'h>) -> BTreeMap<Register
         }
     }
     for commits in all.values_mut() {
-        commits.done.sort();
         commits.by_offset.values_mut().for_each(Known::sort);
     }
+    for query in &findings.history.operations {
+        let What::Committed { group, partition, offset: Some(offset) } = query.what else {
+            continue;
+        };
+        // What was read is as good as acknowledged.
+        if let (Some(ended), Some(commits)) = (query.done(), all.get_mut(&(group, partition)))
+            && let Some((from, commit)) = commits.began(offset)
+            && commit.transaction.is_none()
+        {
+            commits.done.add(ended, from, query);
+        }
+    }
+    all.values_mut().for_each(|commits| commits.done.sort());
     all
 }
 
@@ -166,4 +160,62 @@ fn not_committed<'h>(
     let message = |_: &_| format!("{offset} was committed {why}");
     let witness = by.into_iter().chain([query]).map(|operation| (operation, None));
     findings.found(kind, message, &witness.collect::<Vec<_>>());
+}
+
+/// Every record below what a member commits was handed out to a member of its group before.
+pub(super) fn check_deliveries<'h>(
+    findings: &mut Findings<'h>,
+    writes: &Writes<'h>,
+    logs: &Logs<'h>,
+) {
+    let history = findings.history;
+    let mut members = BTreeSet::<(ClientId, GroupKey)>::new();
+    for operation in &history.operations {
+        if let What::Assigned { group, .. } = operation.what
+            && findings.rules.has_all_delivered(history.group(group))
+        {
+            members.insert((operation.client, group));
+        }
+    }
+    let mut delivered = FxHashMap::<(GroupKey, u64), u64>::default();
+    for poll in &history.operations {
+        let (What::Poll { records }, Some(ended)) = (&poll.what, poll.done()) else { continue };
+        let all = (poll.client, GroupKey::from(0))..=(poll.client, GroupKey::from(u32::MAX));
+        for (_, group) in members.range(all) {
+            for record in records {
+                let first = delivered.entry((*group, record.value)).or_insert(ended);
+                *first = ended.min(*first);
+            }
+        }
+    }
+    // Up to where all was handed out before the last commit that was looked at.
+    let mut looked = BTreeMap::<(GroupKey, PartitionKey, usize), Offset>::new();
+    for commit in &history.operations {
+        let What::Commit { group, offsets } = &commit.what else { continue };
+        if commit.is_failed() || !members.contains(&(commit.client, *group)) {
+            continue;
+        }
+        for (partition, offset) in offsets {
+            let Some(log) = logs.get(*partition) else { continue };
+            let Some(era) = log.era(commit) else { continue };
+            let committed = findings.reads_committed(commit);
+            let Some(view) = log.view(era, committed) else { continue };
+            let from = looked.entry((*group, *partition, era)).or_insert(Offset::ZERO);
+            let from = std::mem::replace(from, (*from).max(*offset));
+            let start = log.start(era).map_or(from, |start| start.max(from));
+            let missing = view.must(start, *offset).iter().find_map(|(at, place)| {
+                let value = log.slot(*place)?.value;
+                let first = delivered.get(&(*group, value));
+                first.is_none_or(|first| *first > commit.invoked).then_some((*at, value))
+            });
+            let Some((at, value)) = missing else { continue };
+            let message = |history: &super::History| {
+                let (place, group) = (history.place(*partition, at), history.group(*group));
+                format!("{group} committed past {place}, {value}, which no member had been given")
+            };
+            let sent = writes.by_value.get(&value).map(|write| write.operation);
+            let witness = sent.into_iter().chain([commit]).map(|operation| (operation, None));
+            findings.found(AnomalyKind::CommitSkip, message, &witness.collect::<Vec<_>>());
+        }
+    }
 }

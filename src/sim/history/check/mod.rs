@@ -4,7 +4,7 @@
 //! 1. [`writes`]: what was sent, what became of each transaction, who read what first.
 //! 2. [`logs`]: what each partition held, by all offsets that were acknowledged or polled.
 //! 3. One file for each family of anomalies: [`sends`], [`reads`], [`polls`], [`losses`], [`ends`], [`cycles`],
-//!    [`groups`].
+//!    [`groups`], [`owners`].
 //!
 //! Each step is linear in the history, but for sorting. Nothing is searched for twice: what several families could
 //! report is reported by the one that explains it best.
@@ -14,6 +14,7 @@ mod ends;
 mod groups;
 mod logs;
 mod losses;
+mod owners;
 mod polls;
 mod reads;
 mod sends;
@@ -53,8 +54,9 @@ pub fn check(history: &History, rules: &Rules) -> Report {
     let passed = polls::check(&mut findings, &logs, &writes);
     losses::check(&mut findings, &writes, &logs, &passed);
     ends::check(&mut findings, &writes, &logs, &passed);
-    groups::check_owners(&mut findings);
+    owners::check(&mut findings);
     groups::check_offsets(&mut findings, &writes);
+    groups::check_deliveries(&mut findings, &writes, &logs);
     findings.report
 }
 

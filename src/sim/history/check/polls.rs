@@ -78,7 +78,10 @@ pub(super) fn check<'h>(
     let passed = Passed::default();
     let mut polls = Polls { findings, logs, writes, passed, tombstones: FxHashMap::default() };
     let mut readers = BTreeMap::<ClientId, Reader<'h>>::new();
-    for operation in &history.operations {
+    // A poll reads what the client has when it ends: what a rebalance has brought within it counts.
+    let mut operations = history.operations.iter().collect::<Vec<_>>();
+    operations.sort_by_key(|operation| operation.ended.map_or(operation.invoked, |(tick, _)| tick));
+    for operation in operations {
         let reader = readers.entry(operation.client).or_insert_with(|| Reader {
             idle_since: history.births.get(&operation.client).copied().unwrap_or(0),
             ..Reader::default()
@@ -119,7 +122,7 @@ impl Reader<'_> {
                 assigned.extend(partitions.iter().map(|(key, _)| *key));
                 self.add(partitions, losses);
             }
-            What::Revoked { partitions } => {
+            What::Revoked { partitions } | What::Lost { partitions } => {
                 for key in partitions {
                     let position = self.sessions.remove(key).and_then(|session| session.position);
                     self.left.extend(position.map(|position| (*key, position)));

@@ -22,6 +22,56 @@ fn a_partition_has_one_owner_in_a_generation() {
 }
 
 #[test]
+fn a_partition_has_one_owner_at_a_time() {
+    let assigned = |s: &Script, client: &str, generation: u64| {
+        s.client(client).assigned("group", generation, [(email(), None)]);
+    };
+    has_only(Ownership, &Rules::new(), |s| {
+        assigned(s, "c", 1);
+        assigned(s, "d", 2);
+        s.client("c").revoked([email()]);
+        s.polled("d", &[]);
+    });
+    has_none(&Rules::new(), |s| {
+        assigned(s, "c", 1);
+        s.client("c").revoked([email()]);
+        assigned(s, "d", 2);
+        s.client("d").revoked([email()]);
+    });
+    // Who was removed from the group does not know since when.
+    has_none(&Rules::new(), |s| {
+        assigned(s, "c", 1);
+        s.polled("c", &[]);
+        assigned(s, "d", 2);
+        s.client("c").lost([email()]);
+        s.polled("d", &[]);
+        s.client("d").crash();
+    });
+    has_only(Ownership, &Rules::new(), |s| {
+        assigned(s, "c", 1);
+        assigned(s, "d", 2);
+        s.polled("d", &[]);
+        s.polled("c", &[]);
+        s.client("c").lost([email()]);
+    });
+}
+
+#[test]
+fn a_poll_reads_what_a_rebalance_within_it_has_brought() {
+    let script = |s: &Script, assigned: bool| {
+        s.sent("p", 0, 0);
+        s.client("c").assigned("group", 1, [(partition("email", 1), None)]);
+        let polling = s.client("c").poll();
+        if assigned {
+            s.client("c").assigned("group", 2, [(email(), None)]);
+        }
+        polling.ok([(email(), at(0), 0)]);
+    };
+    has_none(&Rules::new(), |s| script(s, true));
+    has_only(Ownership, &Rules::new(), |s| script(s, false));
+}
+
+#[test]
 fn nobody_reads_what_was_taken_away() {
     has_only(Ownership, &Rules::new(), |s| {
         s.sent("p", 0, 0);
@@ -152,5 +202,53 @@ fn commits_may_be_lost_where_that_is_said() {
         lost(s, true);
         s.client("c").commit("group", [(email(), at(3))]).ok();
         s.client("c").committed("group", email()).ok(Some(at(2)));
+    });
+}
+
+/// What was read is as certain as what was acknowledged.
+#[test]
+fn a_committed_offset_that_was_read_does_not_go_back() {
+    let committed = |s: &Script, offset: u32| {
+        s.client("d").committed("group", email()).ok(Some(at(offset)));
+    };
+    let commits = |s: &Script| {
+        s.client("c").commit("group", [(email(), at(1))]).ok();
+        s.client("c").commit("group", [(email(), at(2))]).unknown();
+    };
+    has_only(CommittedOffset, &Rules::new(), |s| {
+        commits(s);
+        committed(s, 2);
+        committed(s, 1);
+    });
+    has_none(&Rules::new(), |s| {
+        commits(s);
+        committed(s, 1);
+        committed(s, 2);
+    });
+}
+
+#[test]
+fn a_group_commits_what_its_members_were_given() {
+    let rules = Rules::new().all_delivered("group");
+    let script = |s: &Script, offset: u32| {
+        for value in 0..3 {
+            s.sent("p", value, value as u32);
+        }
+        s.client("c").assigned("group", 1, [(email(), Some(at(0)))]);
+        s.polled("c", &[(0, 0), (1, 1)]);
+        s.client("c").crash();
+        s.client("d").assigned("group", 2, [(email(), None)]);
+        s.client("d").commit("group", [(email(), at(offset))]).ok();
+    };
+    has_only(CommitSkip, &rules, |s| script(s, 3));
+    has_none(&rules, |s| script(s, 2));
+    has_none(&Rules::new(), |s| script(s, 3));
+    // Others are none of its members.
+    has_only(CommitSkip, &rules, |s| {
+        s.sent("p", 0, 0);
+        s.polled("reader", &[(0, 0)]);
+        s.client("c").assigned("group", 1, [(email(), Some(at(0)))]);
+        s.client("c").commit("group", [(email(), at(1))]).unknown();
+        s.polled("c", &[(0, 0)]);
     });
 }
