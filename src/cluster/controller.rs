@@ -21,7 +21,7 @@ use bytes::Bytes;
 use crate::base::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::cluster::brokers::Brokers;
 use crate::cluster::change::{Change, Surroundings};
-use crate::cluster::events::{ClusterEvent, Events};
+use crate::cluster::events::{ClusterEvent, Events, MetadataListener};
 use crate::cluster::metadata::{Image, MetadataRecord, TopicImage};
 use crate::cluster::metadata_log::{MetadataLog, damaged};
 use crate::cluster::store::random_id;
@@ -82,12 +82,6 @@ struct Queue {
     busy: bool,
     /// No more changes are made.
     closed: bool,
-}
-
-/// Wants to know that the metadata has changed.
-pub(crate) trait MetadataListener: Send + Sync + std::fmt::Debug {
-    /// Called after each change, before it is answered, with no lock and no role held. It is not to take long.
-    fn metadata_changed(&self);
 }
 
 /// Partitions of which the replicas are to be told.

@@ -158,6 +158,12 @@ impl Iterator for ClusterEvents {
     }
 }
 
+/// Wants to know that the metadata has changed.
+pub(crate) trait MetadataListener: Send + Sync + std::fmt::Debug {
+    /// Called after each change, before it is answered, with no lock and no role held. It is not to take long.
+    fn metadata_changed(&self);
+}
+
 /// Tells events to all who want to hear of them.
 #[derive(Debug)]
 pub(crate) struct Events {

@@ -373,6 +373,26 @@ impl ConsumerBuilder {
         self
     }
 
+    /// How long a commit, and joining, is tried while the group has no coordinator (`default.api.timeout.ms`). Default: 1
+    /// minute.
+    pub fn default_api_timeout(mut self, limit: Duration) -> Self {
+        self.draft.set("default.api.timeout.ms", limit);
+        self
+    }
+
+    /// Whether subscribing to a name that no topic has may create the topic, where the brokers'
+    /// `auto.create.topics.enable` lets it (`allow.auto.create.topics`). Default: yes.
+    pub fn allow_auto_create_topics(mut self, allow: bool) -> Self {
+        self.draft.set("allow.auto.create.topics", allow);
+        self
+    }
+
+    /// Whether patterns leave out the cluster's own topics (`exclude.internal.topics`). Default: yes.
+    pub fn exclude_internal_topics(mut self, exclude: bool) -> Self {
+        self.draft.set("exclude.internal.topics", exclude);
+        self
+    }
+
     /// Adds an interceptor, which is called after those added before.
     pub fn interceptor(mut self, interceptor: impl ConsumerInterceptor + 'static) -> Self {
         self.interceptors.push(Arc::new(interceptor));

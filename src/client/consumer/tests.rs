@@ -102,7 +102,20 @@ fn a_name_sets_what_the_typed_setter_sets() {
     };
     let reset = |reset| plain().auto_offset_reset(reset);
     let while_ago = AutoOffsetReset::ByDuration(Duration::from_millis(93_784_500));
+    let day = Duration::from_secs(86_400);
+    let auto_commit = || plain().enable_auto_commit(true);
+    let classic = || plain().group_protocol(GroupProtocol::Classic);
     let pairs = [
+        (plain().group("mailer"), "group.id", "mailer"),
+        (plain().group_instance_id("left"), "group.instance.id", "left"),
+        (classic(), "group.protocol", "classic"),
+        (plain().assignor("range"), "group.remote.assignor", "range"),
+        (plain().max_poll_interval(day), "max.poll.interval.ms", "86400000"),
+        (plain().session_timeout(day), "session.timeout.ms", "86400000"),
+        (auto_commit(), "enable.auto.commit", "true"),
+        (plain().default_api_timeout(day), "default.api.timeout.ms", "86400000"),
+        (plain().allow_auto_create_topics(false), "allow.auto.create.topics", "false"),
+        (plain().exclude_internal_topics(false), "exclude.internal.topics", "false"),
         (plain().client_id("me"), "client.id", "me"),
         (reset(AutoOffsetReset::Latest), "auto.offset.reset", "latest"),
         (reset(AutoOffsetReset::None), "auto.offset.reset", "none"),
@@ -123,7 +136,9 @@ fn a_name_sets_what_the_typed_setter_sets() {
     ];
     let mut in_effect = Config::new(Scope::Consumer).describe().unwrap();
     in_effect.retain(|entry| entry.in_effect);
-    for entry in in_effect {
+    // They have an effect with other settings alone, as below.
+    let together = ["auto.commit.interval.ms", "partition.assignment.strategy"];
+    for entry in in_effect.iter().filter(|entry| !together.contains(&entry.name)) {
         assert!(pairs.iter().any(|(_, name, _)| *name == entry.name), "{}", entry.name);
     }
     let unset = settings(plain());
@@ -132,6 +147,12 @@ fn a_name_sets_what_the_typed_setter_sets() {
         assert_eq!(by_name, settings(typed), "{name}");
         assert_ne!(by_name, unset, "{name}");
     }
+    let often = auto_commit().auto_commit_interval(day);
+    let by_name = auto_commit().config("auto.commit.interval.ms", "86400000");
+    assert_eq!(settings(by_name).auto_commit, Some(day));
+    assert_eq!(settings(often).auto_commit, Some(day));
+    let by_name = classic().config("partition.assignment.strategy", "sticky");
+    assert_eq!(settings(by_name).assignors, settings(classic().assignor("sticky")).assignors);
 }
 
 #[test]

@@ -42,11 +42,13 @@ fn send(cluster: &Cluster, topic: &str, values: impl IntoIterator<Item = String>
 
 /// Lets members poll in turn until all have what they are to have.
 fn settle(members: &mut [&mut Consumer]) {
-    for _ in 0..100 {
+    // Some wait for what is done in the background, on whatever machine.
+    let moment = Duration::from_millis(1);
+    for _ in 0..10_000 {
         for member in members.iter_mut() {
             member.poll(Duration::ZERO).unwrap();
         }
-        let mut settled = members.iter_mut().map(|m| m.wait_assigned(Duration::ZERO).unwrap());
+        let mut settled = members.iter_mut().map(|m| m.wait_assigned(moment).unwrap());
         if settled.all(|settled| settled) {
             return;
         }
