@@ -7,6 +7,7 @@ use crate::base::{Config, ErrorKind, IsolationLevel, Offset, Scope};
 use crate::client::consumer::Settings;
 use crate::client::{AutoOffsetReset, Cluster, Consumer, ConsumerBuilder, NewTopic, Record, Topic};
 use crate::cluster::BrokerConfig;
+use crate::coordinator::GroupProtocol;
 use crate::record::Limits;
 
 /// A topic with `count` records in each of 3 partitions.
@@ -77,6 +78,16 @@ fn the_defaults_are_the_documented_ones() {
         rack: None,
         metadata_max_age: Duration::from_secs(300),
         limits: Limits::default(),
+        group: None,
+        instance_id: None,
+        protocol: GroupProtocol::Consumer,
+        assignors: Vec::new(),
+        max_poll_interval: Duration::from_secs(300),
+        session_timeout: Duration::from_secs(45),
+        auto_commit: None,
+        api_timeout: Duration::from_secs(60),
+        create_topics: true,
+        with_internal: false,
     };
     assert_eq!(Settings::read(&Config::new(Scope::Consumer), &broker()).unwrap(), expected);
 }
