@@ -9,6 +9,9 @@ use crate::coordinator::ids::{GroupId, MemberId};
 use crate::env::Moment;
 use crate::env::sync::Event;
 
+/// In a poll.
+const WAITS: u64 = u64::MAX;
+
 /// One life of a member: from when it joins until it leaves, or is removed. As long as it exists the member lives:
 /// within one process nobody has to send heartbeats.
 pub(crate) struct MemberHandle {
@@ -18,7 +21,7 @@ pub(crate) struct MemberHandle {
     summoned: AtomicBool,
     /// Notified then.
     arrived: Arc<Event>,
-    /// Nanoseconds of the moment of the last poll.
+    /// Nanoseconds of the moment of the last poll, [`WAITS`] as long as it lasts.
     polled_at: AtomicU64,
 }
 
@@ -51,17 +54,19 @@ impl MemberHandle {
 
     /// Takes note that the member is at it.
     pub(crate) fn polled(&self, now: Moment) {
-        let nanos = u64::try_from(now.as_duration().as_nanos()).unwrap_or(u64::MAX);
+        let nanos = u64::try_from(now.as_duration().as_nanos()).unwrap_or(WAITS);
         self.polled_at.store(nanos, Ordering::Relaxed);
     }
 
     /// The member waits in a poll: for however long that is, it is at it.
     pub(crate) fn waits(&self) {
-        self.polled_at.store(u64::MAX, Ordering::Relaxed);
+        self.polled_at.store(WAITS, Ordering::Relaxed);
     }
 
-    pub(super) fn polled_at(&self) -> Moment {
-        Moment::since_start(Duration::from_nanos(self.polled_at.load(Ordering::Relaxed)))
+    /// When the last poll ended; `None` while it waits in one.
+    pub(super) fn polled_at(&self) -> Option<Moment> {
+        let nanos = self.polled_at.load(Ordering::Relaxed);
+        (nanos != WAITS).then(|| Moment::since_start(Duration::from_nanos(nanos)))
     }
 
     /// Whether the coordinator has something to tell: the member is to ask.
