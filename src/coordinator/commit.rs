@@ -66,7 +66,7 @@ impl Outcome {
         self.notify();
     }
 
-    fn notify(&self) {
+    pub(super) fn notify(&self) {
         self.helpers.notify(usize::MAX);
         self.done.notify(usize::MAX);
     }

@@ -170,21 +170,21 @@ impl GroupCoordinator {
         ask: impl FnOnce(&mut Groups, &World<'_>, &mut Changes) -> Result<T, GroupError>,
     ) -> Result<T, GroupError> {
         let term = term(core, topic, shard.partition)?;
-        let topics = self.topics(core);
-        match self.load(core, shard, &term, &topics) {
+        match self.load(core, shard, &term) {
             // Another replica in sync may have what this one has lost. With no lock held: that may answer batches.
             Err(GroupError::Unreadable { .. }) if !term.leader.heal().is_empty() => {
                 log::warn!("{} was damaged, and is repaired", term.leader.partition());
-                self.load(core, shard, &term, &topics)?;
+                self.load(core, shard, &term)?;
             }
             loaded => loaded?,
         }
         let (changes, has_records, asked) = {
             let mut groups = shard.groups.lock();
-            // What comes in the order of the log is to be of the order in which this was reached.
+            // What comes in the order of the log is to be of the order in which this was reached; and no group is to see
+            // topics that are older than those that it has seen.
             let (now, wall_clock) = (core.runtime().now(), core.runtime().wall_clock());
-            let (version, topics) = (topics.0, &topics.1);
-            let world = World { topics, version, config: &self.config, now, wall_clock };
+            let (version, topics) = self.topics(core);
+            let world = World { topics: &topics, version, config: &self.config, now, wall_clock };
             let mut changes = Changes::at(wall_clock);
             let asked = match groups.term() == Some(&term) {
                 true => ask(&mut groups, &world, &mut changes),
@@ -204,29 +204,25 @@ impl GroupCoordinator {
     }
 
     /// Has a shard read the log of a new term.
-    fn load(
-        &self,
-        core: &Core,
-        shard: &Shard,
-        term: &Term,
-        topics: &(u64, Arc<[KnownTopic]>),
-    ) -> Result<(), GroupError> {
+    fn load(&self, core: &Core, shard: &Shard, term: &Term) -> Result<(), GroupError> {
         let mut groups = shard.groups.lock();
         if groups.term() == Some(term) {
             return Ok(());
         }
         let (now, wall_clock) = (core.runtime().now(), core.runtime().wall_clock());
-        let (version, topics) = (topics.0, &topics.1);
-        let world = World { topics, version, config: &self.config, now, wall_clock };
+        let (version, topics) = self.topics(core);
+        let world = World { topics: &topics, version, config: &self.config, now, wall_clock };
         let mut changes = Changes::at(wall_clock);
         let entered = groups.enter(term, &world, &mut changes);
         let how = Batching { compression: self.config.compression, now: wall_clock };
         let has_records = groups.append(&changes.records, &how);
+        let outcomes = groups.take_told();
         drop(groups);
         if has_records {
             term.have_written();
         }
         changes.summoned.iter().for_each(|member| member.summon());
+        outcomes.iter().for_each(|outcome| outcome.notify());
         entered
     }
 
@@ -299,18 +295,18 @@ impl GroupCoordinator {
         })
     }
 
-    /// What is new for a member, that may have given up what it was told to.
+    /// What is new for a member, that may have given up what it was told to: all of the revocation `released`.
     pub(crate) fn heartbeat(
         &self,
         handle: &Arc<MemberHandle>,
-        has_released: bool,
+        released: Option<u64>,
     ) -> Result<Told, GroupError> {
         let group = handle.group();
         let told = self.ask_for(group, Missing::Create, |groups, world, changes| {
             let group = groups.get_mut(group).ok_or_else(|| unknown(handle))?;
             // Before it finds out from the topics that it reads.
             group.refresh(world, changes);
-            group.heartbeat(handle, has_released, changes)
+            group.heartbeat(handle, released, changes)
         })?;
         Ok(told.unwrap_or_default())
     }
@@ -375,7 +371,12 @@ impl GroupCoordinator {
         commits: Vec<Commit>,
     ) -> Result<PendingCommit, GroupError> {
         self.write(group, Missing::Create, by, |groups, world, changes| {
-            groups.get_or_create(group).commit(by, commits, world, changes)
+            let existed = groups.get(group).is_some();
+            let committed = groups.get_or_create(group).commit(by, commits, world, changes);
+            if committed.is_err() && !existed {
+                groups.forget(group);
+            }
+            committed
         })
     }
 
@@ -386,15 +387,15 @@ impl GroupCoordinator {
         partitions: &[TopicPartition],
     ) -> Result<PendingCommit, GroupError> {
         self.write(group, Missing::Leave, None, |groups, _, changes| {
-            let found = groups.get(group).ok_or_else(|| not_found(group))?;
-            found.delete_offsets(partitions, changes)
+            let deleted = groups.delete_offsets(group, partitions, changes);
+            deleted.unwrap_or_else(|| Err(not_found(group)))
         })
     }
 
     /// Deletes a group without members, and its offsets.
     pub(crate) fn delete_group(&self, group: &GroupId) -> Result<PendingCommit, GroupError> {
         self.write(group, Missing::Leave, None, |groups, _, changes| {
-            groups.get_mut(group).ok_or_else(|| not_found(group))?.delete(changes)
+            groups.delete(group, changes).unwrap_or_else(|| Err(not_found(group)))
         })
     }
 
@@ -450,11 +451,11 @@ impl GroupCoordinator {
         // Dropped last: it may be the last handle of the cluster.
         let core = self.core.upgrade();
         let Some(core) = core else { return Settled::default() };
+        let mut groups = shard.groups.lock();
         let (version, topics) = self.topics(&core);
         let (now, wall_clock) = (core.runtime().now(), core.runtime().wall_clock());
         let world = World { topics: &topics, version, config: &self.config, now, wall_clock };
         let mut changes = Changes::at(wall_clock);
-        let mut groups = shard.groups.lock();
         let outcomes = groups.settle(ticket, result, &world, &mut changes);
         let how = Batching { compression: self.config.compression, now: wall_clock };
         let has_records = groups.append(&changes.records, &how);
@@ -529,7 +530,8 @@ impl GroupCoordinator {
                     state: group.state(),
                     protocol: group.protocol(),
                 };
-                Ok(groups.iter().map(listing).collect::<Vec<_>>())
+                let all = groups.iter().filter(|(_, group)| !group.is_dead());
+                Ok(all.map(listing).collect::<Vec<_>>())
             });
             all.append(&mut listed?);
         }
@@ -540,20 +542,23 @@ impl GroupCoordinator {
     /// Forgets what groups have committed for a topic that is no more, and returns when that is in the log for good. One of
     /// the same name is another.
     pub(crate) fn forget_topic(&self, name: &TopicName) -> Result<(), GroupError> {
-        self.write_in_all(|groups, world, changes| {
+        let written = self.write_in_all(|groups, world, changes| {
             if world.topic(name).is_none() {
-                groups.iter_mut().for_each(|group| group.forget_topic(name, changes));
+                groups.forget_topic(name, changes);
             }
-        })
+        })?;
+        // All are on their way before one is waited for.
+        let done = written.into_iter().map(|commit| commit?.wait().map_err(GroupError::NotWritten));
+        done.fold(Ok(()), |all, one| all.and(one))
     }
 
-    /// Records what `ask` wants recorded in each shard, and waits for it.
+    /// Records what `ask` wants recorded in each shard.
     pub(super) fn write_in_all(
         &self,
         ask: impl Fn(&mut Groups, &World<'_>, &mut Changes),
-    ) -> Result<(), GroupError> {
+    ) -> Result<Vec<Result<PendingCommit, GroupError>>, GroupError> {
         let core = self.core()?;
-        let Some(topic) = self.offsets_topic(&core, Missing::Leave)? else { return Ok(()) };
+        let Some(topic) = self.offsets_topic(&core, Missing::Leave)? else { return Ok(Vec::new()) };
         let written = topic.partition_ids().map(|partition| {
             let shard = self.shard(partition);
             self.write_in(&core, &topic, &shard, None, |groups, world, changes| {
@@ -561,10 +566,7 @@ impl GroupCoordinator {
                 Ok(())
             })
         });
-        // All are on their way before one is waited for.
-        let written = written.collect::<Vec<_>>();
-        let done = written.into_iter().map(|commit| commit?.wait().map_err(GroupError::NotWritten));
-        done.fold(Ok(()), |all, one| all.and(one))
+        Ok(written.collect())
     }
 }
 

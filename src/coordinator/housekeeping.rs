@@ -9,6 +9,7 @@ use crate::coordinator::coordinator::GroupCoordinator;
 use crate::coordinator::error::GroupError;
 use crate::coordinator::handle::MemberHandle;
 use crate::coordinator::ids::GroupId;
+use crate::coordinator::shard::Groups;
 use crate::env::Moment;
 
 /// Time between two tries of what could not be done, since the group had no coordinator.
@@ -82,11 +83,10 @@ impl GroupCoordinator {
         }
     }
 
-    /// Forgets offsets that are too old, in all groups.
-    pub(crate) fn expire_offsets(&self) -> Result<(), GroupError> {
-        self.write_in_all(|groups, world, changes| {
-            groups.iter_mut().for_each(|group| group.expire_offsets(world, changes));
-        })
+    /// Forgets offsets that are too old, in all groups. Waits for nobody: members are looked after by the same thread.
+    fn expire_offsets(&self) -> Result<(), GroupError> {
+        let written = self.write_in_all(Groups::expire_offsets)?;
+        written.into_iter().map(|commit| commit.map(drop)).fold(Ok(()), |all, one| all.and(one))
     }
 }
 

@@ -17,6 +17,8 @@ mod ids;
 mod records;
 mod shard;
 mod subscription;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use assignment::Assignment;
 pub use assignor::{

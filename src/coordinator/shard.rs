@@ -14,13 +14,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
-use crate::base::{Acks, Compression, IsolationLevel, LeaderEpoch, Offset, PartitionId, Timestamp};
+use crate::base::{
+    Acks, Compression, IsolationLevel, LeaderEpoch, Offset, PartitionId, Timestamp, TopicName,
+    TopicPartition,
+};
 use crate::cluster::Sender;
 use crate::coordinator::commit::Outcome;
 use crate::coordinator::error::GroupError;
-use crate::coordinator::group::{Changes, Group, World};
+use crate::coordinator::group::{Changes, Group, Pending, World};
 use crate::coordinator::handle::MemberHandle;
 use crate::coordinator::ids::GroupId;
 use crate::coordinator::records::{CoordinatorRecord, Decoded};
@@ -31,6 +34,9 @@ use crate::storage::{AppendOrigin, Appended};
 
 /// Bytes of records that are one batch, if they can be more than one.
 const MAX_BATCH_BYTES: usize = 256 << 10;
+
+/// About as many bytes has a record besides its key and its value.
+const RECORD_BYTES: usize = 16;
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -58,6 +64,13 @@ impl Term {
     }
 }
 
+impl Term {
+    /// Whether it is a later one of the same partition.
+    fn is_after(&self, other: &Self) -> bool {
+        self.epoch > other.epoch && self.leader.topic_id() == other.leader.topic_id()
+    }
+}
+
 impl PartialEq for Term {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.leader, &other.leader) && self.epoch == other.epoch
@@ -72,6 +85,8 @@ pub(super) struct Groups {
     loaded_end: Offset,
     groups: BTreeMap<GroupId, Group>,
     in_flight: VecDeque<InFlight>,
+    /// Those that have their results since the log was read anew, and are to be told.
+    told: Vec<Arc<Outcome>>,
     /// Of what goes into the log next.
     next_ticket: u64,
 }
@@ -80,10 +95,13 @@ pub(super) struct Groups {
 #[derive(Debug)]
 struct InFlight {
     ticket: u64,
+    leader: Arc<Replica>,
     records: Vec<CoordinatorRecord>,
     /// Whose it is.
     by: Option<Arc<MemberHandle>>,
     outcome: Arc<Outcome>,
+    /// Nothing more of the outcome is to come.
+    is_last: bool,
     result: Option<Result<Offset, ProduceError>>,
 }
 
@@ -105,8 +123,13 @@ impl Groups {
             return Ok(());
         }
         let partition = term.leader.partition();
+        let moved = || GroupError::LoadInProgress { group: partition.to_string() };
+        if self.term.as_ref().is_some_and(|known| known.is_after(term)) {
+            // Who asks has not heard yet (KAFKA-10614).
+            return Err(moved());
+        }
         let end = term.leader.known_end(IsolationLevel::ReadUncommitted);
-        let end = end.ok_or_else(|| GroupError::LoadInProgress { group: partition.to_string() })?;
+        let end = end.ok_or_else(moved)?;
         let mut groups = BTreeMap::new();
         read(&term.leader, end, &mut groups)?;
         let mut before = std::mem::take(&mut self.groups);
@@ -122,7 +145,25 @@ impl Groups {
         self.groups = groups;
         self.loaded_end = end;
         self.term = Some(term.clone());
+        self.give_up(&term.leader, world, changes);
         Ok(())
+    }
+
+    /// What was on its way to another leader than `leader` is in the log that was read, or not in it: who waits is not to
+    /// wait for a broker that may answer late.
+    fn give_up(&mut self, leader: &Arc<Replica>, world: &World<'_>, changes: &mut Changes) {
+        let all = std::mem::take(&mut self.in_flight);
+        let (kept, lost) = all.into_iter().partition(|f| Arc::ptr_eq(&f.leader, leader));
+        self.in_flight = kept;
+        for in_flight in VecDeque::from(lost) {
+            let told = self.finish(in_flight, world, changes);
+            self.told.extend(told);
+        }
+    }
+
+    /// Who is to be told since the log was read.
+    pub(super) fn take_told(&mut self) -> Vec<Arc<Outcome>> {
+        std::mem::take(&mut self.told)
     }
 
     pub(super) fn get(&self, group: &GroupId) -> Option<&Group> {
@@ -156,7 +197,9 @@ impl Groups {
     /// Queues records that nobody waits for. Returns whether there were any.
     pub(super) fn append(&mut self, records: &[CoordinatorRecord], how: &Batching) -> bool {
         let Some(term) = &self.term else { return false };
-        for batch in how.batches(records) {
+        let encoded = encode(records);
+        for piece in pieces(&encoded) {
+            let batch = how.batch(piece);
             let queued = batch.map_err(ProduceError::from).and_then(|batch| {
                 let completion = Arc::new(Unwatched(term.leader.partition().to_string()));
                 queue(&term.leader, batch, completion)
@@ -178,18 +221,38 @@ impl Groups {
         how: &Batching,
     ) -> Result<(), GroupError> {
         let Some(term) = &self.term else { return Ok(()) };
-        let batch = how.batch(&records).map_err(|e| GroupError::NotWritten(e.into()))?;
-        let ticket = self.next_ticket;
-        let completion = Arc::new(Ticket { outcome: Arc::clone(outcome), ticket });
-        queue(&term.leader, batch, completion).map_err(GroupError::NotWritten)?;
-        self.next_ticket += 1;
-        let (by, outcome) = (by.cloned(), Arc::clone(outcome));
-        if let Some(handle) = &by
-            && let Some(group) = self.groups.get_mut(handle.group())
-        {
-            group.commit_begins(handle);
+        let encoded = encode(&records);
+        // A commit is in the log as a whole, or not at all.
+        let is_commit =
+            |r: &CoordinatorRecord| matches!(r, CoordinatorRecord::Offset { value: Some(_), .. });
+        let pieces = match records.iter().any(is_commit) {
+            true => vec![encoded.as_slice()],
+            false => pieces(&encoded).collect(),
+        };
+        let (mut records, mut left) = (records.into_iter(), pieces.len());
+        for piece in pieces {
+            left -= 1;
+            let batch = how.batch(piece).map_err(|e| GroupError::NotWritten(e.into()))?;
+            let ticket = self.next_ticket;
+            let completion = Arc::new(Ticket { outcome: Arc::clone(outcome), ticket });
+            queue(&term.leader, batch, completion).map_err(GroupError::NotWritten)?;
+            self.next_ticket += 1;
+            let by = by.cloned();
+            if let Some(handle) = &by
+                && let Some(group) = self.groups.get_mut(handle.group())
+            {
+                group.commit_begins(handle);
+            }
+            self.in_flight.push_back(InFlight {
+                ticket,
+                leader: Arc::clone(&term.leader),
+                records: records.by_ref().take(piece.len()).collect(),
+                by,
+                outcome: Arc::clone(outcome),
+                is_last: left == 0,
+                result: None,
+            });
         }
-        self.in_flight.push_back(InFlight { ticket, records, by, outcome, result: None });
         Ok(())
     }
 
@@ -205,36 +268,92 @@ impl Groups {
             in_flight.result = Some(result);
         }
         let mut told = Vec::new();
-        while let Some(InFlight { records, by, outcome, result, .. }) =
-            self.in_flight.pop_front_if(|first| first.result.is_some())
-        {
-            let result = result.unwrap_or(Err(ProduceError::LeaderLost));
-            // What was read from the log since then is newer.
-            if result.as_ref().is_ok_and(|base| *base >= self.loaded_end) {
-                self.apply(records);
-            }
-            if let Some(handle) = by
-                && let Some(group) = self.groups.get_mut(handle.group())
-            {
-                group.commit_ends(&handle, world, changes);
-            }
-            outcome.set(result.map(drop));
-            told.push(outcome);
+        while let Some(first) = self.in_flight.pop_front_if(|first| first.result.is_some()) {
+            told.extend(self.finish(first, world, changes));
         }
         told
     }
-}
 
-impl Groups {
-    fn apply(&mut self, records: Vec<CoordinatorRecord>) {
+    /// Has records count, if they are in the log. Returns who is to be told.
+    fn finish(
+        &mut self,
+        in_flight: InFlight,
+        world: &World<'_>,
+        changes: &mut Changes,
+    ) -> Option<Arc<Outcome>> {
+        let InFlight { records, by, outcome, is_last, result, .. } = in_flight;
+        let result = result.unwrap_or(Err(ProduceError::LeaderLost));
+        // What was read from the log since then is newer.
+        let counts = result.as_ref().is_ok_and(|base| *base >= self.loaded_end);
         for record in records {
             let id = record.group().clone();
-            let group = self.get_or_create(&id);
-            group.applied(record);
-            if group.is_dead() {
+            if counts {
+                self.get_or_create(&id).applied(record);
+            }
+            if self.get(&id).is_some_and(Group::is_dead) {
                 self.groups.remove(&id);
             }
         }
+        if let Some(handle) = by
+            && let Some(group) = self.groups.get_mut(handle.group())
+        {
+            group.commit_ends(&handle, world, changes);
+        }
+        let is_over = is_last || result.is_err();
+        if is_over {
+            outcome.set(result.map(drop));
+        }
+        is_over.then_some(outcome)
+    }
+}
+
+/// What becomes of offsets that are there, or on their way.
+impl Groups {
+    pub(super) fn expire_offsets(&mut self, world: &World<'_>, changes: &mut Changes) {
+        let (pending, none) = (self.pending(), Pending::default());
+        for (id, group) in &mut self.groups {
+            group.expire_offsets(pending.get(id).unwrap_or(&none), world, changes);
+        }
+    }
+
+    pub(super) fn forget_topic(&self, topic: &TopicName, changes: &mut Changes) {
+        let (pending, none) = (self.pending(), Pending::default());
+        for (id, group) in &self.groups {
+            group.forget_topic(topic, pending.get(id).unwrap_or(&none), changes);
+        }
+    }
+
+    /// `None` if there is no such group.
+    pub(super) fn delete_offsets(
+        &self,
+        group: &GroupId,
+        partitions: &[TopicPartition],
+        changes: &mut Changes,
+    ) -> Option<Result<(), GroupError>> {
+        let pending = self.pending().remove(group).unwrap_or_default();
+        Some(self.get(group)?.delete_offsets(partitions, &pending, changes))
+    }
+
+    /// `None` if there is no such group.
+    pub(super) fn delete(
+        &mut self,
+        group: &GroupId,
+        changes: &mut Changes,
+    ) -> Option<Result<(), GroupError>> {
+        let pending = self.pending().remove(group).unwrap_or_default();
+        Some(self.get_mut(group)?.delete(&pending, changes))
+    }
+
+    /// Of each group, the partitions for which commits are on their way into the log.
+    fn pending(&self) -> BTreeMap<GroupId, Pending> {
+        let mut pending = BTreeMap::<_, Pending>::new();
+        for record in self.in_flight.iter().flat_map(|in_flight| &in_flight.records) {
+            if let CoordinatorRecord::Offset { group, topic, partition, value: Some(_) } = record {
+                let of_group = pending.entry(group.clone()).or_default();
+                of_group.insert(TopicPartition::new(topic.clone(), *partition));
+            }
+        }
+        pending
     }
 }
 
@@ -298,37 +417,41 @@ pub(super) struct Batching {
 
 impl Batching {
     /// All of the records as one batch.
-    fn batch(&self, records: &[CoordinatorRecord]) -> Result<EncodedBatch, BatchError> {
+    fn batch(&self, records: &[Encoded]) -> Result<EncodedBatch, BatchError> {
         let mut builder = BatchBuilder::new(BytesMut::new());
-        for record in records {
-            let (key, value) = (record.encode_key(), record.encode_value());
+        for (key, value) in records {
             builder.append(&RecordFields {
                 timestamp: Some(self.now),
-                key: Some(&key),
+                key: Some(key),
                 value: value.as_deref(),
                 headers: &[],
             })?;
         }
         builder.close(&CloseOptions { compression: self.compression, ..CloseOptions::default() })
     }
+}
 
-    fn batches<'a>(
-        &self,
-        records: &'a [CoordinatorRecord],
-    ) -> impl Iterator<Item = Result<EncodedBatch, BatchError>> + use<'a, '_> {
-        let mut rest = records;
-        std::iter::from_fn(move || {
-            let mut bytes = 0;
-            let fits = rest.iter().take_while(|record| {
-                let before = bytes;
-                bytes += record.encode_value().map_or(0, |value| value.len());
-                before == 0 || bytes <= MAX_BATCH_BYTES
-            });
-            let (batch, behind) = rest.split_at(fits.count());
-            rest = behind;
-            (!batch.is_empty()).then(|| self.batch(batch))
-        })
-    }
+/// Key and value of a record.
+type Encoded = (Bytes, Option<Bytes>);
+
+fn encode(records: &[CoordinatorRecord]) -> Vec<Encoded> {
+    records.iter().map(|record| (record.encode_key(), record.encode_value())).collect()
+}
+
+/// Records that are a batch each.
+fn pieces(records: &[Encoded]) -> impl Iterator<Item = &[Encoded]> {
+    let mut rest = records;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|(key, value)| {
+            let before = bytes;
+            bytes += key.len() + value.as_ref().map_or(0, Bytes::len) + RECORD_BYTES;
+            before == 0 || bytes <= MAX_BATCH_BYTES
+        });
+        let (piece, behind) = rest.split_at(fits.count());
+        rest = behind;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// Tells an [`Outcome`] which of its tries has come to an end.

@@ -44,6 +44,8 @@ pub(super) struct Membership {
     revoking: Assignment,
     /// What it has given up, and what the coordinator has not taken from it yet.
     released: Assignment,
+    /// The number of the revocation that was announced last.
+    revocation: u64,
     is_settled: bool,
     /// For the next poll that returns.
     events: Vec<RebalanceEvent>,
@@ -98,6 +100,7 @@ impl Membership {
             unopened: Vec::new(),
             revoking: Assignment::default(),
             released: Assignment::default(),
+            revocation: 0,
             is_settled: false,
             events: Vec::new(),
             ask_at: None,
@@ -205,7 +208,8 @@ impl Membership {
         (self.seen, self.ask_at) = (version, None);
         self.open_the_rest(fetchers, settings)?;
         self.handle.answer_summons();
-        let told = self.groups.heartbeat(&self.handle, !self.released.is_empty());
+        let released = (!self.released.is_empty()).then_some(self.revocation);
+        let told = self.groups.heartbeat(&self.handle, released);
         self.heard(told, fetchers, settings)
     }
 
@@ -254,6 +258,7 @@ impl Membership {
         }
         self.unopened.clear();
         (self.revoking, self.released) = (Assignment::default(), Assignment::default());
+        self.revocation = 0;
         self.is_settled = false;
     }
 
@@ -290,13 +295,14 @@ impl Membership {
 
     /// Does what the coordinator has said.
     fn follow(&mut self, told: Told, fetchers: &mut Fetchers, settings: &Settings) -> Result<()> {
-        let Told { epoch, assigned, revoking, is_settled } = told;
+        let Told { epoch, assigned, revoking, revocation, is_settled } = told;
         (self.epoch, self.is_settled) = (epoch, is_settled);
         // As long as commits are under way, the coordinator does not take what was given up.
-        if revoking.is_empty() || revoking != self.released {
+        let is_known = !revoking.is_empty() && revocation == self.revocation;
+        if !is_known || self.released.is_empty() {
             self.released = Assignment::default();
-            let is_new = revoking != self.revoking;
-            self.revoking = revoking;
+            (self.revoking, self.revocation) = (revoking, revocation);
+            let is_new = !is_known;
             if is_new && !self.revoking.is_empty() {
                 self.announce(fetchers, settings)?;
             }
@@ -348,7 +354,7 @@ impl Membership {
             self.unopened.retain(|unopened| *unopened != place);
         }
         self.handle.answer_summons();
-        let told = self.groups.heartbeat(&self.handle, true);
+        let told = self.groups.heartbeat(&self.handle, Some(self.revocation));
         self.heard(told, fetchers, settings)
     }
 

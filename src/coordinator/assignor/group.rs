@@ -164,7 +164,7 @@ impl GroupSpec {
     }
 
     /// Who had what, by slot.
-    pub(super) fn previous_owners(&self) -> &[Option<u32>] {
+    pub(in crate::coordinator) fn previous_owners(&self) -> &[Option<u32>] {
         &self.0.previous
     }
 

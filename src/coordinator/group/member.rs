@@ -27,12 +27,23 @@ pub(in crate::coordinator) struct JoinRequest {
     pub(in crate::coordinator) session_timeout: Duration,
 }
 
+/// How a member goes, as soon as its commits are done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Going {
+    /// A static one, that may come back.
+    Away,
+    ForGood,
+    /// Another has its place already, and waits for what it has.
+    Succeeded,
+}
+
 /// A member of a group.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) wants: JoinRequest,
     /// `None` while a static member is away.
     pub(super) handle: Option<Arc<MemberHandle>>,
+    /// Since when a static member is away, or about to be.
     pub(super) away_since: Option<Moment>,
     /// Of the target to which it has come.
     pub(super) epoch: i32,
@@ -41,14 +52,17 @@ pub(super) struct Member {
     pub(super) assigned: Assignment,
     /// What it has to give up, and has not.
     pub(super) revoking: Assignment,
+    /// Tells what it has to give up from what it had to before.
+    pub(super) revocation: u64,
     /// What it is to have.
     pub(super) target: Assignment,
     /// Commits of its that are not in the log for good.
     pub(super) commits: usize,
     /// It has given up what it had to, as soon as its commits are done.
     pub(super) has_released: bool,
-    /// It goes, as soon as its commits are done.
-    pub(super) is_leaving: bool,
+    pub(super) going: Option<Going>,
+    /// It was told that it has all that it is to have.
+    pub(super) knows_settled: bool,
 }
 
 impl Member {
@@ -61,10 +75,12 @@ impl Member {
             previous_epoch: -1,
             assigned: Assignment::default(),
             revoking: Assignment::default(),
+            revocation: 0,
             target: Assignment::default(),
             commits: 0,
             has_released: false,
-            is_leaving: false,
+            going: None,
+            knows_settled: false,
         }
     }
 
@@ -86,15 +102,20 @@ impl Member {
     /// When it is removed if it does not poll, or come back, before.
     pub(super) fn expires_at(&self) -> Option<Moment> {
         match (&self.handle, self.away_since) {
-            (Some(handle), _) => handle.polled_at()?.after(self.wants.max_poll_interval),
-            (None, Some(since)) => since.after(self.wants.session_timeout),
+            (_, Some(since)) => since.after(self.wants.session_timeout),
+            (Some(handle), None) => handle.polled_at()?.after(self.wants.max_poll_interval),
             (None, None) => None,
         }
     }
 
-    /// When to look again whether it is to be removed: who waits in a poll may be at work a moment later, without end.
-    pub(super) fn look_again(&self, now: Moment) -> Option<Moment> {
-        self.expires_at().or_else(|| now.after(self.wants.max_poll_interval))
+    /// When to look whether it is to be removed: of a member that waits in a poll, as if it had stopped to wait by `now`.
+    pub(super) fn look_at(&self, now: Moment) -> Option<Moment> {
+        match &self.handle {
+            Some(handle) if self.away_since.is_none() && handle.polled_at().is_none() => {
+                now.after(self.wants.max_poll_interval)
+            }
+            _ => self.expires_at(),
+        }
     }
 
     pub(super) fn record(&self) -> MemberValue {

@@ -1,9 +1,10 @@
 //! Members come and go.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::coordinator::error::GroupError;
-use crate::coordinator::group::member::Member;
+use crate::coordinator::group::member::{Going, Member};
 use crate::coordinator::group::{Changes, Group, GroupProtocol, JoinRequest, Told, World};
 use crate::coordinator::handle::MemberHandle;
 use crate::coordinator::ids::MemberId;
@@ -108,8 +109,12 @@ impl Group {
     ) -> Result<(), GroupError> {
         let instance = wants.instance.clone();
         let instance_name = || instance.as_ref().map(ToString::to_string).unwrap_or_default();
-        let is_held = self.members.get(holder).is_some_and(|member| member.handle.is_some());
-        if is_held && wants.protocol == GroupProtocol::Consumer {
+        let held = self.members.get(holder).filter(|member| member.handle.is_some());
+        if held.is_some_and(|member| member.going.is_some()) {
+            self.succeed(holder, handle, wants, world, changes);
+            return Ok(());
+        }
+        if held.is_some() && wants.protocol == GroupProtocol::Consumer {
             let (group, instance) = (self.id.to_string(), instance_name());
             return Err(GroupError::UnreleasedInstanceId { group, instance });
         }
@@ -123,7 +128,7 @@ impl Group {
             // It may not know yet, and whoever has its place is not to wait for it.
             let given_up = std::mem::take(&mut member.revoking);
             self.free(&given_up, holder, changes);
-            (member.commits, member.has_released, member.is_leaving) = (0, false, false);
+            (member.commits, member.has_released) = (0, false);
         }
         for (topic, partition) in member.assigned.iter() {
             self.claims.pass_on(topic, partition, &id);
@@ -140,12 +145,46 @@ impl Group {
             self.instances.insert(instance, id.clone());
         }
         self.record_member(&id, changes);
+        self.record_target(&BTreeSet::from([id.clone()]), changes);
         if wants_the_same {
             self.record_current(&id, changes);
         } else {
             self.begin_epoch(world, changes);
         }
         Ok(())
+    }
+
+    /// A static member is back before its commits of before are done. It has its place at once, and what it had as soon as
+    /// they are: it is to go on behind them.
+    fn succeed(
+        &mut self,
+        holder: &MemberId,
+        handle: &Arc<MemberHandle>,
+        wants: JoinRequest,
+        world: &World<'_>,
+        changes: &mut Changes,
+    ) {
+        let id = handle.member().clone();
+        let Some(before) = self.members.get_mut(holder) else { return };
+        let wants_the_same = before.wants.subscribed == wants.subscribed
+            && before.wants.assignors == wants.assignors;
+        let instance = before.wants.instance.take();
+        before.wants.subscribed = Subscribed::default();
+        before.going = Some(Going::Succeeded);
+        let mut member = Member::new(wants, Arc::clone(handle));
+        member.target = std::mem::take(&mut before.target);
+        (member.epoch, member.previous_epoch) = (before.epoch, before.previous_epoch);
+        self.target.rename(holder, &id);
+        self.members.insert(id.clone(), member);
+        if let Some(instance) = instance {
+            self.instances.insert(instance, id.clone());
+        }
+        self.record_member(&id, changes);
+        self.record_target(&BTreeSet::from([id.clone()]), changes);
+        self.record_current(&id, changes);
+        if !wants_the_same {
+            self.begin_epoch(world, changes);
+        }
     }
 
     /// A member wants other topics.
@@ -183,19 +222,42 @@ impl Group {
             return;
         }
         let Some(member) = self.members.get_mut(id) else { return };
-        if member.wants.instance.is_some() && !for_good {
-            member.handle = None;
-            member.away_since = Some(world.now);
-            // It reads nothing any more.
-            let given_up = std::mem::take(&mut member.revoking);
-            self.free(&given_up, id, changes);
-            self.reconcile(id, changes);
-            self.record_current(id, changes);
-        } else if member.commits > 0 {
-            member.is_leaving = true;
-        } else {
-            self.remove(id, world, changes);
+        if member.going.is_none() {
+            member.going = Some(Going::ForGood);
+            if member.wants.instance.is_some() && !for_good {
+                (member.going, member.away_since) = (Some(Going::Away), Some(world.now));
+            }
         }
+        if member.commits == 0 {
+            self.go(id, world, changes);
+        }
+    }
+
+    /// The commits of a member that goes are done.
+    fn go(&mut self, id: &MemberId, world: &World<'_>, changes: &mut Changes) {
+        match self.members.get(id).and_then(|member| member.going) {
+            Some(Going::Away) => self.step_out(id, changes),
+            Some(Going::ForGood) => self.remove(id, world, changes),
+            Some(Going::Succeeded) => {
+                self.take_out(id, changes);
+                // It may have been the last for whom others waited.
+                if self.target.is_eager {
+                    self.summon_if_all_are_ready(changes);
+                }
+                self.record_generation(changes);
+            }
+            None => {}
+        }
+    }
+
+    fn step_out(&mut self, id: &MemberId, changes: &mut Changes) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        (member.handle, member.going, member.has_released) = (None, None, false);
+        // It reads nothing any more.
+        let given_up = std::mem::take(&mut member.revoking);
+        self.free(&given_up, id, changes);
+        self.reconcile(id, changes);
+        self.record_current(id, changes);
     }
 
     /// Removes a member. If it lives, it will find out.
@@ -205,6 +267,20 @@ impl Group {
         world: &World<'_>,
         changes: &mut Changes,
     ) {
+        if !self.has_member(id) {
+            return;
+        }
+        self.take_out(id, changes);
+        if self.members.is_empty() {
+            self.empty_since = Some(world.wall_clock);
+            self.assign_at = None;
+            self.fenced.clear();
+        }
+        self.begin_epoch(world, changes);
+        self.record_generation(changes);
+    }
+
+    fn take_out(&mut self, id: &MemberId, changes: &mut Changes) {
         let Some(member) = self.members.remove(id) else { return };
         changes.summon(member.handle.as_ref());
         if let Some(instance) = &member.wants.instance {
@@ -213,13 +289,6 @@ impl Group {
         self.free(&member.assigned, id, changes);
         self.free(&member.revoking, id, changes);
         self.record_gone(id, changes);
-        if self.members.is_empty() {
-            self.empty_since = Some(world.wall_clock);
-            self.assign_at = None;
-            self.fenced.clear();
-        }
-        self.begin_epoch(world, changes);
-        self.record_generation(changes);
     }
 
     /// Does what was to be done by now: removes members that have not polled for too long, or not come back, and makes the
@@ -245,8 +314,8 @@ impl Group {
 
     /// When there may be something to do next.
     pub(in crate::coordinator) fn next_tick(&self, now: Moment) -> Option<Moment> {
-        let looks = self.members.values().filter_map(|member| member.look_again(now));
-        looks.chain(self.assign_at).min()
+        let expiries = self.members.values().filter_map(|member| member.look_at(now));
+        expiries.chain(self.assign_at).min()
     }
 
     /// A member begins a commit: what it gives up, or leaves behind, is not given to others before that is done.
@@ -264,17 +333,16 @@ impl Group {
         world: &World<'_>,
         changes: &mut Changes,
     ) {
-        if self.member(handle).is_err() {
-            return;
-        }
         let id = handle.member();
-        let Some(member) = self.members.get_mut(id) else { return };
+        let Some(member) = self.members.get_mut(id).filter(|member| member.is(handle)) else {
+            return;
+        };
         member.commits = member.commits.saturating_sub(1);
         if member.commits > 0 {
             return;
         }
-        if member.is_leaving {
-            self.remove(id, world, changes);
+        if member.going.is_some() {
+            self.go(id, world, changes);
         } else if member.has_released {
             self.reconcile(id, changes);
             // It was told what was so before.

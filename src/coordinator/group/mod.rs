@@ -30,6 +30,8 @@ mod reconcile;
 mod replay;
 mod retention;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +49,7 @@ pub use describe::{GroupProtocol, GroupState};
 pub(super) use member::JoinRequest;
 pub(crate) use offsets::Commit;
 pub(crate) use offsets::Committed;
+pub(super) use offsets::Pending;
 pub(crate) use reconcile::Told;
 pub(super) use target::World;
 

@@ -1,6 +1,6 @@
 //! How far a group has come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::base::{LeaderEpoch, Offset, PartitionId, TopicName, TopicPartition};
@@ -55,6 +55,9 @@ impl Offsets {
         }
     }
 }
+
+/// Partitions for which commits are on their way into the log.
+pub(in crate::coordinator) type Pending = BTreeSet<TopicPartition>;
 
 impl Group {
     /// The records of a commit, by a member or, in a group without members, by anybody. It counts when they are in the
@@ -131,13 +134,14 @@ impl Group {
         committed.collect()
     }
 
-    /// Tombstones for the offsets of these partitions, as far as there are some.
+    /// Tombstones for the offsets of these partitions, as far as there are some, or some are on their way.
     ///
     /// # Errors
     /// A member is subscribed to one of the topics.
     pub(in crate::coordinator) fn delete_offsets(
         &self,
         partitions: &[TopicPartition],
+        pending: &Pending,
         changes: &mut Changes,
     ) -> Result<(), GroupError> {
         let subscribed = |partition: &&TopicPartition| self.is_subscribed_to(&partition.topic);
@@ -145,15 +149,24 @@ impl Group {
             let (group, topic) = (self.id.to_string(), partition.topic.clone());
             return Err(GroupError::SubscribedToTopic { group, topic });
         }
-        let known = partitions.iter().filter(|p| self.committed(&p.topic, p.partition).is_some());
+        let known = partitions
+            .iter()
+            .filter(|p| self.committed(&p.topic, p.partition).is_some() || pending.contains(*p));
         known.for_each(|p| changes.record(self.tombstone(&p.topic, p.partition)));
         Ok(())
     }
 
     /// Tombstones for all offsets of a topic, which is no more.
-    pub(in crate::coordinator) fn forget_topic(&self, topic: &TopicName, changes: &mut Changes) {
-        let of_topic = self.offsets.0.get(topic).into_iter().flat_map(BTreeMap::keys);
-        of_topic.for_each(|partition| changes.record(self.tombstone(topic, *partition)));
+    pub(in crate::coordinator) fn forget_topic(
+        &self,
+        topic: &TopicName,
+        pending: &Pending,
+        changes: &mut Changes,
+    ) {
+        let known = self.offsets.0.get(topic).into_iter().flat_map(BTreeMap::keys).copied();
+        let pending = pending.iter().filter(|p| p.topic == *topic).map(|p| p.partition);
+        let of_topic = known.chain(pending).collect::<BTreeSet<_>>();
+        of_topic.iter().for_each(|partition| changes.record(self.tombstone(topic, *partition)));
     }
 
     /// Tombstones for everything.
@@ -162,14 +175,17 @@ impl Group {
     /// It has members.
     pub(in crate::coordinator) fn delete(
         &mut self,
+        pending: &Pending,
         changes: &mut Changes,
     ) -> Result<(), GroupError> {
         if self.has_members() {
             let (group, members) = (self.id.to_string(), self.members.len());
             return Err(GroupError::NonEmptyGroup { group, members });
         }
-        let offsets = self.offsets.iter();
-        offsets.for_each(|(topic, p, _)| changes.record(self.tombstone(topic, p)));
+        let known = self.offsets.iter();
+        let known = known.map(|(topic, p, _)| TopicPartition::new(topic.clone(), p));
+        let all = known.chain(pending.iter().cloned()).collect::<BTreeSet<_>>();
+        all.iter().for_each(|p| changes.record(self.tombstone(&p.topic, p.partition)));
         self.end(changes);
         Ok(())
     }

@@ -20,6 +20,8 @@ pub(crate) struct Told {
     pub(crate) assigned: Assignment,
     /// What it is to give up, and to say so then.
     pub(crate) revoking: Assignment,
+    /// Which revocation that is: what has to be given up next has another number.
+    pub(crate) revocation: u64,
     /// Nothing more is to come: it has all that it is to have.
     pub(crate) is_settled: bool,
 }
@@ -41,31 +43,34 @@ impl Group {
         }
     }
 
-    /// A member asks what is new. `has_released` says that it has given up what it was told to.
+    /// A member asks what is new. `released` is the revocation of which it has given up everything: there may be another
+    /// one since.
     pub(in crate::coordinator) fn heartbeat(
         &mut self,
         handle: &Arc<MemberHandle>,
-        has_released: bool,
+        released: Option<u64>,
         changes: &mut Changes,
     ) -> Result<Told, GroupError> {
         self.member(handle)?;
         let id = handle.member();
         if let Some(member) = self.members.get_mut(id) {
-            member.has_released |= has_released && !member.revoking.is_empty();
+            member.has_released |=
+                !member.revoking.is_empty() && released == Some(member.revocation);
         }
         self.reconcile(id, changes);
         Ok(self.told(id))
     }
 
-    pub(super) fn told(&self, id: &MemberId) -> Told {
-        let Some(member) = self.members.get(id) else { return Told::default() };
+    pub(super) fn told(&mut self, id: &MemberId) -> Told {
+        let (epoch, waits) = (self.target.epoch, self.assign_at.is_some());
+        let Some(member) = self.members.get_mut(id) else { return Told::default() };
+        member.knows_settled = !waits && member.epoch == epoch && member.is_settled();
         Told {
             epoch: member.epoch,
             assigned: member.assigned.clone(),
             revoking: member.revoking.clone(),
-            is_settled: self.assign_at.is_none()
-                && member.epoch == self.target.epoch
-                && member.is_settled(),
+            revocation: member.revocation,
+            is_settled: member.knows_settled,
         }
     }
 
@@ -74,6 +79,7 @@ impl Group {
         let (epoch, is_eager) = (self.target.epoch, self.target.is_eager);
         let Some(member) = self.members.get_mut(id) else { return };
         let before = (member.epoch, member.assigned.len(), member.revoking.len());
+        let was_ready = member.is_ready(epoch);
         if member.has_released && member.commits == 0 {
             member.has_released = false;
             let released = std::mem::take(&mut member.revoking);
@@ -85,28 +91,33 @@ impl Group {
                 true => std::mem::take(&mut member.assigned),
                 false => member.take_surplus(),
             };
-            if surplus.is_empty() {
-                member.comes_to(epoch);
-                self.claim_missing(id);
-            } else if member.handle.is_some() {
+            if member.handle.is_some() && !surplus.is_empty() {
                 member.revoking = surplus;
+                member.revocation += 1;
             } else {
+                member.comes_to(epoch);
+                // Who is away reads nothing: it has given that up.
                 self.free(&surplus, id, changes);
+                self.claim_missing(id);
             }
         }
         let Some(member) = self.members.get(id) else { return };
         if before != (member.epoch, member.assigned.len(), member.revoking.len()) {
-            if is_eager {
+            let is_the_last = is_eager && !was_ready && member.is_ready(epoch);
+            self.record_current(id, changes);
+            if is_the_last {
                 self.summon_if_all_are_ready(changes);
             }
-            self.record_current(id, changes);
         }
     }
 
     /// Gives a member what it is to have and nobody else has any more.
     fn claim_missing(&mut self, id: &MemberId) {
-        if self.target.is_eager && !self.all_are_ready() {
-            return;
+        if self.target.is_eager && !self.target.is_free {
+            if !self.all_are_ready() {
+                return;
+            }
+            self.target.is_free = true;
         }
         let Some(member) = self.members.get_mut(id) else { return };
         for (topic, partition) in member.target.difference(&member.assigned).iter() {
@@ -120,13 +131,14 @@ impl Group {
     /// Whether nobody has anything of an earlier epoch any more.
     pub(super) fn all_are_ready(&self) -> bool {
         let epoch = self.target.epoch;
-        self.members.values().all(|member| member.epoch == epoch && member.revoking.is_empty())
+        self.members.values().all(|member| member.is_ready(epoch))
     }
 
-    fn summon_if_all_are_ready(&self, changes: &mut Changes) {
+    pub(super) fn summon_if_all_are_ready(&mut self, changes: &mut Changes) {
         if self.all_are_ready() {
-            let waiting = self.members.values().filter(|member| !member.is_settled());
-            waiting.for_each(|member| changes.summon(member.handle.as_ref()));
+            let waiting = self.members.iter().filter(|(_, member)| !member.is_settled());
+            let waiting = waiting.map(|(id, _)| id.clone()).collect();
+            self.have_ask(waiting, changes);
         }
     }
 
@@ -135,10 +147,20 @@ impl Group {
         let mut next = BTreeSet::new();
         for (topic, partition) in freed.iter() {
             self.claims.give_up(topic, partition, from);
-            next.extend(self.target.owner(topic, partition).filter(|owner| *owner != from));
+            let owner = self.target.owner(topic, partition).filter(|owner| *owner != from);
+            next.extend(owner.cloned());
         }
-        for member in next.into_iter().filter_map(|id| self.members.get(id)) {
-            changes.summon(member.handle.as_ref());
+        self.have_ask(next, changes);
+    }
+
+    /// Summons members. Who is away is seen to without being asked.
+    fn have_ask(&mut self, members: BTreeSet<MemberId>, changes: &mut Changes) {
+        for id in members {
+            match self.members.get(&id) {
+                Some(Member { handle: Some(handle), .. }) => changes.summon(Some(handle)),
+                Some(_) => self.reconcile(&id, changes),
+                None => {}
+            }
         }
     }
 
@@ -151,12 +173,12 @@ impl Group {
             if member.handle.is_none() {
                 away.push(id.clone());
             } else if (is_eager && has_nothing) || (!is_eager && member.is_settled()) {
-                // Nothing that it would have to be told.
+                // It has nothing to do, and may have to know that.
                 member.comes_to(epoch);
+                if member.knows_settled != member.is_settled() {
+                    changes.summon(member.handle.as_ref());
+                }
             } else if is_eager || changed.contains(id) {
-                changes.summon(member.handle.as_ref());
-            }
-            if !is_eager && !member.is_settled() && changed.contains(id) {
                 changes.summon(member.handle.as_ref());
             }
         }
@@ -194,6 +216,11 @@ impl Group {
 const AWAY: i32 = -2;
 
 impl Member {
+    /// Has nothing of an epoch before this one.
+    fn is_ready(&self, epoch: i32) -> bool {
+        self.epoch == epoch && self.revoking.is_empty()
+    }
+
     /// What it has and is not to have.
     fn take_surplus(&mut self) -> Assignment {
         let surplus = self.assigned.difference(&self.target);

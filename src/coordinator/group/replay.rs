@@ -69,21 +69,32 @@ impl Group {
             self.target = before.target;
             self.claims = before.claims;
             self.assign_at = before.assign_at;
+            self.seen = before.seen;
         }
         // Whose commits were under way has been told that they failed, or is about to be.
         for id in logged.iter().filter(|id| !self.members.contains_key(*id)) {
             self.record_gone(id, changes);
         }
         if self.has_members() {
-            for id in self.members.keys() {
-                self.record_member(id, changes);
-            }
             self.empty_since = None;
-            self.begin_epoch(world, changes);
+            self.record_all(changes);
         } else if !logged.is_empty() {
             self.empty_since = Some(world.wall_clock);
             self.begin_epoch(world, changes);
             self.record_generation(changes);
+        }
+    }
+
+    /// What the log may have lost with the broker that led it. Who has what is as it was.
+    fn record_all(&mut self, changes: &mut Changes) {
+        self.record_epoch(changes);
+        let all = self.members.keys().cloned().collect::<BTreeSet<_>>();
+        for id in &all {
+            self.record_member(id, changes);
+        }
+        self.record_target(&all, changes);
+        for id in &all {
+            self.record_current(id, changes);
         }
     }
 }

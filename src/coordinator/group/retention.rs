@@ -1,13 +1,14 @@
 //! Offsets that nobody has asked for in a long time are forgotten (`offsets.retention.minutes`).
 
-use crate::base::Timestamp;
-use crate::coordinator::group::{Changes, Committed, Group, World};
+use crate::base::{Timestamp, TopicName, TopicPartition};
+use crate::coordinator::group::{Changes, Committed, Group, Pending, World};
 
 impl Group {
     /// Tombstones for the offsets whose time is over: of topics that no member reads, as long after the commit, or, in a
     /// classic group without members, after it lost the last. A group that is left with nothing is deleted.
     pub(in crate::coordinator) fn expire_offsets(
         &mut self,
+        pending: &Pending,
         world: &World<'_>,
         changes: &mut Changes,
     ) {
@@ -15,10 +16,14 @@ impl Group {
             // Whoever is about to join may want them (KAFKA-13636).
             return;
         }
-        let mut left = 0usize;
+        let mut left = pending.len();
+        // A tombstone would come behind it in the log.
+        let is_pending = |topic: &TopicName, partition| {
+            !pending.is_empty() && pending.contains(&TopicPartition::new(topic.clone(), partition))
+        };
         for (topic, partition, committed) in self.offsets.iter() {
             let is_over = self.expires_at(committed, world) <= world.wall_clock.as_millis();
-            if is_over && !self.is_subscribed_to(topic) {
+            if is_over && !self.is_subscribed_to(topic) && !is_pending(topic, partition) {
                 changes.record(self.tombstone(topic, partition));
             } else {
                 left += 1;

@@ -1,6 +1,7 @@
 //! Who is to have what.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -43,9 +44,12 @@ pub(super) struct Target {
     pub(super) assignor: String,
     /// Everybody gives up everything first.
     pub(super) is_eager: bool,
+    /// And has done so.
+    pub(super) is_free: bool,
     /// The topics that members are subscribed to, in the order of names; all their partitions in a row are the slots.
     topics: Vec<TopicSpec>,
-    bases: BTreeMap<TopicId, usize>,
+    /// Where those of each topic are.
+    slots: BTreeMap<TopicId, Range<usize>>,
     /// Members by number.
     members: Vec<MemberId>,
     /// The number of the owner of each slot.
@@ -55,8 +59,8 @@ pub(super) struct Target {
 impl Target {
     /// Who is to have a partition.
     pub(super) fn owner(&self, topic: TopicId, partition: PartitionId) -> Option<&MemberId> {
-        let slot = self.bases.get(&topic)?.checked_add(usize::try_from(partition.value()).ok()?)?;
-        let owner = self.owners.get(slot).copied().flatten()?;
+        let of_topic = self.owners.get(self.slots.get(&topic)?.clone())?;
+        let owner = of_topic.get(usize::try_from(partition.value()).ok()?).copied().flatten()?;
         self.members.get(usize::try_from(owner).ok()?)
     }
 
@@ -80,14 +84,9 @@ impl Target {
         for topic in topics {
             let count = usize::try_from(topic.partitions).unwrap_or(usize::MAX);
             let end = owners.len().saturating_add(count);
-            if let Some(base) = self.bases.get(&topic.id) {
-                let known = self.topics.iter().find(|known| known.id == topic.id);
-                let known = known.map_or(0, |known| known.partitions.min(topic.partitions));
-                let known = base + usize::try_from(known).unwrap_or(0);
-                owners.extend(
-                    self.owners.get(*base..known).unwrap_or_default().iter().map(renumbered),
-                );
-            }
+            let known = self.slots.get(&topic.id).and_then(|slots| self.owners.get(slots.clone()));
+            owners.extend(known.unwrap_or_default().iter().map(renumbered));
+            // A topic that has grown; or one that has shrunk, which there is not.
             owners.resize(end, None);
         }
         owners
@@ -98,12 +97,16 @@ impl Group {
     /// Decides anew who is to have what, in a new epoch. Members that are concerned are summoned.
     pub(super) fn begin_epoch(&mut self, world: &World<'_>, changes: &mut Changes) {
         self.epoch = self.epoch.saturating_add(1);
+        self.record_epoch(changes);
+        if self.assign_at.is_none() {
+            self.retarget(world, changes);
+        }
+    }
+
+    pub(super) fn record_epoch(&self, changes: &mut Changes) {
         if !self.is_classic() {
             let value = Some(GroupEpochValue { epoch: self.epoch, metadata_hash: 0 });
             changes.record(CoordinatorRecord::GroupEpoch { group: self.id.clone(), value });
-        }
-        if self.assign_at.is_none() {
-            self.retarget(world, changes);
         }
     }
 
@@ -168,16 +171,17 @@ impl Group {
             Ok(()) => assignment.into_owners(),
             Err(error) => {
                 log::error!("assignor {} of group {}: {error}", assignor.name(), self.id);
-                before.clone()
+                // But nobody is to have what he does not want any more.
+                spec.previous_owners().to_vec()
             }
         };
         let mut base = 0;
-        let bases = topics.iter().map(|topic| {
-            let at = base;
+        let slots = topics.iter().map(|topic| {
+            let from = base;
             base += usize::try_from(topic.partitions).unwrap_or(0);
-            (topic.id, at)
+            (topic.id, from..base)
         });
-        let bases = bases.collect();
+        let slots = slots.collect();
         let gone = self.gone_topics(&topics);
         let mut changed = self.change_targets(&topics, &members, (&before, &owners));
         changed.extend(self.forget_topics(&gone));
@@ -185,8 +189,9 @@ impl Group {
             epoch: self.epoch,
             assignor: assignor.name().to_owned(),
             is_eager: self.is_classic() && !assignor.is_cooperative(),
+            is_free: false,
             topics,
-            bases,
+            slots,
             members,
             owners,
         };
@@ -194,10 +199,10 @@ impl Group {
         self.target_changed(&changed, changes);
     }
 
-    /// Topics of the target before that are no more, or that nobody wants any more, or that have fewer partitions.
+    /// Topics of the target before that are no more, or that nobody wants any more.
     fn gone_topics(&self, topics: &[TopicSpec]) -> BTreeSet<TopicId> {
-        let is_there = |id| topics.iter().any(|topic| topic.id == id);
-        self.target.topics.iter().map(|topic| topic.id).filter(|id| !is_there(*id)).collect()
+        let there = topics.iter().map(|topic| topic.id).collect::<BTreeSet<_>>();
+        self.target.slots.keys().filter(|id| !there.contains(id)).copied().collect()
     }
 
     fn forget_topics(&mut self, gone: &BTreeSet<TopicId>) -> BTreeSet<MemberId> {
@@ -249,7 +254,7 @@ impl Group {
         changed
     }
 
-    fn record_target(&self, changed: &BTreeSet<MemberId>, changes: &mut Changes) {
+    pub(super) fn record_target(&self, changed: &BTreeSet<MemberId>, changes: &mut Changes) {
         if self.is_classic() {
             return;
         }
