@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::base::{BrokerId, Offset, PartitionId, TopicName, TopicPartition};
 use crate::cluster::{Core, InternalTopic, KnownTopic, Sender, TopicImage};
+use crate::coordinator::assignment::Assignment;
 use crate::coordinator::commit::{Outcome, PendingCommit};
 use crate::coordinator::config::GroupConfig;
 use crate::coordinator::error::GroupError;
@@ -170,9 +171,10 @@ impl GroupCoordinator {
         ask: impl FnOnce(&mut Groups, &World<'_>, &mut Changes) -> Result<T, GroupError>,
     ) -> Result<T, GroupError> {
         let term = term(core, topic, shard.partition)?;
-        let topics = self.topics(core);
         let (changes, has_records, asked) = {
             let mut groups = shard.groups.lock();
+            // Who asks after a topic was forgotten here is not to take it for one that there is.
+            let topics = self.topics(core);
             // What comes in the order of the log is to be of the order in which this was reached.
             let (now, wall_clock) = (core.runtime().now(), core.runtime().wall_clock());
             let (version, topics) = (topics.0, &topics.1);
@@ -265,14 +267,14 @@ impl GroupCoordinator {
     pub(crate) fn heartbeat(
         &self,
         handle: &Arc<MemberHandle>,
-        has_released: bool,
+        released: &Assignment,
     ) -> Result<Told, GroupError> {
         let group = handle.group();
         let told = self.ask_for(group, Missing::Create, |groups, world, changes| {
             let group = groups.get_mut(group).ok_or_else(|| unknown(handle))?;
             // Before it finds out from the topics that it reads.
             group.refresh(world, changes);
-            group.heartbeat(handle, has_released, changes)
+            group.heartbeat(handle, released, changes)
         })?;
         Ok(told.unwrap_or_default())
     }
@@ -310,8 +312,8 @@ impl GroupCoordinator {
 
     /// When to look at the members of a group next.
     pub(super) fn next_tick(&self, group: &GroupId) -> Result<Option<Option<Moment>>, GroupError> {
-        self.ask_for(group, Missing::Leave, |groups, _, _| {
-            Ok(groups.get(group).and_then(|group| group.next_tick()))
+        self.ask_for(group, Missing::Leave, |groups, world, _| {
+            Ok(groups.get(group).and_then(|group| group.next_tick(world.now)))
         })
     }
 

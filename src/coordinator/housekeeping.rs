@@ -53,7 +53,7 @@ impl GroupCoordinator {
         for shard in self.shards() {
             let ticked = self.ask(&core, &topic, &shard, |groups, world, changes| {
                 groups.iter_mut().for_each(|group| group.tick(world, changes));
-                Ok(groups.iter().filter_map(|(_, group)| group.next_tick()).min())
+                Ok(groups.iter().filter_map(|(_, group)| group.next_tick(world.now)).min())
             });
             let of_shard = match ticked {
                 Ok(of_shard) => of_shard,

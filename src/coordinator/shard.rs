@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::base::{Acks, Compression, IsolationLevel, LeaderEpoch, Offset, PartitionId, Timestamp};
+use crate::base::{
+    Acks, Bug, Compression, IsolationLevel, LeaderEpoch, Offset, PartitionId, Timestamp, is_planted,
+};
 use crate::cluster::Sender;
 use crate::coordinator::commit::Outcome;
 use crate::coordinator::error::GroupError;
@@ -183,6 +185,9 @@ impl Groups {
         let completion = Arc::new(Ticket { outcome: Arc::clone(outcome), ticket });
         queue(&term.leader, batch, completion).map_err(GroupError::NotWritten)?;
         self.next_ticket += 1;
+        if is_planted(Bug::OffsetsBeforeLog) {
+            self.apply(records.clone());
+        }
         let (by, outcome) = (by.cloned(), Arc::clone(outcome));
         if let Some(handle) = &by
             && let Some(group) = self.groups.get_mut(handle.group())

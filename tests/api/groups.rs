@@ -244,6 +244,42 @@ fn who_is_removed_finds_out_and_joins_again() {
     consumer.commit().unwrap().wait().unwrap();
 }
 
+/// They used to go in the poll that said so.
+#[test]
+fn what_is_revoked_while_waiting_is_the_members_until_a_poll_has_said_so() {
+    let cluster = cluster("email", 2);
+    let group = cluster.consumer_group("mailer");
+    let mut first = group.join("email").unwrap();
+    first.poll(Duration::ZERO).unwrap();
+    let mut second = group.join("email").unwrap();
+    assert!(!first.wait_assigned(LONG).unwrap(), "it has to give up one");
+    let events = first.poll(Duration::ZERO).unwrap().rebalances().to_vec();
+    assert!(matches!(&events[..], [RebalanceEvent::Revoked(going)] if going.len() == 1));
+    assert!(!second.wait_assigned(Duration::ZERO).unwrap());
+    first.commit().unwrap().wait().unwrap();
+    first.poll(Duration::ZERO).unwrap();
+    assert!(second.wait_assigned(LONG).unwrap());
+    assert_eq!(numbers(&second).len(), 1);
+}
+
+/// It used to be taken for one of the new topic, whose first records were passed over.
+#[test]
+fn a_commit_for_a_topic_that_is_no_more_is_none_for_the_next_of_its_name() {
+    let cluster = cluster("email", 1);
+    send(&cluster, "email", ["old".to_owned()]);
+    let group = cluster.consumer_group("mailer");
+    let mut consumer = group.join("email").unwrap();
+    let records = consumer.poll(LONG).unwrap();
+    cluster.delete_topic("email").unwrap();
+    consumer.commit().unwrap().wait().unwrap();
+    cluster.create_topic(NewTopic::new("email")).unwrap();
+    send(&cluster, "email", ["new".to_owned()]);
+    consumer.commit().unwrap().wait().unwrap();
+    consumer.commit_through(&records.iter().next().unwrap()).unwrap().wait().unwrap();
+    assert!(group.committed_offsets().unwrap().is_empty());
+    assert_eq!(values(&mut consumer, 1), ["new"]);
+}
+
 #[test]
 fn offsets_are_reset_after_a_look() {
     let cluster = cluster("email", 2);

@@ -146,7 +146,11 @@ impl Member {
 
     fn live(&self, mut consumer: Consumer, number: u64) {
         let Self { sim, shared, group, plan, .. } = self;
-        let client = self.recorder.client(&format!("{}.{number}", plan.name));
+        // All lives of a static member are of one owner.
+        let client = match plan.is_static {
+            true => self.recorder.client(&plan.name),
+            false => self.recorder.client(&format!("{}.{number}", plan.name)),
+        };
         let life = Arc::new(Life {
             sim: sim.clone(),
             shared: Arc::clone(shared),

@@ -24,6 +24,7 @@ mod groups_member;
 mod groups_plan;
 mod histories;
 mod io_errors;
+mod members;
 mod races;
 mod replica_bit_flips;
 mod replication;

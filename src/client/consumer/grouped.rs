@@ -112,7 +112,7 @@ impl Consumer {
 
     /// Waits until the member has all partitions that it is to have, for at most `timeout`. Returns whether it has: where
     /// there are more members than partitions that may be none. Others have to poll meanwhile, if they have something to give
-    /// up. Events are kept for the next poll.
+    /// up; if the member has, this returns `false` at once. Events are kept for the next poll.
     ///
     /// ```
     /// use brooklet::{Cluster, NewTopic};
@@ -146,7 +146,8 @@ impl Consumer {
                 return Err(Error::new(ErrorKind::InvalidState, message));
             };
             let is_over = deadline.is_some_and(|deadline| deadline <= runtime.now());
-            if membership.is_settled() || is_over {
+            // What it has to give up itself goes by polls.
+            if membership.is_settled() || is_over || membership.has_to_tell() {
                 let is_settled = membership.is_settled();
                 self.poll_ends();
                 return Ok(is_settled);
@@ -226,7 +227,11 @@ impl Consumer {
         &mut self,
         offsets: impl IntoIterator<Item = (impl AsRef<TopicPartition>, NextOffset)>,
     ) -> Result<Commit> {
-        let offsets = offsets.into_iter().map(|(at, next)| (at.as_ref().clone(), next));
+        let fetchers = &self.fetchers;
+        let offsets = offsets.into_iter().map(|(at, next)| {
+            let topic = fetchers.get(at.as_ref()).map(super::Fetcher::topic);
+            (at.as_ref().clone(), next.in_topic(topic))
+        });
         let handle = self.membership.as_ref().map(Membership::handle);
         self.committer()?.commit(handle, offsets)
     }

@@ -24,6 +24,9 @@ use crate::env::sync::Event;
 /// Time between two tries of what is not possible at the moment (`retry.backoff.ms`).
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
+/// Least time between two commits that nobody asks for.
+const LEAST_INTERVAL: Duration = Duration::from_millis(1);
+
 /// What is called with partitions that are about to go.
 type Hook = Box<dyn FnMut(&Revocation<'_>) + Send>;
 
@@ -63,6 +66,8 @@ struct AutoCommit {
     next: Option<Moment>,
     /// The last one, to be reported if it fails.
     last: Option<Commit>,
+    /// What was due last: the same need not be committed again.
+    due: Vec<(TopicPartition, NextOffset)>,
 }
 
 /// What a consumer reads by.
@@ -78,11 +83,13 @@ impl Membership {
         arrived: &Arc<Event>,
         fetchers: &mut Fetchers,
     ) -> Result<Self> {
-        let interval = settings.auto_commit;
+        // Who waits looks at it as often.
+        let interval = settings.auto_commit.map(|interval| interval.max(LEAST_INTERVAL));
         let auto_commit = interval.map(|interval| AutoCommit {
             interval,
             next: core.runtime().now().after(interval),
             last: None,
+            due: Vec::new(),
         });
         let handle = groups.new_member(committer.group(), &join.client_id, arrived)?;
         let mut membership = Self {
@@ -166,10 +173,20 @@ impl Membership {
     ) -> Result<()> {
         self.check()?;
         self.commit_if_due(fetchers);
-        if !self.revoking.is_empty() {
+        if !self.revoking.is_empty() && !self.has_news() {
             self.release(fetchers, settings)?;
         }
         self.look(fetchers, settings)
+    }
+
+    /// There is something that no poll has told yet.
+    pub(super) fn has_news(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Something is to be given up, and a poll is to say so first.
+    pub(super) fn has_to_tell(&self) -> bool {
+        !self.revoking.is_empty() && self.has_news()
     }
 
     /// The member waits in a poll from now on: for however long that is, it is at it.
@@ -189,6 +206,7 @@ impl Membership {
     /// Asks the coordinator, if there may be something new.
     pub(super) fn look(&mut self, fetchers: &mut Fetchers, settings: &Settings) -> Result<()> {
         self.check()?;
+        self.commit_if_due(fetchers);
         let version = self.core.metadata_version();
         let now = self.core.runtime().now();
         let is_due = self.ask_at.is_some_and(|at| at <= now);
@@ -198,7 +216,7 @@ impl Membership {
         (self.seen, self.ask_at) = (version, None);
         self.open_the_rest(fetchers, settings)?;
         self.handle.answer_summons();
-        let told = self.groups.heartbeat(&self.handle, !self.released.is_empty());
+        let told = self.groups.heartbeat(&self.handle, &self.released);
         self.heard(told, fetchers, settings)
     }
 
@@ -290,16 +308,17 @@ impl Membership {
             self.released = Assignment::default();
             let is_new = revoking != self.revoking;
             self.revoking = revoking;
-            if is_new && !self.revoking.is_empty() {
-                self.announce(fetchers, settings)?;
+            if is_new && !self.revoking.is_empty() && self.announce(fetchers, settings)? {
+                // It has asked again since then: what it was told before is not to be done any more.
+                return Ok(());
             }
         }
         let known = self.partitions.keys().copied().collect::<Assignment>();
         self.add(&assigned.difference(&known), fetchers, settings)
     }
 
-    /// Stops reading what is to go, and says so.
-    fn announce(&mut self, fetchers: &mut Fetchers, settings: &Settings) -> Result<()> {
+    /// Stops reading what is to go, and says so. Returns whether it was given up at once.
+    fn announce(&mut self, fetchers: &mut Fetchers, settings: &Settings) -> Result<bool> {
         let going = self.revoking.iter().filter_map(|place| self.partitions.get(&place).cloned());
         let going = sorted(going.collect());
         for partition in &going {
@@ -317,12 +336,12 @@ impl Membership {
                 committer: &self.committer,
                 handle: &self.handle,
             });
-            return self.release(fetchers, settings);
+            return self.release(fetchers, settings).map(|()| true);
         }
         if going.is_empty() {
-            return self.release(fetchers, settings);
+            return self.release(fetchers, settings).map(|()| true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Gives up what was announced.
@@ -341,7 +360,7 @@ impl Membership {
             self.unopened.retain(|unopened| *unopened != place);
         }
         self.handle.answer_summons();
-        let told = self.groups.heartbeat(&self.handle, true);
+        let told = self.groups.heartbeat(&self.handle, &self.released);
         self.heard(told, fetchers, settings)
     }
 
@@ -384,7 +403,9 @@ impl Membership {
                 return if error.is_passing() { Ok(()) } else { Err(error.into()) };
             }
         };
-        for (id, partition) in unopened {
+        let mut unopened = unopened.into_iter();
+        let mut failed = Ok(());
+        for (id, partition) in unopened.by_ref() {
             let Some(topic) = self.core.topic_by_id(id) else { continue };
             let topic = Topic::new(Arc::clone(&self.core), topic);
             let partition = Partition::new(topic, partition);
@@ -398,10 +419,16 @@ impl Membership {
                 }
                 // The next answer will say that it is gone.
                 Err(error) if error.kind() == ErrorKind::TopicDeleted => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.unopened.push((id, name.partition));
+                    self.ask_at = self.core.runtime().now().after(TRY_AGAIN);
+                    failed = Err(error);
+                    break;
+                }
             }
         }
-        Ok(())
+        self.unopened.extend(unopened);
+        failed
     }
 
     fn commit_if_due(&mut self, fetchers: &Fetchers) {
@@ -412,7 +439,14 @@ impl Membership {
         }
         auto.next = now.after(auto.interval);
         let all = fetchers.keys().cloned().collect::<Vec<_>>();
-        self.auto_commit(positions(fetchers, &all));
+        let due = positions(fetchers, &all);
+        let last = auto.last.as_mut();
+        let is_under_way = last.is_some_and(|last| !matches!(last.result(), Some(Err(_))));
+        if due == auto.due && (is_under_way || due.is_empty()) {
+            return;
+        }
+        auto.due.clone_from(&due);
+        self.auto_commit(due);
     }
 
     /// Commits without anybody waiting for it.

@@ -92,6 +92,12 @@ impl Member {
         }
     }
 
+    /// When to look at it next: who waits in a poll at `now` may not come back to the next.
+    pub(super) fn look_at(&self, now: Moment) -> Option<Moment> {
+        let limit = self.handle.as_ref().and_then(|_| now.after(self.wants.max_poll_interval));
+        [self.expires_at(), limit].into_iter().flatten().min()
+    }
+
     pub(super) fn record(&self) -> MemberValue {
         MemberValue {
             instance: self.wants.instance.clone(),

@@ -123,8 +123,9 @@ impl Group {
             // It may not know yet, and whoever has its place is not to wait for it.
             let given_up = std::mem::take(&mut member.revoking);
             self.free(&given_up, holder, changes);
-            (member.commits, member.has_released, member.is_leaving) = (0, false, false);
         }
+        // Of its earlier life: whoever has its place is not told when they are done.
+        (member.commits, member.has_released, member.is_leaving) = (0, false, false);
         for (topic, partition) in member.assigned.iter() {
             self.claims.pass_on(topic, partition, &id);
         }
@@ -182,7 +183,10 @@ impl Group {
             self.fenced.remove(id);
             return;
         }
-        let Some(member) = self.members.get_mut(id) else { return };
+        // What has said before that it goes for good is not to stay.
+        let Some(member) = self.members.get_mut(id).filter(|member| !member.is_leaving) else {
+            return;
+        };
         if member.wants.instance.is_some() && !for_good {
             member.handle = None;
             member.away_since = Some(world.now);
@@ -244,9 +248,9 @@ impl Group {
     }
 
     /// When there may be something to do next.
-    pub(in crate::coordinator) fn next_tick(&self) -> Option<Moment> {
-        let expiries = self.members.values().filter_map(Member::expires_at);
-        expiries.chain(self.assign_at).min()
+    pub(in crate::coordinator) fn next_tick(&self, now: Moment) -> Option<Moment> {
+        let looks = self.members.values().filter_map(|member| member.look_at(now));
+        looks.chain(self.assign_at).min()
     }
 
     /// A member begins a commit: what it gives up, or leaves behind, is not given to others before that is done.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::base::{Bug, is_planted};
 use crate::coordinator::assignment::Assignment;
 use crate::coordinator::error::GroupError;
 use crate::coordinator::group::member::Member;
@@ -41,17 +42,18 @@ impl Group {
         }
     }
 
-    /// A member asks what is new. `has_released` says that it has given up what it was told to.
+    /// A member asks what is new, and says what it has given up. That counts if it is what it was told to: it may not have
+    /// heard yet that there is something else to give up by now.
     pub(in crate::coordinator) fn heartbeat(
         &mut self,
         handle: &Arc<MemberHandle>,
-        has_released: bool,
+        released: &Assignment,
         changes: &mut Changes,
     ) -> Result<Told, GroupError> {
         self.member(handle)?;
         let id = handle.member();
         if let Some(member) = self.members.get_mut(id) {
-            member.has_released |= has_released && !member.revoking.is_empty();
+            member.has_released |= !released.is_empty() && *released == member.revoking;
         }
         self.reconcile(id, changes);
         Ok(self.told(id))
@@ -89,7 +91,12 @@ impl Group {
                 member.comes_to(epoch);
                 self.claim_missing(id);
             } else if member.handle.is_some() {
-                member.revoking = surplus;
+                if is_planted(Bug::FreedBeforeGivenUp) {
+                    member.revoking = surplus.clone();
+                    self.free(&surplus, id, changes);
+                } else {
+                    member.revoking = surplus;
+                }
             } else {
                 self.free(&surplus, id, changes);
             }
