@@ -440,8 +440,12 @@ impl Membership {
         auto.next = now.after(auto.interval);
         let all = fetchers.keys().cloned().collect::<Vec<_>>();
         let due = positions(fetchers, &all);
-        let last = auto.last.as_mut();
-        let is_under_way = last.is_some_and(|last| !matches!(last.result(), Some(Err(_))));
+        let is_under_way = auto.last.as_mut().is_some_and(|last| {
+            let is_lost = matches!(last.result(), Some(Err(_)));
+            // It may have been handed over just now.
+            last.have_written();
+            !is_lost
+        });
         if due == auto.due && (is_under_way || due.is_empty()) {
             return;
         }
