@@ -38,6 +38,8 @@ pub(crate) enum Bug {
     FailedCutIgnored,
     /// A follower has what it has written.
     FollowersUnsynced,
+    /// What a member is to give up is free before it has.
+    FreedBeforeGivenUp,
     /// An index entry is believed without a look at the batch that it points to.
     IndexBelieved,
     /// Who is about to be in sync is not waited for.
@@ -62,6 +64,8 @@ pub(crate) enum Bug {
     NamesNotSynced,
     /// After a failed sync a log goes on.
     OfflineIgnored,
+    /// What is committed counts before it is in the log for good.
+    OffsetsBeforeLog,
     /// Offsets too far from their segment's base wrap around.
     OffsetsWrap,
     /// A leader says who is in sync when another leads.
@@ -76,6 +80,8 @@ pub(crate) enum Bug {
     OwnerNotSynced,
     /// No batch is in the wrong place.
     PlacesUnchecked,
+    /// What polls have not returned yet is committed with what they have.
+    PositionsAhead,
     /// Batches count as their producers' last ones though they could not be written.
     ProducersBeforeBytes,
     /// Who leaves the writer's role does not look at what was queued meanwhile.

@@ -159,7 +159,7 @@ impl Iterator for ClusterEvents {
 }
 
 /// Wants to know that the metadata has changed.
-pub(crate) trait MetadataListener: Send + Sync + std::fmt::Debug {
+pub(crate) trait MetadataListener: Send + Sync + fmt::Debug {
     /// Called after each change, before it is answered, with no lock and no role held. It is not to take long.
     fn metadata_changed(&self);
 }

@@ -87,7 +87,22 @@ pub(crate) struct PendingCommit {
     listener: Option<EventListener>,
 }
 
+/// What becomes of a commit, for who does not wait for it.
+#[derive(Debug)]
+pub(crate) struct CommitWatch(Arc<Outcome>);
+
+impl CommitWatch {
+    /// Whether it is in the log for good; `None` if that is not decided.
+    pub(crate) fn is_written(&self) -> Option<bool> {
+        self.0.result.get().map(Result::is_ok)
+    }
+}
+
 impl PendingCommit {
+    pub(crate) fn watch(&self) -> CommitWatch {
+        CommitWatch(Arc::clone(&self.outcome))
+    }
+
     pub(super) fn new(outcome: Arc<Outcome>, term: Term, runtime: Arc<dyn Runtime>) -> Self {
         Self { outcome, unwritten: Some(term.clone()), term, runtime, listener: None }
     }

@@ -26,7 +26,7 @@ pub use assignor::{
     GroupPartition, GroupSpec, GroupSpecBuilder, GroupTopic, RangeAssignor, RoundRobinAssignor,
     StickyAssignor, UniformAssignor,
 };
-pub(crate) use commit::PendingCommit;
+pub(crate) use commit::{CommitWatch, PendingCommit};
 pub(crate) use config::GroupConfig;
 pub(crate) use coordinator::{Description, GroupCoordinator, Join, Listing};
 pub(crate) use error::GroupError;

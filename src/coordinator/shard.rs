@@ -17,8 +17,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::base::{
-    Acks, Compression, IsolationLevel, LeaderEpoch, Offset, PartitionId, Timestamp, TopicName,
-    TopicPartition,
+    Acks, Bug, Compression, IsolationLevel, LeaderEpoch, Offset, PartitionId, Timestamp, TopicName,
+    TopicPartition, is_planted,
 };
 use crate::cluster::Sender;
 use crate::coordinator::commit::Outcome;
@@ -237,6 +237,14 @@ impl Groups {
             let completion = Arc::new(Ticket { outcome: Arc::clone(outcome), ticket });
             queue(&term.leader, batch, completion).map_err(GroupError::NotWritten)?;
             self.next_ticket += 1;
+            if is_planted(Bug::OffsetsBeforeLog) {
+                for record in records.clone().take(piece.len()) {
+                    self.groups
+                        .entry(record.group().clone())
+                        .or_insert_with(|| Group::new(record.group().clone()))
+                        .applied(record);
+                }
+            }
             let by = by.cloned();
             if let Some(handle) = &by
                 && let Some(group) = self.groups.get_mut(handle.group())

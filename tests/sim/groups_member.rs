@@ -64,6 +64,8 @@ struct Holding {
     returned: Duration,
     /// Its id then.
     id: String,
+    /// It may have been removed, and read on since it could not hear of that.
+    is_doubtful: bool,
 }
 
 /// One life of a member.
@@ -146,7 +148,11 @@ impl Member {
 
     fn live(&self, mut consumer: Consumer, number: u64) {
         let Self { sim, shared, group, plan, .. } = self;
-        let client = self.recorder.client(&format!("{}.{number}", plan.name));
+        // All lives of a static member are of one owner.
+        let client = match plan.is_static {
+            true => self.recorder.client(&plan.name),
+            false => self.recorder.client(&format!("{}.{number}", plan.name)),
+        };
         let life = Arc::new(Life {
             sim: sim.clone(),
             shared: Arc::clone(shared),
@@ -180,12 +186,12 @@ impl Member {
                 break;
             }
             life.give_up();
+            life.note_auto_commit();
             if sim.random().is_multiple_of(16) {
                 let waited = consumer.wait_assigned(plan.patience);
                 waited.inspect_err(|error| check_error(error)).ok();
                 life.returned(&consumer);
             }
-            life.note_auto_commit();
             let polling = life.client.poll();
             let polled = self.poll(&mut consumer);
             life.returned(&consumer);
@@ -258,7 +264,8 @@ impl Life {
     fn is_member(&self, holding: &Holding) -> bool {
         let idle = self.sim.elapsed().saturating_sub(holding.returned);
         let is_removed = self.shared.removed.lock().unwrap().contains(&holding.id);
-        idle + Duration::from_millis(20) < self.plan.max_poll_interval && !is_removed
+        let is_in_time = idle + Duration::from_millis(20) < self.plan.max_poll_interval;
+        is_in_time && !is_removed && !holding.is_doubtful
     }
 
     /// These are given back now.
@@ -276,7 +283,11 @@ impl Life {
 
     /// What was announced by the last poll goes with the next.
     fn give_up(&self) {
-        let going = std::mem::take(&mut self.holding.lock().unwrap().going);
+        let going = {
+            let mut holding = self.holding.lock().unwrap();
+            holding.is_doubtful = !self.is_member(&holding);
+            std::mem::take(&mut holding.going)
+        };
         if !going.is_empty() {
             self.gone(going);
         }

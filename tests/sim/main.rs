@@ -24,6 +24,7 @@ mod groups_member;
 mod groups_plan;
 mod histories;
 mod io_errors;
+mod members;
 mod metadata_rot;
 mod power;
 mod races;

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::base::{LeaderEpoch, Offset, TopicPartition};
+use crate::base::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use crate::client::consumer::stream::Alarm;
 use crate::client::{ConsumerRecord, Error, Result};
 use crate::cluster::Running;
 use crate::coordinator::{self, Committed, GroupCoordinator, GroupError, GroupId};
-use crate::coordinator::{MemberHandle, PendingCommit};
+use crate::coordinator::{CommitWatch, MemberHandle, PendingCommit};
 use crate::env::Moment;
 use crate::env::sync::{Event, EventListener, Mutex};
 
@@ -36,12 +36,14 @@ const TRY_AGAIN: Duration = Duration::from_millis(10);
 /// let records = consumer.poll(Duration::from_secs(1))?;
 /// let last = records.iter().last().unwrap();
 /// let next = NextOffset::after(&last).metadata("by the night shift");
-/// consumer.commit_offsets([(last.topic_partition(), next)])?.wait()?;
+/// consumer.commit_offsets([(last.topic_partition().clone(), next)])?.wait()?;
 /// assert_eq!(consumer.committed(email.partition(0)?)?.unwrap().offset().value(), 1);
 /// # Ok::<(), brooklet::Error>(())
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NextOffset {
+    /// Of a partition that is read: one of the same name may be another by now.
+    topic: Option<TopicId>,
     offset: Offset,
     leader_epoch: Option<LeaderEpoch>,
     metadata: String,
@@ -50,14 +52,14 @@ pub struct NextOffset {
 impl NextOffset {
     /// The record at `offset` is the next to be read, or the first behind it.
     pub fn at(offset: Offset) -> Self {
-        Self { offset, leader_epoch: None, metadata: String::new() }
+        Self { topic: None, offset, leader_epoch: None, metadata: String::new() }
     }
 
     /// `record` was dealt with, and all before it.
     pub fn after(record: &ConsumerRecord<'_>) -> Self {
         let next = record.offset().value().saturating_add(1);
         let offset = Offset::new(next).unwrap_or(record.offset());
-        Self { offset, leader_epoch: record.leader_epoch(), metadata: String::new() }
+        Self { offset, leader_epoch: record.leader_epoch(), ..Self::at(offset) }
     }
 
     /// A note for whoever looks at what was committed, of up to `offset.metadata.max.bytes` (4,096) bytes.
@@ -87,14 +89,24 @@ impl NextOffset {
         self
     }
 
+    pub(super) fn in_topic(mut self, topic: Option<TopicId>) -> Self {
+        self.topic = topic;
+        self
+    }
+
     pub(in crate::client) fn of(committed: Committed) -> Self {
         let metadata = committed.metadata.to_string();
-        Self { offset: committed.offset, leader_epoch: committed.leader_epoch, metadata }
+        Self {
+            topic: None,
+            offset: committed.offset,
+            leader_epoch: committed.leader_epoch,
+            metadata,
+        }
     }
 
     pub(in crate::client) fn into_commit(self, partition: TopicPartition) -> coordinator::Commit {
-        let Self { offset, leader_epoch, metadata } = self;
-        coordinator::Commit { partition, offset, leader_epoch, metadata }
+        let Self { topic, offset, leader_epoch, metadata } = self;
+        coordinator::Commit { topic, partition, offset, leader_epoch, metadata }
     }
 }
 
@@ -113,10 +125,31 @@ pub(in crate::client) struct Committer {
     group: GroupId,
     /// How long a commit is tried.
     timeout: Duration,
-    next: AtomicU64,
-    /// The number of the last commit of each partition. Held while one is handed over: what is tried again is not to come
-    /// behind a later one.
-    last: Mutex<BTreeMap<TopicPartition, u64>>,
+    /// The number of the last one, which begin with 1.
+    last: AtomicU64,
+    /// Held while one is handed over: what is tried again is not to come behind a later one.
+    order: Mutex<BTreeMap<TopicPartition, Order>>,
+}
+
+/// The commits of a partition.
+#[derive(Debug, Default)]
+struct Order {
+    /// The last that is in the log for good.
+    written: u64,
+    /// Those that are on their way.
+    pending: Vec<(u64, CommitWatch)>,
+}
+
+impl Order {
+    fn settle(&mut self) {
+        let Self { written, pending } = self;
+        pending.retain(|(number, watch)| {
+            if watch.is_written() == Some(true) {
+                *written = (*written).max(*number);
+            }
+            watch.is_written().is_none()
+        });
+    }
 }
 
 impl Committer {
@@ -127,8 +160,8 @@ impl Committer {
         timeout: Duration,
     ) -> Arc<Self> {
         let (core, groups) = (Arc::clone(core), Arc::clone(groups));
-        let (next, last) = (AtomicU64::new(0), Mutex::default());
-        Arc::new(Self { core, groups, group, timeout, next, last })
+        let (last, order) = (AtomicU64::new(0), Mutex::default());
+        Arc::new(Self { core, groups, group, timeout, last, order })
     }
 
     pub(in crate::client) fn group(&self) -> &GroupId {
@@ -144,7 +177,7 @@ impl Committer {
         by: Option<&Arc<MemberHandle>>,
         offsets: impl IntoIterator<Item = (TopicPartition, NextOffset)>,
     ) -> Result<Commit> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let offsets = offsets.into_iter().map(|(partition, next)| next.into_commit(partition));
         let mut commit = Commit {
             deadline: self.core.runtime().now().after(self.timeout),
@@ -154,7 +187,7 @@ impl Committer {
             offsets: offsets.collect(),
             state: State::Later(None),
         };
-        commit.begin()?;
+        commit.hand_over()?;
         Ok(commit)
     }
 }
@@ -197,35 +230,36 @@ enum State {
 }
 
 impl Commit {
-    /// Gives it to the coordinator for the first time. It replaces earlier ones, where they are about the same partitions.
-    fn begin(&mut self) -> Result<()> {
-        let committer = Arc::clone(&self.committer);
-        let mut last = committer.last.lock();
-        for commit in &self.offsets {
-            match last.get_mut(&commit.partition) {
-                Some(number) => *number = self.number,
-                None => _ = last.insert(commit.partition.clone(), self.number),
-            }
-        }
-        self.give()
-    }
-
-    /// The same once more, but for what later ones have replaced.
+    /// Gives it to the coordinator, if there is one at the moment.
     fn hand_over(&mut self) -> Result<()> {
         let committer = Arc::clone(&self.committer);
-        let last = committer.last.lock();
-        self.offsets.retain(|commit| last.get(&commit.partition) == Some(&self.number));
-        self.give()
-    }
-
-    /// With no other handed over meanwhile. There may be no coordinator at the moment.
-    fn give(&mut self) -> Result<()> {
+        let mut all = committer.order.lock();
+        let mut is_overtaken = false;
+        self.offsets.retain(|commit| {
+            let Some(order) = all.get_mut(&commit.partition) else { return true };
+            order.settle();
+            is_overtaken |= order.pending.iter().any(|(number, _)| *number > self.number);
+            order.written < self.number
+        });
         if self.offsets.is_empty() {
             self.state = State::Done;
             return Ok(());
         }
-        let (committer, offsets) = (&self.committer, self.offsets.clone());
-        match committer.groups.commit(&committer.group, self.by.as_ref(), offsets) {
+        if is_overtaken {
+            // If the later one gets there, this one need not.
+            self.state = State::Later(None);
+            return Ok(());
+        }
+        let offsets = self.offsets.clone();
+        let handed = committer.groups.commit(&committer.group, self.by.as_ref(), offsets);
+        if let Ok(pending) = &handed {
+            for commit in &self.offsets {
+                let order = all.entry(commit.partition.clone()).or_default();
+                order.pending.push((self.number, pending.watch()));
+            }
+        }
+        drop(all);
+        match handed {
             Ok(pending) => self.state = State::Pending(pending),
             Err(error) if error.is_passing() && !self.is_over() => self.state = State::Later(None),
             Err(error) => return Err(error.into()),

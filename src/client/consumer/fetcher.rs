@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::{BrokerId, ErrorKind, IsolationLevel, LeaderEpoch, Offset};
-use crate::base::{Timestamp, TopicPartition};
+use crate::base::{BrokerId, Bug, ErrorKind, IsolationLevel, LeaderEpoch, Offset};
+use crate::base::{Timestamp, TopicId, TopicPartition, is_planted};
 use crate::client::consumer::aborted::AbortedBatches;
 use crate::client::consumer::records::{Chunk, Records};
 use crate::client::consumer::source::Source;
@@ -203,7 +203,16 @@ impl Fetcher {
 
     /// Behind the last record that was handed out, if there is a position.
     pub(super) fn next_offset(&self) -> Option<NextOffset> {
-        Some(NextOffset::at(self.position?).with_epoch(self.epoch))
+        let position = self.position?;
+        let position =
+            if is_planted(Bug::PositionsAhead) { position.max(self.end()) } else { position };
+        let next = NextOffset::at(position).with_epoch(self.epoch);
+        Some(next.in_topic(Some(self.topic())))
+    }
+
+    /// The topic that it reads, in this life.
+    pub(super) fn topic(&self) -> TopicId {
+        self.source.partition().topic().id()
     }
 
     /// Hands out no more records. Where it has come to is remembered.

@@ -227,7 +227,11 @@ impl Consumer {
         &mut self,
         offsets: impl IntoIterator<Item = (impl AsRef<TopicPartition>, NextOffset)>,
     ) -> Result<Commit> {
-        let offsets = offsets.into_iter().map(|(at, next)| (at.as_ref().clone(), next));
+        let fetchers = &self.fetchers;
+        let offsets = offsets.into_iter().map(|(at, next)| {
+            let topic = fetchers.get(at.as_ref()).map(super::Fetcher::topic);
+            (at.as_ref().clone(), next.in_topic(topic))
+        });
         let handle = self.membership.as_ref().map(Membership::handle);
         self.committer()?.commit(handle, offsets)
     }

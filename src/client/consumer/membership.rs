@@ -24,6 +24,9 @@ use crate::env::sync::Event;
 /// Time between two tries of what is not possible at the moment (`retry.backoff.ms`).
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
+/// Least time between two commits that nobody asks for.
+const LEAST_INTERVAL: Duration = Duration::from_millis(1);
+
 /// What is called with partitions that are about to go.
 type Hook = Box<dyn FnMut(&Revocation<'_>) + Send>;
 
@@ -65,6 +68,8 @@ struct AutoCommit {
     next: Option<Moment>,
     /// The last one, to be reported if it fails.
     last: Option<Commit>,
+    /// What was due last: the same need not be committed again.
+    due: Vec<(TopicPartition, NextOffset)>,
 }
 
 /// What a consumer reads by.
@@ -80,11 +85,13 @@ impl Membership {
         arrived: &Arc<Event>,
         fetchers: &mut Fetchers,
     ) -> Result<Self> {
-        let interval = settings.auto_commit;
+        // Who waits looks at it as often.
+        let interval = settings.auto_commit.map(|interval| interval.max(LEAST_INTERVAL));
         let auto_commit = interval.map(|interval| AutoCommit {
             interval,
             next: core.runtime().now().after(interval),
             last: None,
+            due: Vec::new(),
         });
         let handle = groups.new_member(committer.group(), &join.client_id, arrived)?;
         let mut membership = Self {
@@ -178,6 +185,11 @@ impl Membership {
             self.release(fetchers, settings)?;
         }
         self.look(fetchers, settings)
+    }
+
+    /// There is something that no poll has told yet.
+    pub(super) fn has_news(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The member waits in a poll from now on: for however long that is, it is at it.
@@ -303,16 +315,17 @@ impl Membership {
             self.released = Assignment::default();
             (self.revoking, self.revocation) = (revoking, revocation);
             let is_new = !is_known;
-            if is_new && !self.revoking.is_empty() {
-                self.announce(fetchers, settings)?;
+            if is_new && !self.revoking.is_empty() && self.announce(fetchers, settings)? {
+                // It has asked again since then: what it was told before is not to be done any more.
+                return Ok(());
             }
         }
         let known = self.partitions.keys().copied().collect::<Assignment>();
         self.add(&assigned.difference(&known), fetchers, settings)
     }
 
-    /// Stops reading what is to go, and says so.
-    fn announce(&mut self, fetchers: &mut Fetchers, settings: &Settings) -> Result<()> {
+    /// Stops reading what is to go, and says so. Returns whether it was given up at once.
+    fn announce(&mut self, fetchers: &mut Fetchers, settings: &Settings) -> Result<bool> {
         let going = self.revoking.iter().filter_map(|place| self.partitions.get(&place).cloned());
         let going = sorted(going.collect());
         for partition in &going {
@@ -330,12 +343,12 @@ impl Membership {
                 committer: &self.committer,
                 handle: &self.handle,
             });
-            return self.release(fetchers, settings);
+            return self.release(fetchers, settings).map(|()| true);
         }
         if going.is_empty() {
-            return self.release(fetchers, settings);
+            return self.release(fetchers, settings).map(|()| true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Gives up what was announced.
@@ -397,7 +410,9 @@ impl Membership {
                 return if error.is_passing() { Ok(()) } else { Err(error.into()) };
             }
         };
-        for (id, partition) in unopened {
+        let mut unopened = unopened.into_iter();
+        let mut failed = Ok(());
+        for (id, partition) in unopened.by_ref() {
             let Some(topic) = self.core.topic_by_id(id) else { continue };
             let topic = Topic::new(Arc::clone(&self.core), topic);
             let partition = Partition::new(topic, partition);
@@ -411,10 +426,16 @@ impl Membership {
                 }
                 // The next answer will say that it is gone.
                 Err(error) if error.kind() == ErrorKind::TopicDeleted => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.unopened.push((id, name.partition));
+                    self.ask_at = self.core.runtime().now().after(TRY_AGAIN);
+                    failed = Err(error);
+                    break;
+                }
             }
         }
-        Ok(())
+        self.unopened.extend(unopened);
+        failed
     }
 
     fn commit_if_due(&mut self, fetchers: &Fetchers) {
@@ -425,7 +446,18 @@ impl Membership {
         }
         auto.next = now.after(auto.interval);
         let all = fetchers.keys().cloned().collect::<Vec<_>>();
-        self.auto_commit(positions(fetchers, &all));
+        let due = positions(fetchers, &all);
+        let is_under_way = auto.last.as_mut().is_some_and(|last| {
+            let is_lost = matches!(last.result(), Some(Err(_)));
+            // It may have been handed over just now.
+            last.have_written();
+            !is_lost
+        });
+        if due == auto.due && (is_under_way || due.is_empty()) {
+            return;
+        }
+        auto.due.clone_from(&due);
+        self.auto_commit(due);
     }
 
     /// Commits without anybody waiting for it.

@@ -284,7 +284,10 @@ impl Consumer {
     fn turn(&mut self, begins: bool) -> Result<Option<Records>> {
         self.check_open()?;
         self.follow_group(begins)?;
-        let mut records = self.collect()?;
+        let collected = self.collect();
+        // What has happened in the group is told first. The error comes again.
+        let has_news = self.membership.as_ref().is_some_and(Membership::has_news);
+        let mut records = if has_news { collected.unwrap_or_default() } else { collected? };
         if let Some(membership) = &mut self.membership {
             records.set_rebalances(membership.take_events());
         }

@@ -128,8 +128,9 @@ impl Group {
             // It may not know yet, and whoever has its place is not to wait for it.
             let given_up = std::mem::take(&mut member.revoking);
             self.free(&given_up, holder, changes);
-            (member.commits, member.has_released) = (0, false);
         }
+        // Of its earlier life: whoever has its place is not told when they are done.
+        (member.commits, member.has_released) = (0, false);
         for (topic, partition) in member.assigned.iter() {
             self.claims.pass_on(topic, partition, &id);
         }

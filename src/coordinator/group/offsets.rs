@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::base::{LeaderEpoch, Offset, PartitionId, TopicName, TopicPartition};
+use crate::base::{LeaderEpoch, Offset, PartitionId, TopicId, TopicName, TopicPartition};
+use crate::cluster::ClusterError;
 use crate::coordinator::error::GroupError;
 use crate::coordinator::group::{Changes, Group, World};
 use crate::coordinator::handle::MemberHandle;
@@ -16,6 +17,8 @@ pub(crate) type Committed = OffsetValue;
 /// What is to be committed for a partition.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Commit {
+    /// The topic that was read, if that is known: of the same name there may be another by now.
+    pub(crate) topic: Option<TopicId>,
     pub(crate) partition: TopicPartition,
     /// The offset to read next.
     pub(crate) offset: Offset,
@@ -81,13 +84,22 @@ impl Group {
         let mut records = Vec::with_capacity(commits.len());
         let nothing = ShortText::default();
         for Commit {
+            topic: id,
             partition: TopicPartition { topic, partition },
             offset,
             leader_epoch,
             metadata,
         } in commits
         {
-            if let (Some(handle), Some(known)) = (by, world.topic(&topic)) {
+            let known = world.topic(&topic);
+            if id.is_some_and(|id| known.is_none_or(|known| known.id != id)) {
+                // It is deleted, and so is what was committed for it.
+                continue;
+            }
+            if by.is_some() && known.is_none() {
+                return Err(ClusterError::UnknownTopic(topic.to_string()).into());
+            }
+            if let (Some(handle), Some(known)) = (by, known) {
                 let owner = self.claims.owner(known.id, partition);
                 if owner.is_some_and(|owner| owner != handle.member()) {
                     return Err(GroupError::NotOwner { group: group(), topic, partition });

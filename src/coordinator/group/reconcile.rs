@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::base::{Bug, is_planted};
 use crate::coordinator::assignment::Assignment;
 use crate::coordinator::error::GroupError;
 use crate::coordinator::group::member::Member;
@@ -92,8 +93,11 @@ impl Group {
                 false => member.take_surplus(),
             };
             if member.handle.is_some() && !surplus.is_empty() {
-                member.revoking = surplus;
+                member.revoking = surplus.clone();
                 member.revocation += 1;
+                if is_planted(Bug::FreedBeforeGivenUp) {
+                    self.free(&surplus, id, changes);
+                }
             } else {
                 member.comes_to(epoch);
                 // Who is away reads nothing: it has given that up.

@@ -153,7 +153,7 @@ pub(super) enum What {
     Revoked {
         partitions: Vec<PartitionKey>,
     },
-    /// These were taken away, some time since the client last polled.
+    /// These were taken away, nobody knows when.
     Lost {
         partitions: Vec<PartitionKey>,
     },

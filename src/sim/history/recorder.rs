@@ -146,8 +146,7 @@ impl Client {
         self.add_ended(&mut history, What::Revoked { partitions });
     }
 
-    /// The client was removed from its group, or may have been: these partitions may have been another's since it last
-    /// polled.
+    /// The client was removed from its group, or may have been: these partitions may have been another's for a while.
     pub fn lost<P: AsRef<TopicPartition>>(&self, partitions: impl IntoIterator<Item = P>) {
         let mut history = self.history.lock();
         let partitions = keys(&mut history, partitions);

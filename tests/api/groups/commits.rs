@@ -276,3 +276,21 @@ fn of_commits_that_are_under_way_the_last_counts() {
     commits.into_iter().rev().for_each(|commit| commit.wait().unwrap());
     assert_eq!(committed(&cluster, "mailer"), [100]);
 }
+
+/// It used to be taken for one of the new topic, whose first records were passed over.
+#[test]
+fn a_commit_for_a_topic_that_is_no_more_is_none_for_the_next_of_its_name() {
+    let cluster = cluster("email", 1);
+    send(&cluster, "email", ["old".to_owned()]);
+    let group = cluster.consumer_group("mailer");
+    let mut consumer = group.join("email").unwrap();
+    let records = consumer.poll(LONG).unwrap();
+    cluster.delete_topic("email").unwrap();
+    consumer.commit().unwrap().wait().unwrap();
+    cluster.create_topic(NewTopic::new("email")).unwrap();
+    send(&cluster, "email", ["new".to_owned()]);
+    consumer.commit().unwrap().wait().unwrap();
+    consumer.commit_through(&records.iter().next().unwrap()).unwrap().wait().unwrap();
+    assert!(group.committed_offsets().unwrap().is_empty());
+    assert_eq!(values(&mut consumer, 1), ["new"]);
+}

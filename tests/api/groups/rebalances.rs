@@ -259,3 +259,21 @@ fn positions_and_pauses_are_of_one_life_of_an_assignment() {
     assert_eq!(values(&mut consumer, 4), ["0", "1", "2", "3"]);
     assert!(consumer.paused().is_empty());
 }
+
+/// They used to go in the poll that said so.
+#[test]
+fn what_is_revoked_while_waiting_is_the_members_until_a_poll_has_said_so() {
+    let cluster = cluster("email", 2);
+    let group = cluster.consumer_group("mailer");
+    let mut first = group.join("email").unwrap();
+    first.poll(Duration::ZERO).unwrap();
+    let mut second = group.join("email").unwrap();
+    assert!(!first.wait_assigned(LONG).unwrap(), "it has to give up one");
+    let events = first.poll(Duration::ZERO).unwrap().rebalances().to_vec();
+    assert!(matches!(&events[..], [RebalanceEvent::Revoked(going)] if going.len() == 1));
+    assert!(!second.wait_assigned(Duration::ZERO).unwrap());
+    first.commit().unwrap().wait().unwrap();
+    first.poll(Duration::ZERO).unwrap();
+    assert!(second.wait_assigned(LONG).unwrap());
+    assert_eq!(numbers(&second).len(), 1);
+}

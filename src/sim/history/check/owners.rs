@@ -1,7 +1,7 @@
 //! Who has a partition: one in each generation of a group, and one at a time.
 //!
 //! A partition is a client's from when that one says so until it gives it back. If it was removed from its group instead,
-//! nobody knows since when: it was the client's when that last polled.
+//! nobody knows since when, and nothing is concluded.
 
 use std::collections::BTreeMap;
 
@@ -50,56 +50,33 @@ struct Ownership<'h> {
     ended: &'h Operation,
 }
 
-/// What a client has.
-#[derive(Default)]
-struct Owner<'h> {
-    owned: BTreeMap<PartitionKey, (GroupKey, &'h Operation)>,
-    /// The last poll that has returned.
-    polled: Option<&'h Operation>,
-}
-
 /// At one time, a partition has one owner.
 fn check_times(findings: &mut Findings<'_>) {
+    type Owned<'h> = BTreeMap<PartitionKey, (GroupKey, &'h Operation)>;
     let mut all = BTreeMap::<(GroupKey, PartitionKey), Vec<Ownership<'_>>>::new();
-    let mut owners = BTreeMap::<ClientId, Owner<'_>>::new();
-    let mut operations = findings.history.operations.iter().collect::<Vec<_>>();
-    operations.sort_by_key(|operation| operation.ended.map_or(operation.invoked, |(tick, _)| tick));
-    for operation in operations {
-        let client = operation.client;
-        let owner = owners.entry(client).or_default();
-        let (gone, certain) = match &operation.what {
-            What::Poll { .. } if operation.is_ok() => {
-                owner.polled = Some(operation);
-                continue;
-            }
+    let mut owners = BTreeMap::<ClientId, Owned<'_>>::new();
+    for ended in &findings.history.operations {
+        let client = ended.client;
+        let owned = owners.entry(client).or_default();
+        match &ended.what {
             What::Assigned { group, partitions, .. } => {
                 for (partition, _) in partitions {
-                    owner.owned.entry(*partition).or_insert((*group, operation));
+                    owned.entry(*partition).or_insert((*group, ended));
                 }
-                continue;
             }
-            What::Revoked { partitions } => (partitions.clone(), Some(operation)),
-            What::Lost { partitions } => (partitions.clone(), owner.polled),
-            What::Crash => (owner.owned.keys().copied().collect(), owner.polled),
-            _ => continue,
-        };
-        for partition in gone {
-            let Some((group, begun)) = owner.owned.remove(&partition) else { continue };
-            if let Some(ended) = certain.filter(|ended| ended.invoked > begun.invoked) {
-                let (since, until) = (begun.invoked, ended.invoked);
-                let ownership = Ownership { client, since, until, begun, ended };
-                all.entry((group, partition)).or_default().push(ownership);
+            What::Revoked { partitions } => {
+                for partition in partitions {
+                    let Some((group, begun)) = owned.remove(partition) else { continue };
+                    let (since, until) = (begun.invoked, ended.invoked);
+                    let ownership = Ownership { client, since, until, begun, ended };
+                    all.entry((group, *partition)).or_default().push(ownership);
+                }
             }
-        }
-    }
-    for (client, owner) in owners {
-        let Some(ended) = owner.polled else { continue };
-        for (partition, (group, begun)) in owner.owned {
-            let (since, until) = (begun.invoked, ended.invoked);
-            if since < until {
-                let ownership = Ownership { client, since, until, begun, ended };
-                all.entry((group, partition)).or_default().push(ownership);
+            What::Lost { partitions } => {
+                partitions.iter().for_each(|partition| _ = owned.remove(partition));
             }
+            What::Crash => owned.clear(),
+            _ => {}
         }
     }
     for ((group, partition), mut ownerships) in all {
