@@ -523,8 +523,12 @@ impl GroupCoordinator {
         });
         // All are on their way before one is waited for.
         let written = written.collect::<Vec<_>>();
-        let done = written.into_iter().map(|commit| commit?.wait().map_err(GroupError::NotWritten));
-        done.fold(Ok(()), |all, one| all.and(one))
+        let mut all = Ok(());
+        for commit in written {
+            let done = commit.and_then(|mut commit| commit.wait().map_err(GroupError::NotWritten));
+            all = all.and(done);
+        }
+        all
     }
 }
 

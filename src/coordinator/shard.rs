@@ -205,9 +205,9 @@ impl Groups {
             in_flight.result = Some(result);
         }
         let mut told = Vec::new();
-        while let Some(InFlight { records, by, outcome, result, .. }) =
-            self.in_flight.pop_front_if(|first| first.result.is_some())
-        {
+        while self.in_flight.front().is_some_and(|first| first.result.is_some()) {
+            let Some(first) = self.in_flight.pop_front() else { break };
+            let InFlight { records, by, outcome, result, .. } = first;
             let result = result.unwrap_or(Err(ProduceError::LeaderLost));
             // What was read from the log since then is newer.
             if result.as_ref().is_ok_and(|base| *base >= self.loaded_end) {

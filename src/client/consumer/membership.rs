@@ -70,8 +70,7 @@ pub(super) type Fetchers = BTreeMap<TopicPartition, Fetcher>;
 
 impl Membership {
     pub(super) fn join(
-        core: &Arc<Core>,
-        groups: &Arc<GroupCoordinator>,
+        (core, groups): (&Arc<Core>, &Arc<GroupCoordinator>),
         committer: &Arc<Committer>,
         settings: &Settings,
         join: Join,
