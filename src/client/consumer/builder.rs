@@ -369,6 +369,21 @@ impl ConsumerBuilder {
         self
     }
 
+    /// How long a call that is given no time tries what is not possible at the moment, such as a commit of a group whose
+    /// coordinator moves (`default.api.timeout.ms`). Default: 60 seconds.
+    pub fn default_api_timeout(mut self, timeout: Duration) -> Self {
+        self.draft.set("default.api.timeout.ms", timeout);
+        self
+    }
+
+    /// Whether subscribing to a name creates a topic that is not there, if the cluster's
+    /// [`auto_create_topics_enable`](crate::ClusterBuilder::auto_create_topics_enable) lets it
+    /// (`allow.auto.create.topics`). Default: yes.
+    pub fn allow_auto_create_topics(mut self, allow: bool) -> Self {
+        self.draft.set("allow.auto.create.topics", allow);
+        self
+    }
+
     /// Adds an interceptor, which is called after those added before.
     pub fn interceptor(mut self, interceptor: impl ConsumerInterceptor + 'static) -> Self {
         self.interceptors.push(Arc::new(interceptor));

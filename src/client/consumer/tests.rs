@@ -7,6 +7,7 @@ use crate::base::{Config, ErrorKind, IsolationLevel, Offset, Scope};
 use crate::client::consumer::Settings;
 use crate::client::{AutoOffsetReset, Cluster, Consumer, ConsumerBuilder, NewTopic, Record, Topic};
 use crate::cluster::BrokerConfig;
+use crate::coordinator::GroupProtocol;
 use crate::record::Limits;
 
 /// A topic with `count` records in each of 3 partitions.
@@ -77,6 +78,15 @@ fn the_defaults_are_the_documented_ones() {
         rack: None,
         metadata_max_age: Duration::from_secs(300),
         limits: Limits::default(),
+        group: None,
+        instance_id: None,
+        protocol: GroupProtocol::Consumer,
+        assignors: Vec::new(),
+        max_poll_interval: Duration::from_secs(300),
+        session_timeout: Duration::from_secs(45),
+        auto_commit: None,
+        api_timeout: Duration::from_secs(60),
+        create_topics: true,
     };
     assert_eq!(Settings::read(&Config::new(Scope::Consumer), &broker()).unwrap(), expected);
 }
@@ -109,9 +119,21 @@ fn a_name_sets_what_the_typed_setter_sets() {
             "isolation.level",
             "read_committed",
         ),
+        (plain().group("mailer"), "group.id", "mailer"),
+        (plain().group_instance_id("left"), "group.instance.id", "left"),
+        (plain().group_protocol(GroupProtocol::Classic), "group.protocol", "classic"),
+        (plain().assignor("range"), "group.remote.assignor", "range"),
+        (plain().max_poll_interval(Duration::from_secs(7)), "max.poll.interval.ms", "7000"),
+        (plain().no_eviction(), "max.poll.interval.ms", "2147483647"),
+        (plain().session_timeout(Duration::from_secs(7)), "session.timeout.ms", "7000"),
+        (plain().enable_auto_commit(true), "enable.auto.commit", "true"),
+        (plain().default_api_timeout(Duration::from_secs(7)), "default.api.timeout.ms", "7000"),
+        (plain().allow_auto_create_topics(false), "allow.auto.create.topics", "false"),
     ];
     let mut in_effect = Config::new(Scope::Consumer).describe().unwrap();
-    in_effect.retain(|entry| entry.in_effect);
+    // These count beside others alone.
+    let beside = ["auto.commit.interval.ms", "partition.assignment.strategy"];
+    in_effect.retain(|entry| entry.in_effect && !beside.contains(&entry.name));
     for entry in in_effect {
         assert!(pairs.iter().any(|(_, name, _)| *name == entry.name), "{}", entry.name);
     }
@@ -121,6 +143,23 @@ fn a_name_sets_what_the_typed_setter_sets() {
         assert_eq!(by_name, settings(typed), "{name}");
         assert_ne!(by_name, unset, "{name}");
     }
+}
+
+#[test]
+fn some_settings_count_beside_others() {
+    let cluster = Cluster::in_memory().unwrap();
+    let settings = |builder: ConsumerBuilder| {
+        builder.draft.finish().and_then(|config| Settings::read(&config, &broker())).unwrap()
+    };
+    let auto = || cluster.consumer().enable_auto_commit(true);
+    let often = settings(auto().auto_commit_interval(Duration::from_millis(7)));
+    assert_eq!(often, settings(auto().config("auto.commit.interval.ms", "7")));
+    assert_eq!(often.auto_commit, Some(Duration::from_millis(7)));
+    assert_eq!(settings(auto()).auto_commit, Some(Duration::from_secs(5)));
+    let classic = || cluster.consumer().group_protocol(GroupProtocol::Classic);
+    let sticky = settings(classic().assignor("sticky"));
+    assert_eq!(sticky, settings(classic().config("partition.assignment.strategy", "sticky")));
+    assert_eq!(sticky.assignors, ["sticky"]);
 }
 
 #[test]
