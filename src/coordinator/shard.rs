@@ -276,7 +276,8 @@ impl Groups {
             in_flight.result = Some(result);
         }
         let mut told = Vec::new();
-        while let Some(first) = self.in_flight.pop_front_if(|first| first.result.is_some()) {
+        while self.in_flight.front().is_some_and(|first| first.result.is_some()) {
+            let Some(first) = self.in_flight.pop_front() else { break };
             told.extend(self.finish(first, world, changes));
         }
         told

@@ -373,15 +373,16 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How long a commit, and joining, is tried while the group has no coordinator (`default.api.timeout.ms`). Default: 1
-    /// minute.
-    pub fn default_api_timeout(mut self, limit: Duration) -> Self {
-        self.draft.set("default.api.timeout.ms", limit);
+    /// How long a call that is given no time tries what is not possible at the moment, such as a commit of a group whose
+    /// coordinator moves (`default.api.timeout.ms`). Default: 60 seconds.
+    pub fn default_api_timeout(mut self, timeout: Duration) -> Self {
+        self.draft.set("default.api.timeout.ms", timeout);
         self
     }
 
-    /// Whether subscribing to a name that no topic has may create the topic, where the brokers'
-    /// `auto.create.topics.enable` lets it (`allow.auto.create.topics`). Default: yes.
+    /// Whether subscribing to a name creates a topic that is not there, if the cluster's
+    /// [`auto_create_topics_enable`](crate::ClusterBuilder::auto_create_topics_enable) lets it
+    /// (`allow.auto.create.topics`). Default: yes.
     pub fn allow_auto_create_topics(mut self, allow: bool) -> Self {
         self.draft.set("allow.auto.create.topics", allow);
         self

@@ -64,8 +64,7 @@ impl Consumer {
             return Err(Error::new(ErrorKind::InvalidState, message));
         }
         let membership = Membership::join(
-            &self.core,
-            &self.groups,
+            (&self.core, &self.groups),
             &committer,
             &self.settings,
             self.settings.join(subscription),

@@ -77,8 +77,7 @@ pub(super) type Fetchers = BTreeMap<TopicPartition, Fetcher>;
 
 impl Membership {
     pub(super) fn join(
-        core: &Arc<Running>,
-        groups: &Arc<GroupCoordinator>,
+        (core, groups): (&Arc<Running>, &Arc<GroupCoordinator>),
         committer: &Arc<Committer>,
         settings: &Settings,
         join: Join,

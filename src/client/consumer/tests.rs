@@ -102,20 +102,7 @@ fn a_name_sets_what_the_typed_setter_sets() {
     };
     let reset = |reset| plain().auto_offset_reset(reset);
     let while_ago = AutoOffsetReset::ByDuration(Duration::from_millis(93_784_500));
-    let day = Duration::from_secs(86_400);
-    let auto_commit = || plain().enable_auto_commit(true);
-    let classic = || plain().group_protocol(GroupProtocol::Classic);
     let pairs = [
-        (plain().group("mailer"), "group.id", "mailer"),
-        (plain().group_instance_id("left"), "group.instance.id", "left"),
-        (classic(), "group.protocol", "classic"),
-        (plain().assignor("range"), "group.remote.assignor", "range"),
-        (plain().max_poll_interval(day), "max.poll.interval.ms", "86400000"),
-        (plain().session_timeout(day), "session.timeout.ms", "86400000"),
-        (auto_commit(), "enable.auto.commit", "true"),
-        (plain().default_api_timeout(day), "default.api.timeout.ms", "86400000"),
-        (plain().allow_auto_create_topics(false), "allow.auto.create.topics", "false"),
-        (plain().exclude_internal_topics(false), "exclude.internal.topics", "false"),
         (plain().client_id("me"), "client.id", "me"),
         (reset(AutoOffsetReset::Latest), "auto.offset.reset", "latest"),
         (reset(AutoOffsetReset::None), "auto.offset.reset", "none"),
@@ -133,12 +120,23 @@ fn a_name_sets_what_the_typed_setter_sets() {
             "isolation.level",
             "read_committed",
         ),
+        (plain().group("mailer"), "group.id", "mailer"),
+        (plain().group_instance_id("left"), "group.instance.id", "left"),
+        (plain().group_protocol(GroupProtocol::Classic), "group.protocol", "classic"),
+        (plain().assignor("range"), "group.remote.assignor", "range"),
+        (plain().max_poll_interval(Duration::from_secs(7)), "max.poll.interval.ms", "7000"),
+        (plain().no_eviction(), "max.poll.interval.ms", "2147483647"),
+        (plain().session_timeout(Duration::from_secs(7)), "session.timeout.ms", "7000"),
+        (plain().enable_auto_commit(true), "enable.auto.commit", "true"),
+        (plain().default_api_timeout(Duration::from_secs(7)), "default.api.timeout.ms", "7000"),
+        (plain().allow_auto_create_topics(false), "allow.auto.create.topics", "false"),
+        (plain().exclude_internal_topics(false), "exclude.internal.topics", "false"),
     ];
     let mut in_effect = Config::new(Scope::Consumer).describe().unwrap();
-    in_effect.retain(|entry| entry.in_effect);
-    // They have an effect with other settings alone, as below.
-    let together = ["auto.commit.interval.ms", "partition.assignment.strategy"];
-    for entry in in_effect.iter().filter(|entry| !together.contains(&entry.name)) {
+    // These count beside others alone.
+    let beside = ["auto.commit.interval.ms", "partition.assignment.strategy"];
+    in_effect.retain(|entry| entry.in_effect && !beside.contains(&entry.name));
+    for entry in in_effect {
         assert!(pairs.iter().any(|(_, name, _)| *name == entry.name), "{}", entry.name);
     }
     let unset = settings(plain());
@@ -147,12 +145,23 @@ fn a_name_sets_what_the_typed_setter_sets() {
         assert_eq!(by_name, settings(typed), "{name}");
         assert_ne!(by_name, unset, "{name}");
     }
-    let often = auto_commit().auto_commit_interval(day);
-    let by_name = auto_commit().config("auto.commit.interval.ms", "86400000");
-    assert_eq!(settings(by_name).auto_commit, Some(day));
-    assert_eq!(settings(often).auto_commit, Some(day));
-    let by_name = classic().config("partition.assignment.strategy", "sticky");
-    assert_eq!(settings(by_name).assignors, settings(classic().assignor("sticky")).assignors);
+}
+
+#[test]
+fn some_settings_count_beside_others() {
+    let cluster = Cluster::in_memory().unwrap();
+    let settings = |builder: ConsumerBuilder| {
+        builder.draft.finish().and_then(|config| Settings::read(&config, &broker())).unwrap()
+    };
+    let auto = || cluster.consumer().enable_auto_commit(true);
+    let often = settings(auto().auto_commit_interval(Duration::from_millis(7)));
+    assert_eq!(often, settings(auto().config("auto.commit.interval.ms", "7")));
+    assert_eq!(often.auto_commit, Some(Duration::from_millis(7)));
+    assert_eq!(settings(auto()).auto_commit, Some(Duration::from_secs(5)));
+    let classic = || cluster.consumer().group_protocol(GroupProtocol::Classic);
+    let sticky = settings(classic().assignor("sticky"));
+    assert_eq!(sticky, settings(classic().config("partition.assignment.strategy", "sticky")));
+    assert_eq!(sticky.assignors, ["sticky"]);
 }
 
 #[test]

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
-
 use crate::base::TopicPartition;
 use crate::coordinator::assignment::Assignment;
 use crate::coordinator::group::member::{Member, whole_millis};
@@ -59,7 +57,7 @@ impl Group {
             rebalance_timeout: whole_millis(member.wants.max_poll_interval),
             session_timeout: whole_millis(member.wants.session_timeout),
             subscription: subscription.encode(),
-            assignment: Bytes::from(assignment.encode()),
+            assignment: assignment.encode(),
         }
     }
 

@@ -118,7 +118,7 @@ fn a_group_is_behind_by_records_bytes_and_time() {
     let email = cluster.create_topic(NewTopic::new("email").partitions(2)).unwrap();
     let group = cluster.consumer_group("mailer");
     assert_eq!(group.lag().unwrap().total(), Lag::default(), "it reads nothing");
-    let mut member = group.join("email").unwrap();
+    let mut member = group.consumer().no_eviction().join("email").unwrap();
     send(&cluster, "email", counted(0..1));
     clock.advance(HOUR);
     send(&cluster, "email", counted(0..5));

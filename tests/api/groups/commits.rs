@@ -118,7 +118,7 @@ fn a_commit_that_takes_too_long_is_still_on_its_way() {
     let all = [1, 2, 3].map(|id| BrokerId::new(id).unwrap());
     cluster.create_topic(NewTopic::new("email").assignment([all.to_vec()])).unwrap();
     let group = cluster.consumer_group("mailer");
-    let mut consumer = group.join("email").unwrap();
+    let mut consumer = group.consumer().no_eviction().join("email").unwrap();
     consumer.commit().unwrap().wait().unwrap();
     // Nobody but the coordinator copies anything.
     let coordinator = group.describe().unwrap().coordinator.unwrap();

@@ -40,20 +40,15 @@ fn send(cluster: &Cluster, topic: &str, values: impl IntoIterator<Item = String>
     }
 }
 
-/// Lets members poll in turn until all have what they are to have.
+/// Lets members poll in turn until all have what they are to have: who gives something up may have to wait for a commit.
 fn settle(members: &mut [&mut Consumer]) {
-    // Some wait for what is done in the background, on whatever machine.
-    let moment = Duration::from_millis(1);
-    for _ in 0..10_000 {
+    wait("they settle", || {
         for member in members.iter_mut() {
             member.poll(Duration::ZERO).unwrap();
         }
-        let mut settled = members.iter_mut().map(|m| m.wait_assigned(moment).unwrap());
-        if settled.all(|settled| settled) {
-            return;
-        }
-    }
-    panic!("they do not settle");
+        let mut settled = members.iter_mut().map(|m| m.wait_assigned(Duration::ZERO).unwrap());
+        settled.all(|settled| settled)
+    });
 }
 
 fn numbers(consumer: &Consumer) -> Vec<u32> {
