@@ -42,6 +42,7 @@ fn email() -> TopicName {
 
 fn commits(partitions: std::ops::Range<i32>, offset: i64) -> Vec<Commit> {
     let commit = |partition| Commit {
+        topic: None,
         partition: TopicPartition::new(email(), PartitionId::new(partition).unwrap()),
         offset: Offset::new(offset).unwrap(),
         leader_epoch: None,

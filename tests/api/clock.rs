@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use brooklet::sim::Clock;
 use brooklet::{BrokerId, Cluster, NewTopic, Offset, Outcome, Record};
 
-use crate::{LONG, consumer, receive, send_all};
+use crate::{LONG, consumer, send_all, texts};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

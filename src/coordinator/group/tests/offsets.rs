@@ -14,6 +14,7 @@ pub(super) fn commit(
     offset: i64,
 ) -> Result<(), GroupError> {
     let commit = Commit {
+        topic: None,
         partition: place(topic, partition),
         offset: Offset::new(offset).unwrap(),
         leader_epoch: None,
