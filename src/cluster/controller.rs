@@ -128,10 +128,9 @@ impl Controller {
         &self.events
     }
 
-    /// Tells `listener` of every change from now on. There is one.
+    /// Tells `listener` of every change from now on, if it is the first to listen.
     pub(crate) fn listen(&self, listener: Arc<dyn MetadataListener>) {
-        let set = self.listener.set(listener);
-        debug_assert!(set.is_ok(), "there are two who listen");
+        let _first = self.listener.set(listener);
     }
 
     /// Ids for producers.

@@ -29,7 +29,7 @@ impl Group {
             self.add(handle, wants, world, changes);
         }
         self.reconcile(handle.member(), changes);
-        Ok(self.told(handle.member()))
+        Ok(self.told(handle.member(), changes))
     }
 
     fn check_join(&self, wants: &JoinRequest, world: &World<'_>) -> Result<(), GroupError> {
@@ -206,7 +206,7 @@ impl Group {
             self.begin_epoch(world, changes);
         }
         self.reconcile(id, changes);
-        Ok(self.told(id))
+        Ok(self.told(id, changes))
     }
 
     /// A member goes. A static one may come back, unless it goes `for_good`.

@@ -59,10 +59,13 @@ impl Group {
                 !member.revoking.is_empty() && released == Some(member.revocation);
         }
         self.reconcile(id, changes);
-        Ok(self.told(id))
+        Ok(self.told(id, changes))
     }
 
-    pub(super) fn told(&mut self, id: &MemberId) -> Told {
+    /// What a member is told that asks.
+    pub(super) fn told(&mut self, id: &MemberId, changes: &mut Changes) -> Told {
+        // It hears all that there is by now.
+        changes.summoned.retain(|summoned| summoned.member() != id);
         let (epoch, waits) = (self.target.epoch, self.assign_at.is_some());
         let Some(member) = self.members.get_mut(id) else { return Told::default() };
         member.knows_settled = !waits && member.epoch == epoch && member.is_settled();

@@ -41,6 +41,7 @@ fn a_member_begins_nowhere_until_it_is_told_where() {
     send(&cluster, "email", counted(0..2));
     let email = cluster.topic("email").unwrap().partition(0).unwrap();
     let mut consumer = member(&cluster, AutoOffsetReset::None);
+    assert_eq!(consumer.poll(Duration::ZERO).unwrap().rebalances().len(), 1, "that comes first");
     for _ in 0..2 {
         let error = consumer.poll(Duration::ZERO).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange, "{error}");
@@ -77,6 +78,7 @@ fn a_committed_offset_beyond_the_end_is_an_error_where_nothing_is_reset() {
     let cluster = committed_beyond_the_end();
     let email = cluster.topic("email").unwrap().partition(0).unwrap();
     let mut consumer = member(&cluster, AutoOffsetReset::None);
+    assert_eq!(consumer.poll(Duration::ZERO).unwrap().rebalances().len(), 1, "that comes first");
     let error = consumer.poll(Duration::ZERO).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange, "{error}");
     assert!(error.to_string().contains("not 100"), "{error}");
