@@ -549,7 +549,8 @@ impl GroupCoordinator {
         })?;
         // All are on their way before one is waited for.
         let done = written.into_iter().map(|commit| commit?.wait().map_err(GroupError::NotWritten));
-        done.fold(Ok(()), |all, one| all.and(one))
+        // The first error of one does not keep the others from it.
+        done.collect::<Vec<_>>().into_iter().collect()
     }
 
     /// Records what `ask` wants recorded in each shard.

@@ -86,7 +86,7 @@ impl GroupCoordinator {
     /// Forgets offsets that are too old, in all groups. Waits for nobody: members are looked after by the same thread.
     fn expire_offsets(&self) -> Result<(), GroupError> {
         let written = self.write_in_all(Groups::expire_offsets)?;
-        written.into_iter().map(|commit| commit.map(drop)).fold(Ok(()), |all, one| all.and(one))
+        written.into_iter().try_for_each(|commit| commit.map(drop))
     }
 }
 

@@ -155,7 +155,7 @@ impl Groups {
         let all = std::mem::take(&mut self.in_flight);
         let (kept, lost) = all.into_iter().partition(|f| Arc::ptr_eq(&f.leader, leader));
         self.in_flight = kept;
-        for in_flight in VecDeque::from(lost) {
+        for in_flight in lost {
             let told = self.finish(in_flight, world, changes);
             self.told.extend(told);
         }

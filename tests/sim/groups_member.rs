@@ -319,7 +319,8 @@ impl Life {
     /// The hook.
     fn revoke(&self, revocation: &Revocation<'_>) {
         let going = revocation.partitions().iter().cloned().collect::<BTreeSet<_>>();
-        let commits = !matches!(self.plan.commits, Commits::Auto(_)) && self.sim.random() % 3 > 0;
+        let commits =
+            !matches!(self.plan.commits, Commits::Auto(_)) && !self.sim.random().is_multiple_of(3);
         if commits && !going.is_empty() {
             let mut positions = self.holding.lock().unwrap().positions.clone();
             positions.retain(|partition, _| going.contains(partition));

@@ -194,7 +194,7 @@ impl Plan {
             Kind::Partitions => Act::AddPartition(dice.roll() as usize % self.topics.len()),
             Kind::Topics => {
                 let passing = (0..self.topics.len()).filter(|at| self.topics[*at].is_passing);
-                passing.last().map_or(Act::Rest, Act::Recreate)
+                passing.next_back().map_or(Act::Rest, Act::Recreate)
             }
             Kind::Members => Act::RemoveMember(dice.roll() as usize % self.groups.len()),
         }
