@@ -193,7 +193,7 @@ impl Plan {
             Kind::Elections => Act::ElectPreferred,
             Kind::Partitions => Act::AddPartition(dice.roll() as usize % self.topics.len()),
             Kind::Topics => {
-                let passing = (0..self.topics.len()).filter(|at| self.topics[*at].is_passing);
+                let mut passing = (0..self.topics.len()).filter(|at| self.topics[*at].is_passing);
                 passing.next_back().map_or(Act::Rest, Act::Recreate)
             }
             Kind::Members => Act::RemoveMember(dice.roll() as usize % self.groups.len()),

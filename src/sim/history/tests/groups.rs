@@ -224,7 +224,7 @@ fn a_group_commits_what_its_members_were_given() {
     let rules = Rules::new().all_delivered("group");
     let script = |s: &Script, offset: u32| {
         for value in 0..3 {
-            s.sent("p", value, value as u32);
+            s.sent("p", value, u32::try_from(value).unwrap());
         }
         s.client("c").assigned("group", 1, [(email(), Some(at(0)))]);
         s.polled("c", &[(0, 0), (1, 1)]);
