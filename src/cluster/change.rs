@@ -255,7 +255,12 @@ impl Surroundings<'_> {
             None => {
                 let count =
                     checked_partitions(create.partitions.unwrap_or(self.config.partitions))?;
-                let factor = create.replication_factor.unwrap_or(self.config.replication_factor);
+                let mut factor =
+                    create.replication_factor.unwrap_or(self.config.replication_factor);
+                if create.is_internal {
+                    // More follow as brokers come.
+                    factor = factor.min(u16::try_from(places.len()).unwrap_or(u16::MAX)).max(1);
+                }
                 let (start, shift) =
                     placement::start_and_shift(image.topics_created(), places.len());
                 placement::assign(&places, 0..count, factor, start, shift)?

@@ -32,18 +32,17 @@ impl InternalTopic {
         })
     }
 
-    fn create(self, settings: &Config, alive: usize) -> Result<CreateTopic, ConfigError> {
+    fn create(self, settings: &Config) -> Result<CreateTopic, ConfigError> {
         let (partitions, segment_bytes) = match self {
             Self::ConsumerOffsets => {
                 ("offsets.topic.num.partitions", "offsets.topic.segment.bytes")
             }
         };
-        let alive = u16::try_from(alive).unwrap_or(u16::MAX);
         let segment_bytes = settings.number::<u32>(segment_bytes)?.to_string();
         Ok(CreateTopic {
             name: self.name().to_owned(),
             partitions: Some(settings.number(partitions)?),
-            replication_factor: Some(self.replication_factor(settings)?.min(alive)),
+            replication_factor: Some(self.replication_factor(settings)?),
             config: vec![
                 ("cleanup.policy".to_owned(), "compact".to_owned()),
                 ("segment.bytes".to_owned(), segment_bytes),
@@ -68,7 +67,7 @@ impl Core {
         if let Some(topic) = self.internal_topic(which) {
             return Ok(topic);
         }
-        let create = which.create(&self.config().settings, self.brokers().alive().len())?;
+        let create = which.create(&self.config().settings)?;
         self.create_if_missing(create)
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::base::{BrokerId, Offset, PartitionId, TopicName, TopicPartition};
-use crate::cluster::{Core, InternalTopic, KnownTopic, Sender, TopicImage};
+use crate::cluster::{ClusterError, Core, InternalTopic, KnownTopic, Sender, TopicImage};
 use crate::coordinator::commit::{Outcome, PendingCommit};
 use crate::coordinator::config::GroupConfig;
 use crate::coordinator::error::GroupError;
@@ -115,7 +115,7 @@ impl GroupCoordinator {
     }
 
     pub(super) fn core(&self) -> Result<Arc<Core>, GroupError> {
-        let core = self.core.upgrade().ok_or(crate::cluster::ClusterError::Closed)?;
+        let core = self.core.upgrade().ok_or(ClusterError::Closed)?;
         core.check_open()?;
         Ok(core)
     }
@@ -146,7 +146,8 @@ impl GroupCoordinator {
         if missing == Missing::Leave {
             return Ok(None);
         }
-        let topic = core.internal_topic_or_create(InternalTopic::ConsumerOffsets)?;
+        let topic = core.internal_topic_or_create(InternalTopic::ConsumerOffsets);
+        let topic = topic.map_err(not_available)?;
         self.look_after_offsets(core);
         Ok(Some(topic))
     }
@@ -574,12 +575,17 @@ impl GroupCoordinator {
 /// Who leads a partition of `__consumer_offsets`.
 fn term(core: &Core, topic: &TopicImage, partition: PartitionId) -> Result<Term, GroupError> {
     let led = core.leader_and_sender(topic, partition);
-    let (leader, sender) = led.map_err(|error| match error {
-        crate::cluster::ClusterError::Closed => GroupError::Cluster(error),
-        error => GroupError::NotAvailable(error),
-    })?;
+    let (leader, sender) = led.map_err(not_available)?;
     let (_, epoch) = leader.led_by();
     Ok(Term { leader, epoch, sender })
+}
+
+/// A cluster that is closed stays so; anything else may be otherwise in a moment.
+fn not_available(error: ClusterError) -> GroupError {
+    match error {
+        ClusterError::Closed => GroupError::Cluster(error),
+        error => GroupError::NotAvailable(error),
+    }
 }
 
 fn unknown(handle: &MemberHandle) -> GroupError {
