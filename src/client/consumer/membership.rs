@@ -54,6 +54,8 @@ pub(super) struct Membership {
     events: Vec<RebalanceEvent>,
     /// The version of the metadata when it last asked.
     seen: u64,
+    /// It reads other topics than its coordinator knows of.
+    resubscribes: bool,
     /// When to ask again, since nobody answered.
     ask_at: Option<Moment>,
     /// Why it is no member any more, and will not be again by itself.
@@ -109,6 +111,7 @@ impl Membership {
             revocation: 0,
             is_settled: false,
             events: Vec::new(),
+            resubscribes: false,
             ask_at: None,
             ended: None,
             hook: None,
@@ -219,8 +222,7 @@ impl Membership {
         (self.seen, self.ask_at) = (version, None);
         self.open_the_rest(fetchers, settings)?;
         self.handle.answer_summons();
-        let released = (!self.released.is_empty()).then_some(self.revocation);
-        let told = self.groups.heartbeat(&self.handle, released);
+        let told = self.ask();
         self.heard(told, fetchers, settings)
     }
 
@@ -298,10 +300,27 @@ impl Membership {
         settings: &Settings,
     ) -> Result<()> {
         self.check()?;
-        let join = Join { subscription, ..self.join.clone() };
-        let told = self.groups.resubscribe(&self.handle, &join);
-        self.join = join;
+        let before = std::mem::replace(&mut self.join.subscription, subscription);
+        self.resubscribes = true;
+        let told = self.ask();
+        if told.as_ref().is_err_and(|error| !error.is_passing()) {
+            self.join.subscription = before;
+            self.resubscribes = false;
+        }
         self.heard(told, fetchers, settings)
+    }
+
+    /// Asks the coordinator what is new, and tells it what that does not know yet.
+    fn ask(&mut self) -> Result<Told, GroupError> {
+        if self.resubscribes {
+            let told = self.groups.resubscribe(&self.handle, &self.join)?;
+            self.resubscribes = false;
+            if self.released.is_empty() {
+                return Ok(told);
+            }
+        }
+        let released = (!self.released.is_empty()).then_some(self.revocation);
+        self.groups.heartbeat(&self.handle, released)
     }
 
     /// Does what the coordinator has said.
@@ -366,7 +385,7 @@ impl Membership {
             self.unopened.retain(|unopened| *unopened != place);
         }
         self.handle.answer_summons();
-        let told = self.groups.heartbeat(&self.handle, Some(self.revocation));
+        let told = self.ask();
         self.heard(told, fetchers, settings)
     }
 

@@ -185,10 +185,15 @@ impl Group {
         let gone = self.gone_topics(&topics);
         let mut changed = self.change_targets(&topics, &members, (&before, &owners));
         changed.extend(self.forget_topics(&gone));
+        let is_eager = self.is_classic() && !assignor.is_cooperative();
+        if self.target.is_eager && !is_eager {
+            // Who was waiting for all the others waits for nobody any more.
+            changed.extend(self.members.keys().cloned());
+        }
         self.target = Target {
             epoch: self.epoch,
             assignor: assignor.name().to_owned(),
-            is_eager: self.is_classic() && !assignor.is_cooperative(),
+            is_eager,
             is_free: false,
             topics,
             slots,

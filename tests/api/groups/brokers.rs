@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use brooklet::{Cluster, ErrorKind, NewTopic, NextOffset, Offset};
+use brooklet::{Cluster, Consumer, ErrorKind, NewTopic, NextOffset, Offset};
 
 use super::{counted, numbers, send, settle, values, wait};
 
@@ -81,6 +81,33 @@ fn without_a_coordinator_members_read_on_and_commits_wait() {
     broker.start().unwrap();
     waiting.join().unwrap().unwrap();
     assert_eq!(group.lag().unwrap().total().records, 0);
+}
+
+#[test]
+fn who_subscribes_to_others_without_a_coordinator_is_heard_when_there_is_one() {
+    let cluster = Cluster::builder()
+        .brokers(3)
+        .config("offsets.topic.replication.factor", 1)
+        .in_memory()
+        .unwrap();
+    for name in ["email", "sms"] {
+        cluster.create_topic(NewTopic::new(name).replication_factor(3)).unwrap();
+    }
+    let group = cluster.consumer_group("mailer");
+    let mut consumer = group.join("email").unwrap();
+    let broker = cluster.broker(group.describe().unwrap().coordinator.unwrap().value()).unwrap();
+    broker.stop().unwrap();
+    consumer.subscribe("sms").unwrap();
+    consumer.poll(Duration::ZERO).unwrap();
+    let topics = |consumer: &Consumer| {
+        consumer.assignment().iter().map(|at| at.topic.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(topics(&consumer), ["email"]);
+    broker.start().unwrap();
+    wait("it is heard", || {
+        consumer.poll(Duration::ZERO).unwrap();
+        topics(&consumer) == ["sms"]
+    });
 }
 
 #[test]

@@ -319,3 +319,26 @@ proptest! {
         run.rest();
     }
 }
+
+/// Who waits until all have given up what they had was forgotten when the next assignor did not ask for that.
+#[test]
+fn who_has_waited_for_all_is_told_that_nobody_waits_any_more() {
+    let mut run = Run::new(Kind {
+        protocol: GroupProtocol::Classic,
+        assignors: [
+            &["range", "cooperative-sticky"],
+            &["cooperative-sticky", "range"],
+            &["cooperative-sticky"],
+        ],
+        delay: "0",
+    });
+    let join = |topics, assignors| Step::Join { topics, instance: None, assignors };
+    let leave = |who| Step::Leave { who, for_good: false };
+    let before = [join(4, 0), Step::Commit { who: 0 }, join(3, 2), join(0, 0)];
+    let leaves = [leave(1_405_530_613_168_882_554), leave(16_120_741_876_857_492_743)];
+    for step in before.into_iter().chain(leaves).chain([join(0, 0), join(0, 1), join(1, 1)]) {
+        run.step(&step);
+        run.check();
+    }
+    run.rest();
+}
