@@ -93,6 +93,9 @@ pub enum ErrorKind {
     /// An offset below the log start or above the high watermark; or no position to begin at, without
     /// `auto.offset.reset`.
     OffsetOutOfRange,
+    /// There is no memory for a batch that is to be filled, compressed or read. It may do later, or for less: smaller
+    /// batches, or fewer at a time.
+    OutOfMemory,
     /// Batches of the producer are missing before this one, or it overlaps one that is in the log.
     OutOfOrderSequenceNumber,
     /// The topic's `cleanup.policy` does not allow it: records of a topic that is compacted alone are not deleted by offset.
@@ -202,6 +205,7 @@ impl ErrorKind {
             | Self::MetadataDiverged
             | Self::MetadataIncomplete
             | Self::NotAStore
+            | Self::OutOfMemory
             | Self::Serialization
             | Self::TornTail => return None,
         })
@@ -221,6 +225,7 @@ impl ErrorKind {
                 | Self::NotEnoughReplicasAfterAppend
                 | Self::NotLeaderOrFollower
                 | Self::OffsetNotAvailable
+                | Self::OutOfMemory
                 | Self::PreferredLeaderNotAvailable
                 | Self::StorageFull
                 | Self::TimedOut

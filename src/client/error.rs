@@ -120,9 +120,9 @@ impl Error {
     /// Whether the same call may succeed later without the caller changing anything. This says nothing of duplicates: a
     /// send is repeated safely only if its [`outcome`](Self::outcome) is [`NotWritten`](Outcome::NotWritten).
     pub fn is_retriable(&self) -> bool {
-        // A partition whose disk was full when it synced is offline.
-        let is_offline =
-            self.kind() == ErrorKind::StorageFull && self.outcome() == Outcome::Unknown;
+        // A partition that ran out of these when it synced is offline.
+        let ran_out = matches!(self.kind(), ErrorKind::StorageFull | ErrorKind::OutOfMemory);
+        let is_offline = ran_out && self.outcome() == Outcome::Unknown;
         self.kind().is_retriable() && !is_offline
     }
 
@@ -196,6 +196,7 @@ fn storage_kind(error: &StorageError) -> ErrorKind {
     match error {
         e if e.is_full() => ErrorKind::StorageFull,
         e if e.is_read_only() => ErrorKind::ReadOnly,
+        e if e.is_out_of_memory() => ErrorKind::OutOfMemory,
         StorageError::TornTail { .. } => ErrorKind::TornTail,
         _ => ErrorKind::Storage,
     }
@@ -208,6 +209,7 @@ fn batch_kind(error: &BatchError) -> ErrorKind {
             ErrorKind::UnsupportedCompressionType
         }
         BatchError::TooLarge { .. } => ErrorKind::MessageTooLarge,
+        BatchError::OutOfMemory => ErrorKind::OutOfMemory,
         _ => ErrorKind::CorruptMessage,
     }
 }
@@ -342,6 +344,7 @@ fn invalid_kind(error: &BatchError) -> ErrorKind {
             ErrorKind::UnsupportedCompressionType
         }
         BatchError::TooLarge { .. } => ErrorKind::MessageTooLarge,
+        BatchError::OutOfMemory => ErrorKind::OutOfMemory,
         _ => ErrorKind::InvalidRecord,
     }
 }

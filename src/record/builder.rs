@@ -15,6 +15,7 @@ use super::compression;
 use super::encoded::EncodedBatch;
 use super::error::BatchError;
 use super::header::{Attributes, BatchHeader, BatchProducer, HEADER_LENGTH, NONE};
+use super::memory;
 use super::varint::{
     MAX_VARINT, MAX_VARLONG, length_size, put_length, put_null, put_varlong, varlong_size,
 };
@@ -99,7 +100,7 @@ impl BatchBuilder {
     /// Appends `record` at the next offset. Returns its place in the batch, from 0.
     ///
     /// # Errors
-    /// [`BatchError::TooLarge`] if the batch would reach 2 GiB. The batch is as before.
+    /// [`BatchError::TooLarge`] if the batch would reach 2 GiB, [`BatchError::OutOfMemory`]. The batch is as before.
     #[inline]
     pub fn append(&mut self, record: &RecordFields<'_>) -> Result<u32, BatchError> {
         let RecordFields { timestamp, key, value, .. } = *record;
@@ -129,7 +130,7 @@ impl BatchBuilder {
         if size > MAX_SIZE - self.buf.len() || offset_delta > MAX_DELTA {
             return Err(BatchError::TooLarge { limit: MAX_SIZE });
         }
-        self.buf.reserve(size);
+        memory::reserve(&mut self.buf, size)?;
         put_length(&mut self.buf, length);
         self.buf.put_u8(0);
         put_varlong(&mut self.buf, timestamp_delta);
@@ -190,7 +191,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// [`BatchError::Empty`], or an error of [`check_codec`](super::check_codec), which callers do well to ask
-    /// before there are records to lose. [`BatchError::Compress`] if memory runs out.
+    /// before there are records to lose; [`BatchError::OutOfMemory`], [`BatchError::Compress`].
     pub fn close(self, options: &CloseOptions) -> Result<EncodedBatch, BatchError> {
         let attributes = Attributes {
             compression: options.compression,
@@ -230,6 +231,7 @@ impl BatchBuilder {
             let records = self.buf.get(HEADER_LENGTH..).unwrap_or_default();
             let compressed = compression::compress(compression, level, records)?;
             self.buf.truncate(HEADER_LENGTH);
+            memory::reserve(&mut self.buf, compressed.len())?;
             self.buf.put_slice(&compressed);
         }
         let too_large = BatchError::TooLarge { limit: MAX_SIZE };

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 use super::batch::{Batch, Limits, control_record};
 use super::compression;
@@ -13,6 +13,7 @@ use super::control::ControlRecord;
 use super::crc::crc32c;
 use super::error::BatchError;
 use super::header::{Attributes, BatchHeader, BatchProducer, CRC_START, HEADER_LENGTH};
+use super::memory;
 use crate::base::Compression;
 use crate::base::LeaderEpoch;
 use crate::base::Offset;
@@ -56,16 +57,18 @@ impl EncodedBatch {
     /// A copy of `batch` that can be stamped: for batches that come from elsewhere.
     ///
     /// The checksum is copied with the rest: verify it first.
-    pub fn copy_from(batch: &Batch) -> Self {
-        Self { header: *batch.header(), bytes: BytesMut::from(&batch.bytes()[..]) }
+    ///
+    /// # Errors
+    /// [`BatchError::OutOfMemory`].
+    pub fn copy_from(batch: &Batch) -> Result<Self, BatchError> {
+        Ok(Self { header: *batch.header(), bytes: memory::copy(batch.bytes())? })
     }
 
-    /// The batch, to be changed again. Copies it if others look at it.
-    pub fn thaw(batch: Batch) -> Self {
+    /// The batch, to be changed again. Copies it if others look at it; `None` if there is no memory for that.
+    pub fn thaw(batch: Batch) -> Option<Self> {
         let header = *batch.header();
-        let bytes =
-            batch.into_bytes().try_into_mut().unwrap_or_else(|bytes| BytesMut::from(&bytes[..]));
-        Self { header, bytes }
+        let bytes = batch.into_bytes().try_into_mut().or_else(|bytes| memory::copy(&bytes)).ok()?;
+        Some(Self { header, bytes })
     }
 
     /// Says that the batch is of this producer. Costs a checksum of the whole batch.
@@ -135,14 +138,14 @@ impl EncodedBatch {
     ///
     /// # Errors
     /// [`BatchError::TooLarge`] past the limit, or 2 GiB; those of [`check_codec`](super::check_codec);
-    /// [`BatchError::Decompress`] and [`BatchError::Compress`].
+    /// [`BatchError::Decompress`], [`BatchError::Compress`] and [`BatchError::OutOfMemory`].
     pub fn recompress(
         &self,
         codec: Compression,
         level: Option<i32>,
         limits: &Limits,
     ) -> Result<Self, BatchError> {
-        let block = Bytes::copy_from_slice(self.bytes.get(HEADER_LENGTH..).unwrap_or_default());
+        let block = memory::copy(self.bytes.get(HEADER_LENGTH..).unwrap_or_default())?.freeze();
         let limit = limits.max_decompressed_bytes;
         let records = compression::decompress(self.header.compression(), &block, limit)?;
         let records = compression::compress(codec, level, &records)?;
@@ -154,7 +157,7 @@ impl EncodedBatch {
             .ok()
             .filter(|size| i32::try_from(*size).is_ok())
             .ok_or(BatchError::TooLarge { limit })?;
-        let mut bytes = BytesMut::with_capacity(size);
+        let mut bytes = memory::buffer(size)?;
         bytes.put_bytes(0, HEADER_LENGTH);
         bytes.put_slice(&records);
         Ok(Self::seal(header, bytes))
@@ -164,12 +167,12 @@ impl EncodedBatch {
     /// records are looked at, after they were decompressed.
     ///
     /// # Errors
-    /// Those of [`Batch::decode`].
+    /// Those of [`Batch::decode`], and [`BatchError::OutOfMemory`].
     pub fn min_timestamp(&self, limits: &Limits) -> Result<Option<Timestamp>, BatchError> {
         if self.record_count() == 1 && self.header.last_offset_delta() == 0 {
             return Ok(self.base_timestamp());
         }
-        let batch = Batch::from_parts(self.header, Bytes::copy_from_slice(&self.bytes));
+        let batch = Batch::from_parts(self.header, memory::copy(&self.bytes)?.freeze());
         Ok(batch.decode(limits)?.iter().filter_map(|record| record.timestamp).min())
     }
 
@@ -185,10 +188,12 @@ impl EncodedBatch {
         self.bytes.capacity()
     }
 
-    /// The batch as a copy of its own size, and the buffer that it was in.
-    pub fn freeze_copy(self) -> (Batch, BytesMut) {
-        let copy = Bytes::copy_from_slice(&self.bytes);
-        (Batch::from_parts(self.header, copy), self.bytes)
+    /// The batch as a copy of its own size, and the buffer that it was in: where it stays without memory for a copy.
+    pub fn freeze_copy(self) -> (Batch, Option<BytesMut>) {
+        match memory::copy(&self.bytes) {
+            Ok(copy) => (Batch::from_parts(self.header, copy.freeze()), Some(self.bytes)),
+            Err(_) => (self.freeze(), None),
+        }
     }
 
     /// The batch, no longer to be changed. Nothing is copied.
@@ -240,7 +245,7 @@ mod tests {
     #[test]
     fn a_copy_can_be_stamped_without_touching_the_original() {
         let original = batch().freeze();
-        let mut copy = EncodedBatch::copy_from(&original);
+        let mut copy = EncodedBatch::copy_from(&original).unwrap();
         copy.stamp(Offset::from(1), LeaderEpoch::ZERO);
         assert_eq!(original.header().base_offset(), Offset::ZERO);
         let decoded = copy.freeze().decode(&Limits::default()).unwrap();

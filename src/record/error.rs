@@ -4,7 +4,8 @@ use crate::base::Compression;
 
 /// Why bytes could not be read as a batch, or records not be written as one.
 ///
-/// Reading and writing are pure: after an error nothing has changed, and the same bytes fail again.
+/// Reading and writing are pure: after an error nothing has changed, and the same bytes fail again, unless it was for
+/// want of memory.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchError {
@@ -50,7 +51,10 @@ pub enum BatchError {
         /// The level asked for.
         level: i32,
     },
-    /// Compressing failed: in practice, memory ran out.
+    /// Memory ran out. It may do later, or for less: smaller batches, or fewer at a time.
+    #[error("no memory for the batch")]
+    OutOfMemory,
+    /// The codec's library failed to compress.
     #[error("compressing with {codec} failed: {reason}")]
     Compress {
         /// The codec.

@@ -23,6 +23,7 @@ mod decoded;
 mod encoded;
 mod error;
 mod header;
+mod memory;
 mod murmur2;
 mod produced;
 mod rewriter;
@@ -47,6 +48,7 @@ pub use header::{
     BatchHeader, BatchProducer, HEADER_LENGTH, LOG_OVERHEAD, TimestampType, next_sequence,
     previous_sequence,
 };
+pub use memory::buffer;
 pub use murmur2::{murmur2, to_positive};
 pub use produced::ProducedBatch;
 pub use rewriter::BatchRewriter;

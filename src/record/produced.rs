@@ -1,12 +1,13 @@
 //! Batches that producers have encoded themselves: bytes from outside, of which everything is checked.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::batch::{Batch, Limits};
 use super::decoded::DecodedBatch;
 use super::encoded::EncodedBatch;
 use super::error::BatchError;
 use super::header::{BatchHeader, LOG_OVERHEAD, NONE, TimestampType};
+use super::memory;
 use super::view::RawRecord;
 
 /// Bytes that are one batch by their length, and nothing more is known of them.
@@ -50,7 +51,7 @@ impl ProducedBatch {
         let header = *batch.header();
         let bytes = batch.into_bytes();
         // Nobody else holds them by now, unless the caller does.
-        let bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let bytes = bytes.try_into_mut().or_else(|shared| memory::copy(&shared))?;
         let mut checked = EncodedBatch::from_parts(header, bytes);
         if header.max_timestamp != max_timestamp {
             checked.set_max_timestamp(max_timestamp);
@@ -112,6 +113,8 @@ mod tests {
     use super::super::builder::{BatchBuilder, CloseOptions, RecordFields};
     use super::super::crc::crc32c;
     use super::super::header::BatchProducer;
+    use bytes::BytesMut;
+
     use super::*;
     use crate::base::{Compression, ProducerEpoch, ProducerId, Timestamp};
 

@@ -40,6 +40,7 @@ impl BatchRewriter {
     /// # Errors
     /// [`BatchError::InvalidRecord`] if the record does not belong here: its offset is not of the original batch,
     /// or not above the one kept before. [`BatchError::TooLarge`] if the batch would reach 2 GiB.
+    /// [`BatchError::OutOfMemory`].
     pub fn keep(&mut self, record: &RecordView<'_>) -> Result<(), BatchError> {
         let delta = record
             .offset

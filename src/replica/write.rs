@@ -286,7 +286,7 @@ impl Append {
 impl Written {
     /// For a batch that was written, but will not be acknowledged by this leader.
     pub(super) fn given_back(self) -> Answer {
-        let batch = self.batch.map(EncodedBatch::thaw);
+        let batch = self.batch.and_then(EncodedBatch::thaw);
         (self.completion, Err(Refusal { error: ProduceError::LeaderLost, batch }))
     }
 }

@@ -59,6 +59,11 @@ impl StorageError {
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge))
     }
 
+    /// Whether there was no memory for it.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::OutOfMemory)
+    }
+
     /// Whether the file or directory may not be written.
     pub(crate) fn is_read_only(&self) -> bool {
         use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};

@@ -16,8 +16,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::BytesMut;
-
 use crate::base::{ErrorKind, FlushPolicy, Timestamp, TopicId};
 use crate::client::Error;
 use crate::client::producer::flight::{END, Flight};
@@ -28,7 +26,7 @@ use crate::client::producer::{Inner, Settings};
 use crate::cluster::{Drive, ProducerIds, Sender};
 use crate::env::sync::Mutex;
 use crate::env::{BufferPool, Moment, Runtime};
-use crate::record::{BatchBuilder, CloseOptions, RecordFields, size_upper_bound};
+use crate::record::{self, BatchBuilder, CloseOptions, RecordFields, size_upper_bound};
 use crate::replica::Replica;
 
 /// How large a batch may grow while the log is busy. Larger ones gain nothing for the writer, and no
@@ -287,7 +285,14 @@ impl Accumulator {
         if !memory.reserve(reserved) {
             return Err(NoRoom::Memory);
         }
-        let buffer = self.pool.take().unwrap_or_else(|| BytesMut::with_capacity(size));
+        // With room for the first record, so that no batch is left without one.
+        let buffer = match self.pool.take().filter(|buffer| buffer.capacity() >= size) {
+            Some(buffer) => buffer,
+            None => record::buffer(size).map_err(|error| {
+                memory.release(reserved);
+                NoRoom::Ever(error.into())
+            })?,
+        };
         let deadline = now.after(self.settings.delivery_timeout).unwrap_or(END);
         let pending = Pending::new(&self.origin, reserved, deadline);
         let patience = if self.settings.linger.is_zero() { NAP } else { self.settings.linger };

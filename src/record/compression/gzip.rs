@@ -1,22 +1,22 @@
 //! gzip: one RFC 1952 member without name or time.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use flate2::Compression as Level;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
-use super::{Failure, read_to_limit};
+use super::{Failure, Output, read_to_limit};
 
 /// Where the header hints at the level. Java always writes 0 there, and so do we.
 const EXTRA_FLAGS: usize = 8;
 
-pub(super) fn compress(level: Option<i32>, records: &[u8]) -> Result<Vec<u8>, String> {
+pub(super) fn compress(level: Option<i32>, records: &[u8]) -> io::Result<Vec<u8>> {
     let level =
         level.and_then(|level| u32::try_from(level).ok()).map_or(Level::default(), Level::new);
-    let mut encoder = GzEncoder::new(Vec::with_capacity(records.len() / 2), level);
-    encoder.write_all(records).map_err(|error| error.to_string())?;
-    let mut block = encoder.finish().map_err(|error| error.to_string())?;
+    let mut encoder = GzEncoder::new(Output::with_room(records.len() / 2)?, level);
+    encoder.write_all(records)?;
+    let mut block = encoder.finish()?.into_bytes();
     if let Some(flags) = block.get_mut(EXTRA_FLAGS) {
         *flags = 0;
     }

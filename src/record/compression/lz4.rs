@@ -19,12 +19,14 @@
 
 #![expect(clippy::little_endian_bytes, reason = "LZ4 frames are little-endian")]
 
+use std::io::{self, Write};
+
 use lz4_flex::block::{
     CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size,
 };
 
 use super::xxhash::xxh32;
-use super::{Failure, grow};
+use super::{Failure, Output, grow};
 
 const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 const HEADER: [u8; 7] = [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82];
@@ -42,24 +44,24 @@ const BLOCK_CHECKSUMS: u8 = 0b0001_0000;
 const CONTENT_SIZE: u8 = 0b0000_1000;
 const CONTENT_CHECKSUM: u8 = 0b0000_0100;
 
-pub(super) fn compress(_level: Option<i32>, records: &[u8]) -> Result<Vec<u8>, String> {
-    let mut block = Vec::with_capacity(records.len() / 2);
-    block.extend_from_slice(&HEADER);
+pub(super) fn compress(_level: Option<i32>, records: &[u8]) -> io::Result<Vec<u8>> {
+    let mut block = Output::with_room(records.len() / 2)?;
+    block.write_all(&HEADER)?;
     let mut table = CompressTable::large();
     let mut scratch = vec![0; get_maximum_output_size(BLOCK_SIZE)];
     for chunk in records.chunks(BLOCK_SIZE) {
-        let length = compress_into_with_table(chunk, &mut scratch, &mut table)
-            .map_err(|error| error.to_string())?;
+        let length =
+            compress_into_with_table(chunk, &mut scratch, &mut table).map_err(io::Error::other)?;
         let (data, flag) = match scratch.get(..length) {
             Some(data) if length < chunk.len() => (data, 0),
             _ => (chunk, STORED),
         };
-        let size = u32::try_from(data.len()).map_err(|error| error.to_string())?;
-        block.extend_from_slice(&(size | flag).to_le_bytes());
-        block.extend_from_slice(data);
+        let size = u32::try_from(data.len()).map_err(io::Error::other)?;
+        block.write_all(&(size | flag).to_le_bytes())?;
+        block.write_all(data)?;
     }
-    block.extend_from_slice(&END_MARK.to_le_bytes());
-    Ok(block)
+    block.write_all(&END_MARK.to_le_bytes())?;
+    Ok(block.into_bytes())
 }
 
 pub(super) fn decompress(block: &[u8], limit: usize) -> Result<Vec<u8>, Failure> {

@@ -29,9 +29,12 @@ use missing as snappy;
 #[cfg(not(feature = "zstd"))]
 use missing as zstd;
 
+use std::io::{self, Write};
+
 use bytes::Bytes;
 
 use super::error::BatchError;
+use super::memory::Output;
 use crate::base::Compression;
 
 /// Why a codec could not decompress.
@@ -43,6 +46,17 @@ enum Failure {
     Malformed(&'static str),
     /// The codec's library says so.
     Library(String),
+    /// There is no room for the output.
+    OutOfMemory,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::OutOfMemory => Self::OutOfMemory,
+            _ => Self::Library(error.to_string()),
+        }
+    }
 }
 
 /// Whether this build can write `codec` at `level`, `None` being the codec's default.
@@ -72,28 +86,34 @@ pub fn check_codec(codec: Compression, level: Option<i32>) -> Result<(), BatchEr
 /// `records` compressed by `codec` at `level`, `None` being the codec's default.
 ///
 /// # Errors
-/// Those of [`check_codec`]; [`BatchError::Compress`] if the codec fails, in practice for want of memory.
+/// Those of [`check_codec`]; [`BatchError::OutOfMemory`]; [`BatchError::Compress`] if the codec fails.
 pub fn compress(
     codec: Compression,
     level: Option<i32>,
     records: &[u8],
 ) -> Result<Vec<u8>, BatchError> {
     check_codec(codec, level)?;
-    let compressed: Result<Vec<u8>, String> = match codec {
-        Compression::None => Ok(records.to_vec()),
+    let compressed: io::Result<Vec<u8>> = match codec {
+        Compression::None => Output::with_room(records.len()).and_then(|mut copy| {
+            copy.write_all(records)?;
+            Ok(copy.into_bytes())
+        }),
         Compression::Gzip => gzip::compress(level, records),
         Compression::Snappy => snappy::compress(level, records),
         Compression::Lz4 => lz4::compress(level, records),
         Compression::Zstd => zstd::compress(level, records),
     };
-    compressed.map_err(|reason| BatchError::Compress { codec, reason })
+    compressed.map_err(|error| match error.kind() {
+        io::ErrorKind::OutOfMemory => BatchError::OutOfMemory,
+        _ => BatchError::Compress { codec, reason: error.to_string() },
+    })
 }
 
 /// What `block` holds, compressed by `codec`. "None" copies nothing.
 ///
 /// # Errors
 /// [`BatchError::TooLarge`] as soon as there are more than `limit` bytes; [`BatchError::Decompress`] if `block` is
-/// not in the codec's format, or ends early; [`BatchError::CodecNotBuilt`].
+/// not in the codec's format, or ends early; [`BatchError::OutOfMemory`]; [`BatchError::CodecNotBuilt`].
 pub fn decompress(codec: Compression, block: &Bytes, limit: usize) -> Result<Bytes, BatchError> {
     check_codec(codec, None)?;
     let decompressed: Result<Vec<u8>, Failure> = match codec {
@@ -110,22 +130,20 @@ pub fn decompress(codec: Compression, block: &Bytes, limit: usize) -> Result<Byt
             Err(BatchError::Decompress { codec, reason: reason.to_owned() })
         }
         Err(Failure::Library(reason)) => Err(BatchError::Decompress { codec, reason }),
+        Err(Failure::OutOfMemory) => Err(BatchError::OutOfMemory),
     }
 }
 
 /// Reads `stream` to its end, unless that is more than `limit` bytes away.
 #[cfg(any(feature = "gzip", feature = "zstd"))]
-fn read_to_limit(stream: impl std::io::Read, limit: usize) -> Result<Vec<u8>, Failure> {
+fn read_to_limit(stream: impl io::Read, limit: usize) -> Result<Vec<u8>, Failure> {
     use std::io::Read;
 
     let mut output = Vec::new();
     // One byte more than the limit tells a stream that is too long from one that just fits. The vector grows
     // as it fills, and reports want of memory instead of aborting.
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    stream
-        .take(most)
-        .read_to_end(&mut output)
-        .map_err(|error| Failure::Library(error.to_string()))?;
+    stream.take(most).read_to_end(&mut output)?;
     if output.len() > limit { Err(Failure::TooLarge) } else { Ok(output) }
 }
 
@@ -133,7 +151,7 @@ fn read_to_limit(stream: impl std::io::Read, limit: usize) -> Result<Vec<u8>, Fa
 #[cfg(any(feature = "snappy", feature = "lz4"))]
 fn grow(output: &mut Vec<u8>, count: usize) -> Result<&mut [u8], Failure> {
     let start = output.len();
-    output.try_reserve(count).map_err(|error| Failure::Library(error.to_string()))?;
+    output.try_reserve(count).map_err(io::Error::from)?;
     output.resize(start + count, 0);
     Ok(output.get_mut(start..).unwrap_or_default())
 }

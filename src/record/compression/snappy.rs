@@ -8,9 +8,11 @@
 //! Big-endian, no checksums. Where the bytes do not begin with the magic they are one raw block, as some clients
 //! other than Java's wrote it. Where a block should begin there may be another header: streams one after another.
 
+use std::io::{self, Write};
+
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 
-use super::{Failure, grow};
+use super::{Failure, Output, grow};
 
 const MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
 const VERSION: [u8; 4] = [0, 0, 0, 1];
@@ -19,20 +21,20 @@ const BLOCK_SIZE: usize = 32 << 10;
 /// No snappy tag makes more than 64 bytes out of less than 3, so no block grows by more than this.
 const MAX_RATIO: usize = 64;
 
-pub(super) fn compress(_level: Option<i32>, records: &[u8]) -> Result<Vec<u8>, String> {
-    let mut block = Vec::with_capacity(records.len() / 2);
-    block.extend_from_slice(MAGIC);
-    block.extend_from_slice(&VERSION);
-    block.extend_from_slice(&VERSION);
+pub(super) fn compress(_level: Option<i32>, records: &[u8]) -> io::Result<Vec<u8>> {
+    let mut block = Output::with_room(records.len() / 2)?;
+    block.write_all(MAGIC)?;
+    block.write_all(&VERSION)?;
+    block.write_all(&VERSION)?;
     let mut encoder = Encoder::new();
     let mut scratch = vec![0; max_compress_len(BLOCK_SIZE)];
     for chunk in records.chunks(BLOCK_SIZE) {
-        let length = encoder.compress(chunk, &mut scratch).map_err(|error| error.to_string())?;
-        let length_field = u32::try_from(length).map_err(|error| error.to_string())?;
-        block.extend_from_slice(&length_field.to_be_bytes());
-        block.extend_from_slice(scratch.get(..length).unwrap_or_default());
+        let length = encoder.compress(chunk, &mut scratch)?;
+        let length_field = u32::try_from(length).map_err(io::Error::other)?;
+        block.write_all(&length_field.to_be_bytes())?;
+        block.write_all(scratch.get(..length).unwrap_or_default())?;
     }
-    Ok(block)
+    Ok(block.into_bytes())
 }
 
 pub(super) fn decompress(block: &[u8], limit: usize) -> Result<Vec<u8>, Failure> {

@@ -106,9 +106,11 @@ impl Log {
         batch.stamp(appended.base, epoch);
         // A small batch in a large buffer would hold on to all of it for as long as it is cached.
         if batch.capacity() > 2 * batch.size() + 1024 {
-            let (small, buffer) = batch.freeze_copy();
-            self.cache.pool().put(buffer);
-            return small;
+            let (batch, buffer) = batch.freeze_copy();
+            if let Some(buffer) = buffer {
+                self.cache.pool().put(buffer);
+            }
+            return batch;
         }
         batch.freeze()
     }
@@ -157,7 +159,7 @@ impl Log {
                     } else {
                         None
                     };
-                    let batch = batch.map(EncodedBatch::thaw);
+                    let batch = batch.and_then(EncodedBatch::thaw);
                     *result = Err(Refused { error: error.clone(), batch });
                 }
                 Err(error)

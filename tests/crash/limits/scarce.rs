@@ -131,27 +131,33 @@ fn fill_a_file(dir: &Path, policy: usize) {
 #[test]
 fn scarce_memory_is_an_error() {
     if let Some(words) = words() {
-        return use_large_batches(Path::new(&words[0]), words[1].parse().unwrap());
+        let [policy, megabytes] = [&words[1], &words[2]].map(|word| word.parse().unwrap());
+        return use_large_batches(Path::new(&words[0]), policy, megabytes);
     }
     let report = Report::new("T10");
-    let (mut acknowledged, mut figures) = (0, String::new());
+    let (mut states, mut acknowledged, mut figures) = (0, 0, String::new());
     for policy in policies() {
-        let dir = tempfile::tempdir().unwrap();
-        let lines = Child {
-            test: "limits::scarce::scarce_memory_is_an_error",
-            role: format!("{} {policy}", dir.path().display()),
-            environment: &[],
+        // From hardly any batch to nearly all of them.
+        for megabytes in [256, 448, 640] {
+            let dir = tempfile::tempdir().unwrap();
+            let lines = Child {
+                test: "limits::scarce::scarce_memory_is_an_error",
+                role: format!("{} {policy} {megabytes}", dir.path().display()),
+                environment: &[],
+            }
+            .run();
+            let of = |kind| lines.iter().filter(|line| line.starts_with(kind)).count();
+            figures += &format!("with_{megabytes}={}/{} ", of("read"), of("error"));
+            acknowledged += check(dir.path(), &lines);
+            states += 1;
         }
-        .run();
-        acknowledged += check(dir.path(), &lines);
-        figures += &lines.iter().filter(|line| line.starts_with("read")).count().to_string();
     }
-    summary(report, "memory", policies().len(), acknowledged, &format!("reads={figures}"));
+    summary(report, "memory", states, acknowledged, &figures);
 }
 
-fn use_large_batches(dir: &Path, policy: usize) {
+fn use_large_batches(dir: &Path, policy: usize, megabytes: usize) {
     const LARGE: usize = 64 << 20;
-    limit(Resource::As, 512 << 20);
+    limit(Resource::As, (megabytes << 20) as u64);
     let cluster = open(dir, policy).unwrap();
     let topic = NewTopic::new("t").partitions(2).config("max.message.bytes", LARGE + 1000);
     let topic = cluster.create_topic(topic).unwrap();
@@ -165,7 +171,9 @@ fn use_large_batches(dir: &Path, policy: usize) {
             // It unpacks to hardly less than what is allowed.
             let record = Record::to(&topic).partition(partition).value(&value[..LARGE - 1000]);
             if let Err(error) = producer.send(record).and_then(|sent| sent.wait()) {
-                assert_expected(&error);
+                assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error:?}");
+                assert!(is_definite(&error), "{error:?}");
+                report(&format!("error {error:?}"));
             }
         }
     }
@@ -182,8 +190,7 @@ fn use_large_batches(dir: &Path, policy: usize) {
                     report(&format!("read {}", records.len()));
                 }
                 Err(error) => {
-                    let kinds = [ErrorKind::Storage, ErrorKind::CorruptMessage];
-                    assert!(kinds.contains(&error.kind()), "{error:?}");
+                    assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error:?}");
                     report(&format!("error {error:?}"));
                     break;
                 }

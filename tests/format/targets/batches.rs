@@ -82,7 +82,7 @@ pub(super) fn codecs(input: &[u8]) {
 fn inspect(batch: &Batch, limits: &Limits) {
     let header = *batch.header();
     if let Some(epoch) = header.leader_epoch() {
-        let mut copy = EncodedBatch::copy_from(batch);
+        let mut copy = EncodedBatch::copy_from(batch).unwrap();
         copy.stamp(header.base_offset(), epoch);
         assert_eq!(copy.bytes(), &batch.bytes()[..], "the header is written as it was read");
     }

@@ -281,7 +281,7 @@ fn at_the_end_of(log: &[u8], batch: &Batch) -> Bytes {
         last = Some(found);
     }
     let last = last.unwrap();
-    let mut batch = EncodedBatch::copy_from(batch);
+    let mut batch = EncodedBatch::copy_from(batch).unwrap();
     batch.stamp(last.header().next_offset(), last.header().leader_epoch().unwrap());
     batch.freeze().into_bytes()
 }

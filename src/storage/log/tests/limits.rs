@@ -16,7 +16,7 @@ fn sparse(delta: i32) -> EncodedBatch {
     bytes[23..27].copy_from_slice(&delta.to_be_bytes());
     let crc = crc32c(&bytes[21..]);
     bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    EncodedBatch::copy_from(&Batch::parse(bytes.into()).unwrap())
+    EncodedBatch::copy_from(&Batch::parse(bytes.into()).unwrap()).unwrap()
 }
 
 /// B1, B2.

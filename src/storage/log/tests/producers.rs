@@ -324,12 +324,12 @@ fn control_batches_that_are_no_markers_end_no_transaction() {
     bytes[69] = 3;
     let crc = crate::record::crc32c(&bytes[21..]);
     bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    let other = EncodedBatch::copy_from(&Batch::parse(bytes.clone().into()).unwrap());
+    let other = EncodedBatch::copy_from(&Batch::parse(bytes.clone().into()).unwrap()).unwrap();
     log.append_as_coordinator(other).unwrap();
     assert_eq!(stable(&log), 0);
     let mut bytes = marker(A, MarkerKind::Abort, 0).bytes().to_vec();
     bytes[61] = 0x7e;
-    let broken = EncodedBatch::copy_from(&Batch::parse(bytes.into()).unwrap());
+    let broken = EncodedBatch::copy_from(&Batch::parse(bytes.into()).unwrap()).unwrap();
     assert!(matches!(log.append_as_coordinator(broken), Err(AppendError::Invalid(_))));
     assert_eq!(log.end(), offset(2));
     log.close().unwrap();
