@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::base::{BrokerId, Offset, PartitionId, TopicName, TopicPartition};
 use crate::cluster::{ClusterError, Core, InternalTopic, KnownTopic, Sender, TopicImage};
+use crate::coordinator::assignor::is_deciding;
 use crate::coordinator::commit::{Outcome, PendingCommit};
 use crate::coordinator::config::GroupConfig;
 use crate::coordinator::error::GroupError;
@@ -170,6 +171,9 @@ impl GroupCoordinator {
         shard: &Shard,
         ask: impl FnOnce(&mut Groups, &World<'_>, &mut Changes) -> Result<T, GroupError>,
     ) -> Result<T, GroupError> {
+        if is_deciding() {
+            return Err(GroupError::AskedByAssignor);
+        }
         let term = term(core, topic, shard.partition)?;
         match self.load(core, shard, &term) {
             // Another replica in sync may have what this one has lost. With no lock held: that may answer batches.

@@ -47,6 +47,10 @@ pub(crate) enum GroupError {
     SubscribedToTopic { group: String, topic: TopicName },
     #[error("the pattern {pattern:?} is no regular expression: {reason}")]
     InvalidPattern { pattern: String, reason: String },
+    #[error(
+        "an assignor decides by what it is given: it cannot ask the group's coordinator, which waits for it"
+    )]
+    AskedByAssignor,
     #[error(transparent)]
     InvalidTopicName(#[from] InvalidTopicName),
     #[error("the coordinator of {group} has just moved, and does not know all yet: try again")]
@@ -81,6 +85,7 @@ impl GroupError {
             Self::OffsetMetadataTooLarge { .. } => ErrorKind::OffsetMetadataTooLarge,
             Self::SubscribedToTopic { .. } => ErrorKind::GroupSubscribedToTopic,
             Self::InvalidPattern { .. } => ErrorKind::InvalidRegularExpression,
+            Self::AskedByAssignor => ErrorKind::InvalidState,
             Self::InvalidTopicName(_) => ErrorKind::InvalidTopic,
             Self::LoadInProgress { .. } => ErrorKind::CoordinatorLoadInProgress,
             Self::Unreadable { .. } | Self::NotAvailable(_) => ErrorKind::CoordinatorNotAvailable,

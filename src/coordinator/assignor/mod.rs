@@ -7,6 +7,7 @@ mod assignment;
 mod builder;
 mod built_in;
 mod cooperative_sticky;
+mod decision;
 mod general;
 mod group;
 mod quotas;
@@ -21,6 +22,7 @@ pub use assignment::{AssignmentError, GroupAssignment};
 pub use builder::GroupSpecBuilder;
 pub(crate) use built_in::{BUILT_IN, built_in};
 pub use cooperative_sticky::CooperativeStickyAssignor;
+pub(crate) use decision::{Decision, is_deciding};
 pub use group::{GroupMember, GroupPartition, GroupSpec, GroupTopic};
 pub(crate) use group::{MemberSpec, TopicSpec};
 pub use range::RangeAssignor;
@@ -81,8 +83,12 @@ pub trait Assignor: fmt::Debug + Send + Sync {
 
     /// Who is to read what. Called often: for a group of a thousand members, at each of their joins.
     ///
-    /// An assignment that does not [`check`](GroupAssignment::check) is refused as a whole. A partition that nobody
-    /// is given stays unread.
+    /// An assignment that does not [`check`](GroupAssignment::check) is refused as a whole, and so is one that ends in a
+    /// panic: who had a partition keeps it, if he still wants it. A partition that nobody is given stays unread.
+    ///
+    /// The group's coordinator waits meanwhile. What asks a coordinator is refused in here
+    /// ([`InvalidState`](crate::ErrorKind::InvalidState)): commits, members that come or go, lag. Another thread that does
+    /// so waits for the decision, so that it must not be waited for.
     fn assign(&self, group: &GroupSpec) -> GroupAssignment;
 }
 

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::base::{PartitionId, Timestamp, TopicId, TopicName};
 use crate::cluster::KnownTopic;
 use crate::coordinator::GroupConfig;
-use crate::coordinator::assignor::{Assignor, GroupSpec, MemberSpec, TopicSpec};
+use crate::coordinator::assignor::{Assignor, Decision, GroupSpec, MemberSpec, TopicSpec};
 use crate::coordinator::group::{Changes, Group};
 use crate::coordinator::ids::MemberId;
 use crate::coordinator::records::{CoordinatorRecord, GroupEpochValue};
@@ -166,15 +166,7 @@ impl Group {
         let (topics, subscriptions) = self.subscriptions(world);
         let (spec, members, before) = self.spec(&topics, subscriptions);
         let assignor = self.choose_assignor(world.config);
-        let assignment = assignor.assign(&spec);
-        let owners = match assignment.check(&spec) {
-            Ok(()) => assignment.into_owners(),
-            Err(error) => {
-                log::error!("assignor {} of group {}: {error}", assignor.name(), self.id);
-                // But nobody is to have what he does not want any more.
-                spec.previous_owners().to_vec()
-            }
-        };
+        let Decision { owners, is_cooperative } = Decision::of(&*assignor, &spec);
         let mut base = 0;
         let slots = topics.iter().map(|topic| {
             let from = base;
@@ -185,7 +177,7 @@ impl Group {
         let gone = self.gone_topics(&topics);
         let mut changed = self.change_targets(&topics, &members, (&before, &owners));
         changed.extend(self.forget_topics(&gone));
-        let is_eager = self.is_classic() && !assignor.is_cooperative();
+        let is_eager = self.is_classic() && !is_cooperative;
         if self.target.is_eager && !is_eager {
             // Who was waiting for all the others waits for nobody any more.
             changed.extend(self.members.keys().cloned());

@@ -1,6 +1,9 @@
 //! Who decides which member reads what.
 
+use std::sync::Arc;
+
 use brooklet::{Assignor, Cluster, ErrorKind, GroupAssignment, GroupProtocol, GroupSpec, NewTopic};
+use parking_lot::Mutex;
 
 use super::{cluster, numbers, settle};
 
@@ -89,4 +92,57 @@ fn an_application_brings_in_an_assignor_of_its_own() {
         settle(&mut [&mut second]);
         assert_eq!(numbers(&second).len(), 4, "{protocol}");
     }
+}
+
+/// Gives nothing to anybody but by a panic, or asks for what it must not ask.
+#[derive(Debug)]
+struct Unruly {
+    cluster: Arc<Mutex<Option<Cluster>>>,
+    asked: Arc<Mutex<Option<ErrorKind>>>,
+}
+
+impl Assignor for Unruly {
+    fn name(&self) -> &str {
+        "unruly"
+    }
+
+    fn assign(&self, group: &GroupSpec) -> GroupAssignment {
+        let asked = self.cluster.lock().clone().unwrap();
+        let asked = asked.consumer_group("mailer").describe();
+        *self.asked.lock() = asked.err().map(|error| error.kind());
+        if group.members().count() != 2 {
+            return OneReads.assign(group);
+        }
+        panic!("two members are one too many");
+    }
+}
+
+#[test]
+fn an_assignor_that_panics_or_asks_the_coordinator_changes_nothing() {
+    let (cell, asked) = (Arc::default(), Arc::default());
+    let unruly = Unruly { cluster: Arc::clone(&cell), asked: Arc::clone(&asked) };
+    let cluster = Cluster::builder().assignor(unruly).in_memory().unwrap();
+    *cell.lock() = Some(cluster.clone());
+    cluster.create_topic(NewTopic::new("email").partitions(4)).unwrap();
+    let group = cluster.consumer_group("mailer");
+    for protocol in [GroupProtocol::Consumer, GroupProtocol::Classic] {
+        let join = || {
+            let consumer = group.consumer().group_protocol(protocol).assignor("unruly");
+            consumer.join("email").unwrap()
+        };
+        let mut first = join();
+        settle(&mut [&mut first]);
+        assert_eq!(asked.lock().take(), Some(ErrorKind::InvalidState), "{protocol}");
+        let mut second = join();
+        settle(&mut [&mut first, &mut second]);
+        assert_eq!((numbers(&first).len(), numbers(&second).len()), (4, 0), "{protocol}");
+        first.commit().unwrap().wait().unwrap();
+        let mut third = join();
+        settle(&mut [&mut first, &mut second, &mut third]);
+        drop((first, second));
+        settle(&mut [&mut third]);
+        assert_eq!(numbers(&third).len(), 4, "{protocol}");
+    }
+    // They hold on to each other.
+    *cell.lock() = None;
 }
