@@ -4,8 +4,8 @@ use super::*;
 use crate::base::IsolationLevel;
 use crate::cluster::ElectionKind;
 use crate::coordinator::group::{Changes, World};
-use crate::env::{Clock, PowerCut};
-use crate::replica::Replica;
+use crate::env::{CallKind, Clock, PowerCut};
+use crate::replica::{ProduceError, Replica};
 
 fn two_brokers() -> (Clock, [Disk; 2], Arc<Core>) {
     let (clock, disks) = (Clock::new(), [Disk::new(), Disk::new()]);
@@ -36,6 +36,38 @@ fn who_knows_a_later_term_does_not_read_the_log_of_an_earlier_one() {
     assert!(matches!(entered, Err(GroupError::LoadInProgress { .. })), "{entered:?}");
     assert_eq!(shard.groups.lock().term(), Some(&after));
     assert_eq!(offsets(&groups), [7]);
+}
+
+/// G2. A disk that hangs answers when it likes.
+#[test]
+fn commits_of_a_new_term_do_not_wait_for_those_that_the_leader_before_has_not_decided() {
+    let (clock, disks, core) = two_brokers();
+    let groups = coordinator(&core);
+    commit(&groups, 0..1, 5);
+    let Term { leader, .. } = term_of(&core, &mailer());
+    let place = usize::try_from(leader.broker().value() - 1).unwrap();
+    let (arrived, go) = disks[place].hold(CallKind::Write, "__consumer_offsets-");
+    let mut lost = groups.commit(&mailer(), None, commits(0..1, 6)).unwrap();
+    lost.have_written();
+    arrived.recv_timeout(LONG).unwrap();
+    lead_elsewhere(&core, &leader);
+    let mut next = as_soon_as_can_be(|| groups.commit(&mailer(), None, commits(1..2, 7)));
+    let result = lost.result();
+    assert!(matches!(result, Some(Err(ProduceError::LeaderLost))), "{result:?}");
+    next.have_written();
+    wait("the one that hangs is out of sync", || {
+        clock.advance(Duration::from_secs(40));
+        next.result().is_some()
+    });
+    next.wait().unwrap();
+    assert_eq!(offsets(&groups), [5, 7]);
+    // What comes late does not count.
+    drop(go);
+    leader.flush().unwrap();
+    commit(&groups, 2..3, 8);
+    for groups in [groups, coordinator(&core)] {
+        assert_eq!(offsets(&groups), [5, 7, 8]);
+    }
 }
 
 /// Has the other of two brokers lead.
