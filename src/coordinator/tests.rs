@@ -1,6 +1,7 @@
 //! A coordinator and its log.
 
 mod terms;
+mod topics;
 
 use std::path::PathBuf;
 use std::sync::Arc;
