@@ -1,5 +1,6 @@
 //! A coordinator and its log.
 
+mod gaps;
 mod housekeeping;
 mod terms;
 mod topics;
