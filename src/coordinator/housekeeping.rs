@@ -8,7 +8,6 @@ use crate::cluster::{Core, Drive, InternalTopic, MetadataListener};
 use crate::coordinator::coordinator::GroupCoordinator;
 use crate::coordinator::error::GroupError;
 use crate::coordinator::handle::MemberHandle;
-use crate::coordinator::ids::GroupId;
 use crate::coordinator::shard::Groups;
 use crate::env::Moment;
 
@@ -30,9 +29,10 @@ pub(super) struct Housekeeping {
 }
 
 impl GroupCoordinator {
-    /// Sees to it that members of `group` which do not poll, or do not come back, are removed in time.
-    pub(super) fn set_alarm(&self, group: &GroupId) {
-        if let Ok(Some(Some(at))) = self.next_tick(group) {
+    /// Sees to it that members of a group which do not poll, or do not come back, are removed in time: it was just looked
+    /// at, and is to be again at `next_tick`.
+    pub(super) fn set_alarm(&self, next_tick: Option<Moment>) {
+        if let Some(at) = next_tick {
             self.wake_at(at);
         }
     }
