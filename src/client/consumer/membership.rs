@@ -24,6 +24,9 @@ use crate::env::sync::Event;
 /// Time between two tries of what is not possible at the moment (`retry.backoff.ms`).
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
+/// The same where each try may take long (`retry.backoff.max.ms`).
+const TRY_LATER: Duration = Duration::from_secs(1);
+
 /// Least time between two commits that nobody asks for.
 const LEAST_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -256,6 +259,9 @@ impl Membership {
                 if error.is_fenced() {
                     self.lose(fetchers);
                     self.ended = Some(error.clone());
+                } else {
+                    // What it was summoned for it does not know yet.
+                    self.ask_at = self.core.runtime().now().after(TRY_LATER);
                 }
                 Err(error)
             }

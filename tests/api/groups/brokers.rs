@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use brooklet::sim::Disk;
 use brooklet::{Cluster, Consumer, ErrorKind, NewTopic, NextOffset, Offset};
 
 use super::{counted, numbers, send, settle, values, wait};
@@ -108,6 +109,43 @@ fn who_subscribes_to_others_without_a_coordinator_is_heard_when_there_is_one() {
         consumer.poll(Duration::ZERO).unwrap();
         topics(&consumer) == ["sms"]
     });
+}
+
+/// It has answered its summons, and nobody was to summon it once more.
+#[test]
+fn who_could_not_be_told_what_is_new_asks_again() {
+    let disks = [Disk::new(), Disk::new()];
+    let cluster = Cluster::builder()
+        .broker_on(1, &disks[0])
+        .broker_on(2, &disks[1])
+        .config("offsets.topic.replication.factor", 1)
+        .config("offsets.topic.num.partitions", 1)
+        .open()
+        .unwrap();
+    let email = NewTopic::new("email").partitions(2).replication_factor(2);
+    let email = cluster.create_topic(email).unwrap();
+    let group = cluster.consumer_group("mailer");
+    let mut first = group.join("email").unwrap();
+    let mut second = group.join("email").unwrap();
+    let coordinator = group.describe().unwrap().coordinator.unwrap();
+    let disk = &disks[usize::try_from(coordinator.value()).unwrap() - 1];
+    let broker = cluster.broker(coordinator.value()).unwrap();
+    broker.stop().unwrap();
+    // Somewhere in the first batch.
+    let (log, place) = ("/__consumer_offsets-0/00000000000000000000.log", 70);
+    let byte = disk.read(log).unwrap()[place];
+    disk.damage(log, place as u64, &[!byte]).unwrap();
+    broker.start().unwrap();
+    wait("all are in sync", || {
+        email.describe().unwrap().partitions.iter().all(|partition| partition.isr.len() == 2)
+    });
+    // Until nothing more changes: it would have to ask for that.
+    thread::sleep(Duration::from_millis(200));
+    let error = first.poll(Duration::ZERO).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CoordinatorNotAvailable, "{error}");
+    disk.damage(log, place as u64, &[byte]).unwrap();
+    settle(&mut [&mut first, &mut second]);
+    assert_eq!((numbers(&first).len(), numbers(&second).len()), (1, 1));
 }
 
 #[test]
