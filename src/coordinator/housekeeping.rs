@@ -107,6 +107,11 @@ impl GroupCoordinator {
         }
     }
 
+    /// How long offsets are kept that nobody needs.
+    pub(crate) fn offsets_retention(&self) -> Duration {
+        self.config.offsets_retention
+    }
+
     /// Has offsets forgotten that are too old, every now and then.
     pub(super) fn look_after_offsets(&self, core: &Core) {
         if !self.housekeeping.looks_after_offsets.swap(true, Ordering::AcqRel) {

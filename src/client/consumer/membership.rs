@@ -73,8 +73,10 @@ struct AutoCommit {
     next: Option<Moment>,
     /// The last one, to be reported if it fails.
     last: Option<Commit>,
-    /// What was due last: the same need not be committed again.
+    /// What was due last: the same need not be committed again for a while.
     due: Vec<(TopicPartition, NextOffset)>,
+    /// When that was committed.
+    committed_at: Moment,
 }
 
 /// What a consumer reads by.
@@ -96,6 +98,7 @@ impl Membership {
             next: core.runtime().now().after(interval),
             last: None,
             due: Vec::new(),
+            committed_at: core.runtime().now(),
         });
         let handle = groups.new_member(committer.group(), &join.client_id, arrived)?;
         let mut membership = Self {
@@ -477,10 +480,13 @@ impl Membership {
             last.have_written();
             !is_lost
         });
-        if due == auto.due && (is_under_way || due.is_empty()) {
+        // The time for which they are kept may count from the commit, and is not to be over when the member ends.
+        let is_recent = now.since(auto.committed_at) < self.groups.offsets_retention() / 2;
+        if due == auto.due && ((is_under_way && is_recent) || due.is_empty()) {
             return;
         }
         auto.due.clone_from(&due);
+        auto.committed_at = now;
         self.auto_commit(due);
     }
 
