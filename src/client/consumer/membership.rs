@@ -505,16 +505,29 @@ impl Membership {
         }
     }
 
-    /// Leaves the group. A static member keeps its place for a while, unless it goes `for_good`. Returns what is committed
-    /// before that.
-    pub(super) fn leave(&mut self, for_good: bool, fetchers: &mut Fetchers) -> Option<Commit> {
+    /// Commits all that polls have returned, before the member leaves and waits for nobody.
+    pub(super) fn commit_at_end(&mut self, fetchers: &Fetchers) {
+        if self.auto_commit.is_some() {
+            let all = fetchers.keys().cloned().collect::<Vec<_>>();
+            self.auto_commit(positions(fetchers, &all));
+        }
+    }
+
+    /// The same, for who waits.
+    pub(super) fn last_commit(&self, fetchers: &Fetchers) -> Result<Option<Commit>> {
+        if self.auto_commit.is_none() {
+            return Ok(None);
+        }
         let all = fetchers.keys().cloned().collect::<Vec<_>>();
-        let positions = positions(fetchers, &all);
-        self.auto_commit(positions);
+        self.committer.commit(Some(&self.handle), positions(fetchers, &all)).map(Some)
+    }
+
+    /// Leaves the group, when what it has committed is decided. A static member keeps its place for a while, unless it goes
+    /// `for_good`.
+    pub(super) fn leave(&mut self, for_good: bool, fetchers: &mut Fetchers) {
         fetchers.clear();
         self.groups.leave(&self.handle, for_good);
         self.partitions.clear();
-        self.auto_commit.as_mut().and_then(|auto| auto.last.take())
     }
 }
 

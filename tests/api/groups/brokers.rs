@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use brooklet::sim::Disk;
-use brooklet::{Cluster, Consumer, ErrorKind, NewTopic, NextOffset, Offset};
+use brooklet::{Broker, Cluster, Consumer, ConsumerGroup, ErrorKind, NewTopic, NextOffset, Offset};
 
 use super::{counted, numbers, send, settle, values, wait};
 
@@ -53,6 +53,56 @@ fn commits_go_on_when_the_coordinator_crashes_and_nothing_is_forgotten() {
         };
         wait("the broker is in sync", in_sync);
     }
+}
+
+/// The brokers that do not coordinate the group.
+fn others(cluster: &Cluster, group: &ConsumerGroup) -> Vec<Broker> {
+    let coordinator = group.describe().unwrap().coordinator.unwrap();
+    cluster.brokers().into_iter().filter(|broker| broker.id() != coordinator).collect()
+}
+
+#[test]
+fn who_leaves_is_succeeded_when_its_commits_are_decided() {
+    let cluster = three();
+    send(&cluster, "email", counted(0..2));
+    let group = cluster.consumer_group("mailer");
+    let mut first = group.consumer().enable_auto_commit(true).join("email").unwrap();
+    values(&mut first, 2);
+    let others = others(&cluster, &group);
+    others.iter().for_each(Broker::pause);
+    drop(first);
+    let mut second = group.join("email").unwrap();
+    for _ in 0..20 {
+        second.poll(Duration::from_millis(1)).unwrap();
+        assert!(numbers(&second).is_empty(), "it is not known where it begins");
+    }
+    others.iter().for_each(Broker::resume);
+    settle(&mut [&mut second]);
+    assert_eq!(numbers(&second), [0, 1]);
+    assert!(second.positions().into_values().all(|offset| offset == Offset::from(1)));
+}
+
+/// It used to leave while its commit was under way: that could not be tried again then.
+#[test]
+fn who_closes_while_the_coordinator_crashes_has_committed() {
+    let cluster = three();
+    send(&cluster, "email", counted(0..2));
+    let group = cluster.consumer_group("mailer");
+    let mut consumer = group.consumer().enable_auto_commit(true).join("email").unwrap();
+    values(&mut consumer, 2);
+    let others = others(&cluster, &group);
+    let coordinator = cluster.broker(group.describe().unwrap().coordinator.unwrap().value());
+    others.iter().for_each(Broker::pause);
+    let closing = thread::spawn(move || consumer.close());
+    thread::sleep(Duration::from_millis(50));
+    let crashing = thread::spawn(move || coordinator.unwrap().crash());
+    thread::sleep(Duration::from_millis(50));
+    others.iter().for_each(Broker::resume);
+    crashing.join().unwrap().unwrap();
+    closing.join().unwrap().unwrap();
+    let offsets = group.committed_offsets().unwrap();
+    assert!(offsets.len() == 2 && offsets.values().all(|next| next.offset() == Offset::from(1)));
+    wait("it has left", || group.describe().is_ok_and(|group| group.members.is_empty()));
 }
 
 /// Nobody can say anything for a group while no replica of its partition lives: its members read on.
