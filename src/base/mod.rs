@@ -1,5 +1,6 @@
 //! Ids and small value types that every layer shares. Knows nothing of files, clocks or Kafka's protocols.
 
+mod backoff;
 mod config;
 mod error_kind;
 mod id;
@@ -8,6 +9,7 @@ mod planted;
 mod time;
 mod topic;
 
+pub(crate) use backoff::Backoff;
 pub use config::{Acks, Compression, ConfigEntry, ConfigSource, FlushPolicy};
 pub(crate) use config::{Config, ConfigError, Draft, Effective, ReadConfig, Scope, Variable};
 pub use config::{IsolationLevel, ReadMode, ReplicaSelector};

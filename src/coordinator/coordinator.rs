@@ -19,7 +19,6 @@ use crate::coordinator::handle::MemberHandle;
 use crate::coordinator::ids::{GroupId, InstanceId, MemberId, ShortText, partition_of_group};
 use crate::coordinator::shard::{Batching, Groups, Shard, Term};
 use crate::coordinator::subscription::Subscription;
-use crate::env::Moment;
 use crate::env::sync::{Event, Mutex};
 use crate::replica::ProduceError;
 
@@ -269,16 +268,19 @@ impl GroupCoordinator {
             return Err(GroupError::InvalidGroupId);
         }
         let wants = self.request(join)?;
-        let told = self.ask_for(group, Missing::Create, |groups, world, changes| {
+        let joined = self.ask_for(group, Missing::Create, |groups, world, changes| {
             let existed = groups.get(group).is_some();
-            let told = groups.get_or_create(group).join(handle, wants, world, changes);
+            let joined = groups.get_or_create(group);
+            let told = joined.join(handle, wants, world, changes);
+            let next_tick = joined.next_tick(world.now);
             if told.is_err() && !existed {
                 groups.forget(group);
             }
-            told
+            Ok((told?, next_tick))
         })?;
-        self.set_alarm(group);
-        Ok(told.unwrap_or_default())
+        let (told, next_tick) = joined.unwrap_or_default();
+        self.set_alarm(next_tick);
+        Ok(told)
     }
 
     fn request(&self, join: &Join) -> Result<JoinRequest, GroupError> {
@@ -332,26 +334,24 @@ impl GroupCoordinator {
 
     /// A member goes; a static one may come back unless it goes `for_good`.
     pub(crate) fn leave(&self, handle: &Arc<MemberHandle>, for_good: bool) {
-        let group = handle.group();
-        let left = self.ask_for(group, Missing::Leave, |groups, world, changes| {
-            if let Some(group) = groups.get_mut(group) {
-                group.leave(handle, for_good, world, changes);
-            }
-            Ok(())
-        });
-        match left {
-            Ok(_) => self.set_alarm(group),
-            // Nobody will look for it any more.
-            Err(error) if self.core().is_err() => log::debug!("{handle:?}: {error}"),
-            Err(error) => self.leave_later(handle, for_good, &error),
+        if let Err(error) = self.try_to_leave(handle, for_good) {
+            self.leave_later(handle, for_good, &error);
         }
     }
 
-    /// When to look at the members of a group next.
-    pub(super) fn next_tick(&self, group: &GroupId) -> Result<Option<Option<Moment>>, GroupError> {
-        self.ask_for(group, Missing::Leave, |groups, world, _| {
-            Ok(groups.get(group).and_then(|group| group.next_tick(world.now)))
-        })
+    pub(super) fn try_to_leave(
+        &self,
+        handle: &Arc<MemberHandle>,
+        for_good: bool,
+    ) -> Result<(), GroupError> {
+        let group = handle.group();
+        let next_tick = self.ask_for(group, Missing::Leave, |groups, world, changes| {
+            let Some(group) = groups.get_mut(group) else { return Ok(None) };
+            group.leave(handle, for_good, world, changes);
+            Ok(group.next_tick(world.now))
+        })?;
+        self.set_alarm(next_tick.flatten());
+        Ok(())
     }
 
     /// Removes a member by its id, as if it had left.

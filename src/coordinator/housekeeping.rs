@@ -1,19 +1,22 @@
 //! What groups have done without being asked: members that do not come back are removed, old offsets forgotten.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::base::Backoff;
 use crate::cluster::{Core, Drive, InternalTopic, MetadataListener};
 use crate::coordinator::coordinator::GroupCoordinator;
 use crate::coordinator::error::GroupError;
+use crate::coordinator::group::{Changes, World};
 use crate::coordinator::handle::MemberHandle;
-use crate::coordinator::ids::GroupId;
 use crate::coordinator::shard::Groups;
 use crate::env::Moment;
 
-/// Time between two tries of what could not be done, since the group had no coordinator.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// Times between tries of what could not be done, since a group had no coordinator, or one that could not read its log:
+/// each try may read all of it.
+const TRY_AGAIN: Backoff =
+    Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
 
 /// The end of time, at which background work is asked to be done with.
 const END: Moment = Moment::since_start(Duration::MAX);
@@ -23,16 +26,21 @@ const END: Moment = Moment::since_start(Duration::MAX);
 pub(super) struct Housekeeping {
     /// Nanoseconds of the moment of the next look at members, less than one for none.
     alarm: AtomicU64,
+    /// Looks in a row that were not at all members.
+    failed: AtomicU32,
     /// Topics have changed since groups were last told.
     refreshing: AtomicBool,
+    /// And some could not be told, who are to be told later.
+    refreshing_later: AtomicBool,
     /// Old offsets are looked for.
     looks_after_offsets: AtomicBool,
 }
 
 impl GroupCoordinator {
-    /// Sees to it that members of `group` which do not poll, or do not come back, are removed in time.
-    pub(super) fn set_alarm(&self, group: &GroupId) {
-        if let Ok(Some(Some(at))) = self.next_tick(group) {
+    /// Sees to it that members of a group which do not poll, or do not come back, are removed in time: it was just looked
+    /// at, and is to be again at `next_tick`.
+    pub(super) fn set_alarm(&self, next_tick: Option<Moment>) {
+        if let Some(at) = next_tick {
             self.wake_at(at);
         }
     }
@@ -48,31 +56,60 @@ impl GroupCoordinator {
 
     /// Looks at all members. Returns when to look again.
     fn tick(&self) -> Option<Moment> {
+        let mut next = None;
+        let is_done = self.ask_all(|groups, world, changes| {
+            groups.iter_mut().for_each(|group| group.tick(world, changes));
+            let of_shard = groups.iter().filter_map(|(_, group)| group.next_tick(world.now)).min();
+            next = [next, of_shard].into_iter().flatten().min();
+        })?;
+        let failed = &self.housekeeping.failed;
+        if is_done {
+            failed.store(0, Ordering::Relaxed);
+            return next;
+        }
+        [next, self.again(failed)].into_iter().flatten().min()
+    }
+
+    /// Asks every shard. Returns whether all that have members could be asked; `None` if there is nobody to ask.
+    fn ask_all(&self, mut ask: impl FnMut(&mut Groups, &World<'_>, &mut Changes)) -> Option<bool> {
         let core = self.core().ok()?;
         let topic = core.internal_topic(InternalTopic::ConsumerOffsets)?;
-        let mut next = None;
+        let mut is_done = true;
         for shard in self.shards() {
-            let ticked = self.ask(&core, &topic, &shard, |groups, world, changes| {
-                groups.iter_mut().for_each(|group| group.tick(world, changes));
-                Ok(groups.iter().filter_map(|(_, group)| group.next_tick(world.now)).min())
+            let asked = self.ask(&core, &topic, &shard, |groups, world, changes| {
+                ask(groups, world, changes);
+                Ok(())
             });
-            let of_shard = match ticked {
-                Ok(of_shard) => of_shard,
-                Err(error) if error.is_passing() => core.runtime().now().after(TRY_AGAIN),
-                Err(_) => None,
-            };
-            next = [next, of_shard].into_iter().flatten().min();
+            if let Err(error) = asked {
+                log::debug!("groups in {} are looked at later: {error}", shard.partition);
+                is_done &= !shard.groups.lock().have_members();
+            }
         }
-        next
+        Some(is_done)
+    }
+
+    /// When to try again what has failed once more.
+    fn again(&self, failed: &AtomicU32) -> Option<Moment> {
+        let core = self.core().ok()?;
+        let before = failed.fetch_add(1, Ordering::Relaxed);
+        // As of now: to try may have taken long.
+        core.runtime().now().after(TRY_AGAIN.after(before, core.runtime().random()))
     }
 
     /// A member that could not leave, since its group has no coordinator at the moment, does so as soon as there is one.
     pub(super) fn leave_later(&self, handle: &Arc<MemberHandle>, for_good: bool, why: &GroupError) {
         log::debug!("{handle:?} leaves later: {why}");
-        let handle = Arc::clone(handle);
-        let at = self.core.upgrade().and_then(|core| core.runtime().now().after(TRY_AGAIN));
-        let leave = Leave { coordinator: Weak::clone(&self.me), handle, for_good };
-        self.worker.submit(Arc::new(leave), at);
+        let (coordinator, handle) = (Weak::clone(&self.me), Arc::clone(handle));
+        let leave = Leave { coordinator, handle, for_good, failed: AtomicU32::new(0) };
+        // When the cluster is closed nobody will look for it any more.
+        if let Some(at) = self.again(&leave.failed) {
+            self.worker.submit(Arc::new(leave), Some(at));
+        }
+    }
+
+    /// How long offsets are kept that nobody needs.
+    pub(crate) fn offsets_retention(&self) -> Duration {
+        self.config.offsets_retention
     }
 
     /// Has offsets forgotten that are too old, every now and then.
@@ -97,7 +134,12 @@ impl MetadataListener for GroupCoordinator {
             return;
         }
         if !self.housekeeping.refreshing.swap(true, Ordering::AcqRel) {
-            self.worker.submit(Arc::new(Refresh(Weak::clone(&self.me))), None);
+            let refresh = Refresh {
+                coordinator: Weak::clone(&self.me),
+                is_later: AtomicBool::new(false),
+                failed: AtomicU32::new(0),
+            };
+            self.worker.submit(Arc::new(refresh), None);
         }
     }
 }
@@ -114,31 +156,35 @@ impl Drive for Tick {
             return None;
         }
         alarm.store(0, Ordering::Release);
-        if let Some(next) = coordinator.tick() {
-            coordinator.wake_at(next);
-        }
+        coordinator.set_alarm(coordinator.tick());
         None
     }
 }
 
-struct Refresh(Weak<GroupCoordinator>);
+struct Refresh {
+    coordinator: Weak<GroupCoordinator>,
+    /// It is tried again.
+    is_later: AtomicBool,
+    failed: AtomicU32,
+}
 
 impl Drive for Refresh {
     fn drive(&self, now: Moment) -> Option<Moment> {
-        let coordinator = self.0.upgrade().filter(|_| now != END)?;
+        let coordinator = self.coordinator.upgrade().filter(|_| now != END)?;
+        let Housekeeping { refreshing, refreshing_later, .. } = &coordinator.housekeeping;
+        let is_later = self.is_later.load(Ordering::Relaxed);
         // Before the look at the topics: who changes them from now on asks again.
-        coordinator.housekeeping.refreshing.store(false, Ordering::Release);
-        let core = coordinator.core().ok()?;
-        let topic = core.internal_topic(InternalTopic::ConsumerOffsets)?;
-        let mut is_done = true;
-        for shard in coordinator.shards() {
-            let refreshed = coordinator.ask(&core, &topic, &shard, |groups, world, changes| {
-                groups.iter_mut().for_each(|group| group.refresh(world, changes));
-                Ok(())
-            });
-            is_done &= !refreshed.is_err_and(|error| error.is_passing());
+        let asked = if is_later { refreshing_later } else { refreshing };
+        asked.store(false, Ordering::Release);
+        let is_done = coordinator.ask_all(|groups, world, changes| {
+            groups.iter_mut().for_each(|group| group.refresh(world, changes));
+        })?;
+        // One is enough, of however many changes.
+        if is_done || refreshing_later.swap(true, Ordering::AcqRel) {
+            return None;
         }
-        if is_done { None } else { now.after(TRY_AGAIN) }
+        self.is_later.store(true, Ordering::Relaxed);
+        coordinator.again(&self.failed)
     }
 }
 
@@ -146,13 +192,15 @@ struct Leave {
     coordinator: Weak<GroupCoordinator>,
     handle: Arc<MemberHandle>,
     for_good: bool,
+    failed: AtomicU32,
 }
 
 impl Drive for Leave {
     fn drive(&self, now: Moment) -> Option<Moment> {
         let coordinator = self.coordinator.upgrade().filter(|_| now != END)?;
-        coordinator.leave(&self.handle, self.for_good);
-        None
+        let error = coordinator.try_to_leave(&self.handle, self.for_good).err()?;
+        log::debug!("{:?} leaves later: {error}", self.handle);
+        coordinator.again(&self.failed)
     }
 }
 

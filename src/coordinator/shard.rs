@@ -182,6 +182,11 @@ impl Groups {
         self.groups.iter()
     }
 
+    /// Whether anybody lives, as far as is known without the log.
+    pub(super) fn have_members(&self) -> bool {
+        self.groups.values().any(Group::has_members)
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Group> {
         self.groups.values_mut()
     }

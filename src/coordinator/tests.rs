@@ -1,27 +1,50 @@
 //! A coordinator and its log.
 
+mod gaps;
+mod housekeeping;
+mod terms;
+mod topics;
+
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::base::{Acks, Config, Offset, PartitionId, Scope, TopicName, TopicPartition};
+use crate::base::{
+    Acks, BrokerId, Config, Draft, Offset, PartitionId, Scope, TopicName, TopicPartition,
+};
 use crate::cluster::{BrokerConfig, BrokerPlace, Core, InternalTopic, OpenBroker, OpenCluster};
+use crate::coordinator::error::GroupError;
 use crate::coordinator::ids::partition_of_group;
+use crate::coordinator::shard::Term;
 use crate::coordinator::{Commit, GroupConfig, GroupCoordinator, GroupId, GroupState};
-use crate::env::{Disk, Threads};
+use crate::env::{Disk, Runtime, Threads, pause};
 use crate::record::{BatchBuilder, CloseOptions, EncodedBatch, RecordFields};
 use crate::replica::{Append, Completion, Refusal};
 use crate::storage::{AppendOrigin, Appended};
 
+/// Long enough for anything that is going to happen.
+const LONG: Duration = Duration::from_secs(20);
+
 fn open(disk: &Disk) -> Arc<Core> {
-    let place = BrokerPlace { fs: disk.file_system(), root: PathBuf::from("/"), rack: None };
+    open_all(std::slice::from_ref(disk), &[], Arc::new(Threads::new()))
+}
+
+/// A cluster with a broker on each disk.
+fn open_all(disks: &[Disk], settings: &[(&str, &str)], runtime: Arc<dyn Runtime>) -> Arc<Core> {
+    let mut draft = Draft::new(Scope::Broker);
+    settings.iter().for_each(|(name, value)| draft.set_text(name, value));
+    let broker = |(id, disk): (i32, &Disk)| OpenBroker {
+        id: BrokerId::new(id),
+        place: BrokerPlace { fs: disk.file_system(), root: PathBuf::from("/"), rack: None },
+    };
     let opened = Core::open(OpenCluster {
-        brokers: vec![OpenBroker { id: None, place }],
+        brokers: (1..).zip(disks).map(broker).collect(),
         create_if_missing: true,
         accept_metadata_loss: false,
-        config: BrokerConfig::new(Config::new(Scope::Broker)).unwrap(),
-        runtime: Arc::new(Threads::new()),
+        config: BrokerConfig::new(draft.config().clone()).unwrap(),
+        runtime,
     });
     opened.unwrap()
 }
@@ -53,6 +76,37 @@ fn commits(partitions: std::ops::Range<i32>, offset: i64) -> Vec<Commit> {
 
 fn commit(groups: &GroupCoordinator, partitions: std::ops::Range<i32>, offset: i64) {
     groups.commit(&mailer(), None, commits(partitions, offset)).unwrap().wait().unwrap();
+}
+
+/// Who leads the partition in which the group is kept.
+fn term_of(core: &Core, group: &GroupId) -> Term {
+    let topic = core.internal_topic(InternalTopic::ConsumerOffsets).unwrap();
+    let partition = partition_of_group(group.as_str(), topic.partition_count());
+    let (leader, sender) = core.leader_and_sender(&topic, partition).unwrap();
+    let (_, epoch) = leader.led_by();
+    Term { leader, epoch, sender }
+}
+
+/// What `ask` returns as soon as the group has a coordinator.
+fn as_soon_as_can_be<T>(mut ask: impl FnMut() -> Result<T, GroupError>) -> T {
+    for _ in 0..LONG.as_millis() {
+        match ask() {
+            Err(error) if error.is_passing() => pause(Duration::from_millis(1)),
+            asked => return asked.unwrap(),
+        }
+    }
+    panic!("the group has no coordinator")
+}
+
+fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
+    let is_so = (0..LONG.as_millis()).any(|_| {
+        let is_so = is_so();
+        if !is_so {
+            pause(Duration::from_millis(1));
+        }
+        is_so
+    });
+    assert!(is_so, "{what}");
 }
 
 /// The offsets of all partitions that have one.
@@ -102,9 +156,7 @@ fn a_batch_larger_than_a_read_is_read() {
     let core = open(&disk);
     let groups = coordinator(&core);
     commit(&groups, 0..1, 5);
-    let topic = core.internal_topic(InternalTopic::ConsumerOffsets).unwrap();
-    let partition = partition_of_group("mailer", topic.partition_count());
-    let (leader, _) = core.leader_and_sender(&topic, partition).unwrap();
+    let leader = term_of(&core, &mailer()).leader;
     let size = (1 << 20) + 8;
     let batch = unknown(size - (unknown(1 << 20).size() - (1 << 20)));
     assert!(batch.size() > 1 << 20);

@@ -137,9 +137,10 @@ impl InSync {
         self.counted().count() >= self.state.needed()
     }
 
-    /// Whether a high watermark covers all that may have been below that of the leader before (KIP-207).
+    /// Whether a high watermark covers all that may have been below that of the leader before (KIP-207). One replica is no
+    /// exception: it may have followed until now, and have heard less than it has.
     pub(super) fn covers_earlier(&self, high: Offset) -> bool {
-        self.followers.is_empty() || high >= self.epoch_start
+        high >= self.epoch_start
     }
 
     /// Behind all that may have been below the high watermark of this leader, which is at `high`, or of the one before.
@@ -378,6 +379,16 @@ mod tests {
     }
 
     /// KIP-392: where a consumer may go on.
+    /// It has followed until now, and the others are no replicas any more.
+    #[test]
+    fn a_leader_without_followers_knows_where_it_ends_when_its_watermark_is_there() {
+        let alone = PartitionState { replicas: vec![id(1)], ..state(&[1], 1) };
+        let leader = InSync::new(id(1), alone, offset(10), at(0));
+        assert!(!leader.covers_earlier(offset(9)));
+        assert_eq!(leader.behind_earlier(offset(9)), offset(10));
+        assert!(leader.covers_earlier(offset(10)));
+    }
+
     #[test]
     fn a_follower_in_sync_that_has_the_offset_can_be_read() {
         let mut leader = leader(&[0, 1]);

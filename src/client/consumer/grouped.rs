@@ -89,24 +89,30 @@ impl Consumer {
     /// Leaves the group, for good even if it is a static member. What polls have returned is committed before, if
     /// `enable.auto.commit` is set.
     pub fn unsubscribe(&mut self) {
-        if let Some(mut membership) = self.membership.take() {
-            drop(membership.leave(true, &mut self.fetchers));
-        }
+        self.leave(true);
     }
 
     /// Ends the consumer. With `enable.auto.commit` all that polls have returned is committed; then it leaves its group,
-    /// where a static member keeps its place for `session.timeout.ms`. Dropping a consumer does the same, but can only log
-    /// what this returns.
+    /// where a static member keeps its place for `session.timeout.ms`. Dropping a consumer does the same, but waits for
+    /// nobody, and nobody tries again.
     ///
     /// # Errors
-    /// Those of [`Commit::wait`].
+    /// Those of [`Commit::wait`]. It has left all the same.
     pub fn close(mut self) -> Result<()> {
-        let commit = self.leave();
-        commit.map_or(Ok(()), Commit::wait)
+        let Some(mut membership) = self.membership.take() else { return Ok(()) };
+        // Still a member: another coordinator may have to be asked once more.
+        let commit = membership.last_commit(&self.fetchers);
+        let committed = commit.and_then(|commit| commit.map_or(Ok(()), Commit::wait));
+        membership.leave(false, &mut self.fetchers);
+        committed
     }
 
-    pub(super) fn leave(&mut self) -> Option<Commit> {
-        self.membership.take()?.leave(false, &mut self.fetchers)
+    /// Leaves the group, if it is in one, and waits for nobody.
+    pub(super) fn leave(&mut self, for_good: bool) {
+        if let Some(mut membership) = self.membership.take() {
+            membership.commit_at_end(&self.fetchers);
+            membership.leave(for_good, &mut self.fetchers);
+        }
     }
 
     /// Waits until the member has all partitions that it is to have, for at most `timeout`. Returns whether it has: where

@@ -24,6 +24,9 @@ use crate::env::sync::Event;
 /// Time between two tries of what is not possible at the moment (`retry.backoff.ms`).
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
+/// The same where each try may take long (`retry.backoff.max.ms`).
+const TRY_LATER: Duration = Duration::from_secs(1);
+
 /// Least time between two commits that nobody asks for.
 const LEAST_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -70,8 +73,10 @@ struct AutoCommit {
     next: Option<Moment>,
     /// The last one, to be reported if it fails.
     last: Option<Commit>,
-    /// What was due last: the same need not be committed again.
+    /// What was due last: the same need not be committed again for a while.
     due: Vec<(TopicPartition, NextOffset)>,
+    /// When that was committed.
+    committed_at: Moment,
 }
 
 /// What a consumer reads by.
@@ -93,6 +98,7 @@ impl Membership {
             next: core.runtime().now().after(interval),
             last: None,
             due: Vec::new(),
+            committed_at: core.runtime().now(),
         });
         let handle = groups.new_member(committer.group(), &join.client_id, arrived)?;
         let mut membership = Self {
@@ -256,6 +262,9 @@ impl Membership {
                 if error.is_fenced() {
                     self.lose(fetchers);
                     self.ended = Some(error.clone());
+                } else {
+                    // What it was summoned for it does not know yet.
+                    self.ask_at = self.core.runtime().now().after(TRY_LATER);
                 }
                 Err(error)
             }
@@ -471,10 +480,13 @@ impl Membership {
             last.have_written();
             !is_lost
         });
-        if due == auto.due && (is_under_way || due.is_empty()) {
+        // The time for which they are kept may count from the commit, and is not to be over when the member ends.
+        let is_recent = now.since(auto.committed_at) < self.groups.offsets_retention() / 2;
+        if due == auto.due && ((is_under_way && is_recent) || due.is_empty()) {
             return;
         }
         auto.due.clone_from(&due);
+        auto.committed_at = now;
         self.auto_commit(due);
     }
 
@@ -493,16 +505,29 @@ impl Membership {
         }
     }
 
-    /// Leaves the group. A static member keeps its place for a while, unless it goes `for_good`. Returns what is committed
-    /// before that.
-    pub(super) fn leave(&mut self, for_good: bool, fetchers: &mut Fetchers) -> Option<Commit> {
+    /// Commits all that polls have returned, before the member leaves and waits for nobody.
+    pub(super) fn commit_at_end(&mut self, fetchers: &Fetchers) {
+        if self.auto_commit.is_some() {
+            let all = fetchers.keys().cloned().collect::<Vec<_>>();
+            self.auto_commit(positions(fetchers, &all));
+        }
+    }
+
+    /// The same, for who waits.
+    pub(super) fn last_commit(&self, fetchers: &Fetchers) -> Result<Option<Commit>> {
+        if self.auto_commit.is_none() {
+            return Ok(None);
+        }
         let all = fetchers.keys().cloned().collect::<Vec<_>>();
-        let positions = positions(fetchers, &all);
-        self.auto_commit(positions);
+        self.committer.commit(Some(&self.handle), positions(fetchers, &all)).map(Some)
+    }
+
+    /// Leaves the group, when what it has committed is decided. A static member keeps its place for a while, unless it goes
+    /// `for_good`.
+    pub(super) fn leave(&mut self, for_good: bool, fetchers: &mut Fetchers) {
         fetchers.clear();
         self.groups.leave(&self.handle, for_good);
         self.partitions.clear();
-        self.auto_commit.as_mut().and_then(|auto| auto.last.take())
     }
 }
 

@@ -535,7 +535,7 @@ impl Consumer {
 /// A member leaves its group, and waits for nobody.
 impl Drop for Consumer {
     fn drop(&mut self) {
-        drop(self.leave());
+        self.leave(false);
     }
 }
 

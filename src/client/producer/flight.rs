@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use crate::base::{Bug, ErrorKind, ProducerEpoch, ProducerId, is_planted};
+use crate::base::{Backoff, Bug, ErrorKind, ProducerEpoch, ProducerId, is_planted};
 use crate::client::producer::accumulator::Accumulator;
 use crate::client::producer::pending::Pending;
 use crate::client::{Error, Outcome};
@@ -353,12 +353,10 @@ impl Accumulator {
         }
     }
 
-    /// The time from one attempt to the next: twice as long each time, and 20 % more or less (KIP-580).
+    /// The time from one attempt to the next.
     fn backoff(&self, retries: u32) -> Duration {
         let (first, longest) = (self.settings.retry_backoff, self.settings.retry_backoff_max);
-        let time = first.saturating_mul(2u32.saturating_pow(retries.min(20))).min(longest);
-        let percent = u32::try_from(self.runtime.random() % 41).unwrap_or(20) + 80;
-        time.saturating_mul(percent) / 100
+        Backoff { first, longest }.after(retries, self.runtime.random())
     }
 
     /// Sends what is held, if its time has come. Returns when it will have.

@@ -268,10 +268,16 @@ impl Group {
         world: &World<'_>,
         changes: &mut Changes,
     ) {
-        if !self.has_member(id) {
+        self.remove_all(std::slice::from_ref(id), world, changes);
+    }
+
+    /// Removes those of these members that there are, in one epoch.
+    fn remove_all(&mut self, ids: &[MemberId], world: &World<'_>, changes: &mut Changes) {
+        let before = self.members.len();
+        ids.iter().for_each(|id| self.take_out(id, changes));
+        if self.members.len() == before {
             return;
         }
-        self.take_out(id, changes);
         if self.members.is_empty() {
             self.empty_since = Some(world.wall_clock);
             self.assign_at = None;
@@ -300,15 +306,19 @@ impl Group {
             .iter()
             .filter(|(_, member)| member.expires_at().is_some_and(|at| at <= world.now));
         let expired = expired.map(|(id, _)| id.clone()).collect::<Vec<_>>();
-        for id in expired {
+        for id in &expired {
             log::warn!(
                 "{id} is no member of {} any more: it has not polled for longer than max.poll.interval.ms, or not come back within session.timeout.ms",
                 self.id
             );
-            self.remove(&id, world, changes);
         }
-        if self.assign_at.is_some_and(|at| at <= world.now) {
+        let has_waited = self.assign_at.is_some_and(|at| at <= world.now);
+        if has_waited {
             self.assign_at = None;
+        }
+        if !expired.is_empty() {
+            self.remove_all(&expired, world, changes);
+        } else if has_waited {
             self.begin_epoch(world, changes);
         }
     }

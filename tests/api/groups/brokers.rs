@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use brooklet::{Cluster, Consumer, ErrorKind, NewTopic, NextOffset, Offset};
+use brooklet::sim::Disk;
+use brooklet::{Broker, Cluster, Consumer, ConsumerGroup, ErrorKind, NewTopic, NextOffset, Offset};
 
 use super::{counted, numbers, send, settle, values, wait};
 
@@ -52,6 +53,56 @@ fn commits_go_on_when_the_coordinator_crashes_and_nothing_is_forgotten() {
         };
         wait("the broker is in sync", in_sync);
     }
+}
+
+/// The brokers that do not coordinate the group.
+fn others(cluster: &Cluster, group: &ConsumerGroup) -> Vec<Broker> {
+    let coordinator = group.describe().unwrap().coordinator.unwrap();
+    cluster.brokers().into_iter().filter(|broker| broker.id() != coordinator).collect()
+}
+
+#[test]
+fn who_leaves_is_succeeded_when_its_commits_are_decided() {
+    let cluster = three();
+    send(&cluster, "email", counted(0..2));
+    let group = cluster.consumer_group("mailer");
+    let mut first = group.consumer().enable_auto_commit(true).join("email").unwrap();
+    values(&mut first, 2);
+    let others = others(&cluster, &group);
+    others.iter().for_each(Broker::pause);
+    drop(first);
+    let mut second = group.join("email").unwrap();
+    for _ in 0..20 {
+        second.poll(Duration::from_millis(1)).unwrap();
+        assert!(numbers(&second).is_empty(), "it is not known where it begins");
+    }
+    others.iter().for_each(Broker::resume);
+    settle(&mut [&mut second]);
+    assert_eq!(numbers(&second), [0, 1]);
+    assert!(second.positions().into_values().all(|offset| offset == Offset::from(1)));
+}
+
+/// It used to leave while its commit was under way: that could not be tried again then.
+#[test]
+fn who_closes_while_the_coordinator_crashes_has_committed() {
+    let cluster = three();
+    send(&cluster, "email", counted(0..2));
+    let group = cluster.consumer_group("mailer");
+    let mut consumer = group.consumer().enable_auto_commit(true).join("email").unwrap();
+    values(&mut consumer, 2);
+    let others = others(&cluster, &group);
+    let coordinator = cluster.broker(group.describe().unwrap().coordinator.unwrap().value());
+    others.iter().for_each(Broker::pause);
+    let closing = thread::spawn(move || consumer.close());
+    thread::sleep(Duration::from_millis(50));
+    let crashing = thread::spawn(move || coordinator.unwrap().crash());
+    thread::sleep(Duration::from_millis(50));
+    others.iter().for_each(Broker::resume);
+    crashing.join().unwrap().unwrap();
+    closing.join().unwrap().unwrap();
+    let offsets = group.committed_offsets().unwrap();
+    assert!(offsets.len() == 2 && offsets.values().all(|next| next.offset() == Offset::from(1)));
+    wait("it has left", || group.describe().is_ok_and(|group| group.members.is_empty()));
 }
 
 /// Nobody can say anything for a group while no replica of its partition lives: its members read on.
@@ -108,6 +159,43 @@ fn who_subscribes_to_others_without_a_coordinator_is_heard_when_there_is_one() {
         consumer.poll(Duration::ZERO).unwrap();
         topics(&consumer) == ["sms"]
     });
+}
+
+/// It has answered its summons, and nobody was to summon it once more.
+#[test]
+fn who_could_not_be_told_what_is_new_asks_again() {
+    let disks = [Disk::new(), Disk::new()];
+    let cluster = Cluster::builder()
+        .broker_on(1, &disks[0])
+        .broker_on(2, &disks[1])
+        .config("offsets.topic.replication.factor", 1)
+        .config("offsets.topic.num.partitions", 1)
+        .open()
+        .unwrap();
+    let email = NewTopic::new("email").partitions(2).replication_factor(2);
+    let email = cluster.create_topic(email).unwrap();
+    let group = cluster.consumer_group("mailer");
+    let mut first = group.join("email").unwrap();
+    let mut second = group.join("email").unwrap();
+    let coordinator = group.describe().unwrap().coordinator.unwrap();
+    let disk = &disks[usize::try_from(coordinator.value()).unwrap() - 1];
+    let broker = cluster.broker(coordinator.value()).unwrap();
+    broker.stop().unwrap();
+    // Somewhere in the first batch.
+    let (log, place) = ("/__consumer_offsets-0/00000000000000000000.log", 70);
+    let byte = disk.read(log).unwrap()[place];
+    disk.damage(log, place as u64, &[!byte]).unwrap();
+    broker.start().unwrap();
+    wait("all are in sync", || {
+        email.describe().unwrap().partitions.iter().all(|partition| partition.isr.len() == 2)
+    });
+    // Until nothing more changes: it would have to ask for that.
+    thread::sleep(Duration::from_millis(200));
+    let error = first.poll(Duration::ZERO).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CoordinatorNotAvailable, "{error}");
+    disk.damage(log, place as u64, &[byte]).unwrap();
+    settle(&mut [&mut first, &mut second]);
+    assert_eq!((numbers(&first).len(), numbers(&second).len()), (1, 1));
 }
 
 #[test]

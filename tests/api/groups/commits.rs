@@ -177,6 +177,66 @@ fn a_poll_that_waits_commits_when_it_is_time() {
     wait("it is committed", || committed(&cluster, "mailer") == [3]);
 }
 
+/// How many records there are about groups.
+fn recorded(cluster: &Cluster) -> i64 {
+    let partitions = cluster.topic("__consumer_offsets").unwrap().partitions();
+    partitions.iter().map(|partition| partition.watermarks().unwrap().high.value()).sum()
+}
+
+#[test]
+fn who_reads_nothing_new_commits_nothing_again() {
+    let clock = Clock::new();
+    let cluster = Cluster::builder().clock(&clock).in_memory().unwrap();
+    cluster.create_topic(NewTopic::new("email")).unwrap();
+    send(&cluster, "email", counted(0..3));
+    let group = cluster.consumer_group("mailer");
+    let mut consumer = group.consumer().enable_auto_commit(true).join("email").unwrap();
+    values(&mut consumer, 3);
+    let mut poll_later = || {
+        clock.advance(Duration::from_secs(6));
+        consumer.poll(Duration::ZERO).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    poll_later();
+    wait("it is committed", || committed(&cluster, "mailer") == [3]);
+    let before = recorded(&cluster);
+    (0..20).for_each(|_| poll_later());
+    assert_eq!(recorded(&cluster), before);
+    send(&cluster, "email", counted(3..4));
+    assert_eq!(values(&mut consumer, 1), ["3"]);
+    clock.advance(Duration::from_secs(6));
+    consumer.poll(Duration::ZERO).unwrap();
+    wait("that is committed", || committed(&cluster, "mailer") == [4]);
+    assert_eq!(recorded(&cluster), before + 1);
+}
+
+/// In the consumer protocol the time for which they are kept counts from the commit.
+#[test]
+fn what_a_member_has_read_is_kept_when_it_is_removed_however_long_nothing_came() {
+    let clock = Clock::new();
+    let cluster = Cluster::builder().clock(&clock).in_memory().unwrap();
+    cluster.create_topic(NewTopic::new("email")).unwrap();
+    send(&cluster, "email", counted(0..3));
+    let group = cluster.consumer_group("mailer");
+    let consumer = group.consumer().enable_auto_commit(true).no_eviction();
+    let mut consumer = consumer.join("email").unwrap();
+    values(&mut consumer, 3);
+    for _ in 0..30 {
+        clock.advance(Duration::from_secs(24 * 60 * 60));
+        consumer.poll(Duration::ZERO).unwrap();
+    }
+    group.remove_member(&consumer.group_metadata().unwrap().member_id).unwrap();
+    std::mem::forget(consumer);
+    // offsets.retention.check.interval.ms is ten minutes, offsets.retention.minutes a week.
+    for _ in 0..20 {
+        clock.advance(Duration::from_secs(11 * 60));
+        std::thread::sleep(Duration::from_millis(2));
+        assert_eq!(committed(&cluster, "mailer"), [3]);
+    }
+    clock.advance(Duration::from_secs(7 * 24 * 60 * 60));
+    wait("it is forgotten", || committed(&cluster, "mailer").is_empty());
+}
+
 /// G5, the other half: whoever ends in order has all committed that polls have returned.
 #[test]
 fn what_polls_have_returned_is_committed_at_the_end() {

@@ -278,3 +278,40 @@ fn who_waits_in_a_poll_is_looked_at_again() {
     lab.tick();
     assert!(!lab.group.has_member(client.handle.member()));
 }
+
+#[test]
+fn members_that_are_removed_together_are_so_in_one_epoch() {
+    let strategies: [&[&str]; 2] = [&["range"], &["cooperative-sticky"]];
+    let classic = strategies.map(|assignors| classic(&["email"], assignors));
+    for wants in classic.into_iter().chain([consumer(&["email"])]) {
+        let mut lab = Lab::new(&[("email", 8)]);
+        let mut clients = (0..4).map(|_| lab.join(wants.clone())).collect::<Vec<_>>();
+        lab.settle(&mut clients.iter_mut().collect::<Vec<_>>());
+        let epoch = lab.group.epoch;
+        lab.pass(wants.max_poll_interval);
+        lab.heartbeat(&mut clients[3]).unwrap();
+        lab.tick();
+        assert_eq!((lab.group.members.len(), lab.group.epoch), (1, epoch + 1));
+        lab.settle(&mut [&mut clients[3]]);
+        assert_eq!((clients[3].has.len(), lab.state()), (8, GroupState::Stable));
+        lab.pass(wants.max_poll_interval);
+        lab.tick();
+        assert_eq!((lab.state(), lab.group.epoch), (GroupState::Empty, epoch + 2));
+    }
+}
+
+#[test]
+fn who_is_removed_when_the_first_target_is_due_is_so_in_its_epoch() {
+    let settings = [("group.initial.rebalance.delay.ms", "300000")];
+    let mut lab = Lab::with(&[("email", 2)], &settings);
+    let stuck = lab.join(consumer(&["email"]));
+    let mut client = lab.join(consumer(&["email"]));
+    let epoch = lab.group.epoch;
+    lab.pass(Duration::from_secs(300));
+    lab.heartbeat(&mut client).unwrap();
+    lab.tick();
+    assert!(!lab.group.has_member(stuck.handle.member()));
+    assert_eq!(lab.group.epoch, epoch + 1);
+    lab.settle(&mut [&mut client]);
+    assert_eq!(lab.has(&client), "email-0 email-1");
+}
