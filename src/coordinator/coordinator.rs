@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use crate::base::{BrokerId, Offset, PartitionId, TopicName, TopicPartition};
 use crate::cluster::{ClusterError, Core, InternalTopic, KnownTopic, Sender, TopicImage};
@@ -11,13 +10,12 @@ use crate::coordinator::commit::{Outcome, PendingCommit};
 use crate::coordinator::config::GroupConfig;
 use crate::coordinator::error::GroupError;
 use crate::coordinator::group::{
-    Changes, Commit, Committed, DescribedMember, GroupProtocol, GroupState, JoinRequest, Told,
-    World,
+    Changes, Commit, Committed, DescribedMember, GroupProtocol, GroupState, Told, World,
 };
 use crate::coordinator::handle::MemberHandle;
-use crate::coordinator::ids::{GroupId, InstanceId, MemberId, ShortText, partition_of_group};
+use crate::coordinator::ids::{GroupId, MemberId, partition_of_group};
+use crate::coordinator::join::Join;
 use crate::coordinator::shard::{Batching, Groups, Shard, Term};
-use crate::coordinator::subscription::Subscription;
 use crate::env::Moment;
 use crate::env::sync::{Event, Mutex};
 use crate::replica::ProduceError;
@@ -38,22 +36,6 @@ pub(crate) struct GroupCoordinator {
     /// For what nobody asks for.
     pub(super) worker: Arc<Sender>,
     pub(super) housekeeping: super::housekeeping::Housekeeping,
-}
-
-/// Somebody who wants to be in a group.
-#[derive(Clone, Debug)]
-pub(crate) struct Join {
-    pub(crate) protocol: GroupProtocol,
-    pub(crate) subscription: Subscription,
-    /// Patterns are for the cluster's own topics too.
-    pub(crate) with_internal: bool,
-    pub(crate) instance_id: Option<String>,
-    pub(crate) client_id: String,
-    pub(crate) rack: Option<String>,
-    /// By name, the preferred first.
-    pub(crate) assignors: Vec<String>,
-    pub(crate) max_poll_interval: Duration,
-    pub(crate) session_timeout: Duration,
 }
 
 /// A group as it is now.
@@ -190,7 +172,7 @@ impl GroupCoordinator {
             let asked = match groups.term() == Some(&term) {
                 true => ask(&mut groups, &world, &mut changes),
                 // It has moved on meanwhile.
-                false => Err(GroupError::LoadInProgress { group: topic.name.to_string() }),
+                false => Err(loading(&term)),
             };
             let how = Batching { compression: self.config.compression, now: wall_clock };
             let has_records = groups.append(&changes.records, &how);
@@ -251,10 +233,9 @@ impl GroupCoordinator {
         let number = self.members.fetch_add(1, Ordering::Relaxed) + 1;
         // Members do not outlive the process: a number tells them apart.
         let id = match client_id {
-            "" => format!("consumer-{group}-{number}"),
-            client_id => format!("{client_id}-{number}"),
+            "" => MemberId::numbered(&format!("consumer-{group}"), number),
+            client_id => MemberId::numbered(client_id, number),
         };
-        let id = MemberId::new(&id).ok_or(GroupError::InvalidGroupId)?;
         Ok(MemberHandle::new(group.clone(), id, arrived, core.runtime().now()))
     }
 
@@ -264,7 +245,7 @@ impl GroupCoordinator {
         if group.as_str().is_empty() {
             return Err(GroupError::InvalidGroupId);
         }
-        let wants = self.request(join)?;
+        let wants = join.request(&self.config)?;
         let told = self.ask_for(group, Missing::Create, |groups, world, changes| {
             let existed = groups.get(group).is_some();
             let told = groups.get_or_create(group).join(handle, wants, world, changes);
@@ -275,25 +256,6 @@ impl GroupCoordinator {
         })?;
         self.set_alarm(group);
         Ok(told.unwrap_or_default())
-    }
-
-    fn request(&self, join: &Join) -> Result<JoinRequest, GroupError> {
-        let text = |text: &String| ShortText::new(text).ok_or(GroupError::InvalidGroupId);
-        let instance = join.instance_id.as_ref().filter(|id| !id.is_empty());
-        let instance = instance.map(|id| InstanceId::new(id).ok_or(GroupError::InvalidGroupId));
-        Ok(JoinRequest {
-            protocol: join.protocol,
-            subscribed: join.subscription.check(join.with_internal)?,
-            instance: instance.transpose()?,
-            client_id: text(&join.client_id)?,
-            rack: join.rack.as_ref().map(text).transpose()?,
-            assignors: join.assignors.iter().map(text).collect::<Result<_, _>>()?,
-            max_poll_interval: join.max_poll_interval,
-            session_timeout: match join.protocol {
-                GroupProtocol::Consumer => self.config.consumer_session_timeout,
-                GroupProtocol::Classic => join.session_timeout,
-            },
-        })
     }
 
     /// What is new for a member, that may have given up what it was told to: all of the revocation `released`.
@@ -429,8 +391,9 @@ impl GroupCoordinator {
             let asked = ask(groups, world, &mut own);
             changes.summoned.append(&mut own.summoned);
             asked?;
+            let partition = || TopicPartition::new(topic.name.clone(), shard.partition);
             let term = groups.term().cloned();
-            let term = term.ok_or_else(|| GroupError::LoadInProgress { group: String::new() })?;
+            let term = term.ok_or_else(|| GroupError::LoadInProgress { partition: partition() })?;
             if own.records.is_empty() {
                 return Ok(PendingCommit::done(Arc::clone(&outcome), term, runtime));
             }
@@ -578,6 +541,10 @@ fn term(core: &Core, topic: &TopicImage, partition: PartitionId) -> Result<Term,
     let (leader, sender) = led.map_err(not_available)?;
     let (_, epoch) = leader.led_by();
     Ok(Term { leader, epoch, sender })
+}
+
+fn loading(term: &Term) -> GroupError {
+    GroupError::LoadInProgress { partition: term.leader.partition().clone() }
 }
 
 /// A cluster that is closed stays so; anything else may be otherwise in a moment.

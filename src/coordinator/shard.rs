@@ -123,7 +123,7 @@ impl Groups {
             return Ok(());
         }
         let partition = term.leader.partition();
-        let moved = || GroupError::LoadInProgress { group: partition.to_string() };
+        let moved = || GroupError::LoadInProgress { partition: partition.clone() };
         if self.term.as_ref().is_some_and(|known| known.is_after(term)) {
             // Who asks has not heard yet (KAFKA-10614).
             return Err(moved());

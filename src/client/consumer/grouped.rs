@@ -51,6 +51,8 @@ impl Consumer {
     /// [`UnsupportedAssignor`](ErrorKind::UnsupportedAssignor); [`UnreleasedInstanceId`](ErrorKind::UnreleasedInstanceId)
     /// and [`InvalidSessionTimeout`](ErrorKind::InvalidSessionTimeout);
     /// [`InvalidRegularExpression`](ErrorKind::InvalidRegularExpression);
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a `client.id`, `group.instance.id` or `client.rack` of more than 32,767
+    /// bytes;
     /// [`CoordinatorNotAvailable`](ErrorKind::CoordinatorNotAvailable) after `default.api.timeout.ms`.
     pub fn subscribe(&mut self, to: impl Into<Subscription>) -> Result<()> {
         let subscription = to.into();
