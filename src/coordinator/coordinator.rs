@@ -290,10 +290,17 @@ impl GroupCoordinator {
 
     /// A member goes; a static one may come back unless it goes `for_good`.
     pub(crate) fn leave(&self, handle: &Arc<MemberHandle>, for_good: bool) {
+        if handle.leaves(for_good) {
+            self.let_go(handle);
+        }
+    }
+
+    /// Tells the group of a member that it has left.
+    pub(super) fn let_go(&self, handle: &Arc<MemberHandle>) {
         let group = handle.group();
         let left = self.ask_for(group, Missing::Leave, |groups, world, changes| {
             if let Some(group) = groups.get_mut(group) {
-                group.leave(handle, for_good, world, changes);
+                group.leave(handle, world, changes);
             }
             Ok(())
         });
@@ -301,7 +308,7 @@ impl GroupCoordinator {
             Ok(_) => self.set_alarm(group),
             // Nobody will look for it any more.
             Err(error) if self.core().is_err() => log::debug!("{handle:?}: {error}"),
-            Err(error) => self.leave_later(handle, for_good, &error),
+            Err(error) => self.leave_later(handle, &error),
         }
     }
 

@@ -67,11 +67,11 @@ impl GroupCoordinator {
     }
 
     /// A member that could not leave, since its group has no coordinator at the moment, does so as soon as there is one.
-    pub(super) fn leave_later(&self, handle: &Arc<MemberHandle>, for_good: bool, why: &GroupError) {
+    pub(super) fn leave_later(&self, handle: &Arc<MemberHandle>, why: &GroupError) {
         log::debug!("{handle:?} leaves later: {why}");
         let handle = Arc::clone(handle);
         let at = self.core.upgrade().and_then(|core| core.runtime().now().after(TRY_AGAIN));
-        let leave = Leave { coordinator: Weak::clone(&self.me), handle, for_good };
+        let leave = Leave { coordinator: Weak::clone(&self.me), handle };
         self.worker.submit(Arc::new(leave), at);
     }
 
@@ -145,13 +145,12 @@ impl Drive for Refresh {
 struct Leave {
     coordinator: Weak<GroupCoordinator>,
     handle: Arc<MemberHandle>,
-    for_good: bool,
 }
 
 impl Drive for Leave {
     fn drive(&self, now: Moment) -> Option<Moment> {
         let coordinator = self.coordinator.upgrade().filter(|_| now != END)?;
-        coordinator.leave(&self.handle, self.for_good);
+        coordinator.let_go(&self.handle);
         None
     }
 }

@@ -217,7 +217,8 @@ impl Lab {
     }
 
     fn leave(&mut self, client: &Client, for_good: bool) {
-        self.act(|group, world, changes| group.leave(&client.handle, for_good, world, changes));
+        client.handle.leaves(for_good);
+        self.act(|group, world, changes| group.leave(&client.handle, world, changes));
     }
 
     fn commit_begins(&mut self, client: &Client) {
