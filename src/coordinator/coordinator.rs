@@ -343,7 +343,8 @@ impl GroupCoordinator {
         self.write(group, Missing::Create, by, |groups, world, changes| {
             let existed = groups.get(group).is_some();
             let committed = groups.get_or_create(group).commit(by, commits, world, changes);
-            if committed.is_err() && !existed {
+            // It was refused, or is all of topics that are no more.
+            if changes.records.is_empty() && !existed {
                 groups.forget(group);
             }
             committed
@@ -440,10 +441,10 @@ impl GroupCoordinator {
         group: &GroupId,
         partitions: impl IntoIterator<Item = (TopicName, PartitionId)>,
     ) -> Result<BTreeMap<TopicPartition, Committed>, GroupError> {
-        let found = self.ask_for(group, Missing::Leave, |groups, _, _| {
+        let found = self.ask_for(group, Missing::Leave, |groups, world, _| {
             let Some(group) = groups.get(group) else { return Ok(BTreeMap::new()) };
             let committed = partitions.into_iter().filter_map(|(topic, partition)| {
-                let committed = group.committed(&topic, partition)?.clone();
+                let committed = group.committed(&topic, partition, world)?.clone();
                 Some((TopicPartition::new(topic, partition), committed))
             });
             Ok(committed.collect())
@@ -456,8 +457,8 @@ impl GroupCoordinator {
         &self,
         group: &GroupId,
     ) -> Result<BTreeMap<TopicPartition, Committed>, GroupError> {
-        let found = self.ask_for(group, Missing::Leave, |groups, _, _| {
-            Ok(groups.get(group).map(|group| group.all_committed()).unwrap_or_default())
+        let found = self.ask_for(group, Missing::Leave, |groups, world, _| {
+            Ok(groups.get(group).map(|group| group.all_committed(world)).unwrap_or_default())
         })?;
         Ok(found.unwrap_or_default())
     }
@@ -510,14 +511,11 @@ impl GroupCoordinator {
         Ok(all)
     }
 
-    /// Forgets what groups have committed for a topic that is no more, and returns when that is in the log for good. One of
-    /// the same name is another.
+    /// Forgets what groups have committed for a topic that is no more, and returns when that is in the log for good. It
+    /// counts for nobody as it is: one of the same name is another.
     pub(crate) fn forget_topic(&self, name: &TopicName) -> Result<(), GroupError> {
-        let written = self.write_in_all(|groups, world, changes| {
-            if world.topic(name).is_none() {
-                groups.forget_topic(name, changes);
-            }
-        })?;
+        let written =
+            self.write_in_all(|groups, world, changes| groups.forget_topic(name, world, changes))?;
         // All are on their way before one is waited for.
         let done = written.into_iter().map(|commit| commit?.wait().map_err(GroupError::NotWritten));
         // The first error of one does not keep the others from it.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::base::{Draft, ErrorKind, PartitionId, Scope, TopicId, TopicName};
+use crate::base::{Draft, ErrorKind, PartitionId, Scope, TopicId, TopicName, TopicPartition};
 use crate::cluster::KnownTopic;
 use crate::coordinator::assignment::Assignment;
 use crate::coordinator::config::GroupConfig;
@@ -130,6 +130,26 @@ impl Lab {
 
     fn topic(&self, topic: &str) -> TopicId {
         self.topics.iter().find(|known| known.name == name(topic)).unwrap().id
+    }
+
+    fn world(&self) -> World<'_> {
+        World {
+            topics: &self.topics,
+            version: self.version,
+            config: &self.config,
+            now: self.now,
+            wall_clock: wall_clock(self.now),
+        }
+    }
+
+    /// All that was committed for topics that there are.
+    fn all_committed(&self) -> BTreeMap<TopicPartition, Committed> {
+        self.group.all_committed(&self.world())
+    }
+
+    fn committed(&self, topic: &str, partition: i32) -> Option<i64> {
+        let committed = self.group.committed(&name(topic), number(partition), &self.world());
+        committed.map(|committed| committed.offset.value())
     }
 
     /// Asks the group, and summons whom it wants to be summoned.
