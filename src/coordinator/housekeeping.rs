@@ -9,8 +9,9 @@ use crate::coordinator::coordinator::GroupCoordinator;
 use crate::coordinator::error::GroupError;
 use crate::coordinator::handle::MemberHandle;
 use crate::coordinator::ids::GroupId;
-use crate::coordinator::shard::Groups;
+use crate::coordinator::wall_clock::WallClock;
 use crate::env::Moment;
+use crate::env::sync::Mutex;
 
 /// Time between two tries of what could not be done, since the group had no coordinator.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
@@ -79,13 +80,21 @@ impl GroupCoordinator {
     pub(super) fn look_after_offsets(&self, core: &Core) {
         if !self.housekeeping.looks_after_offsets.swap(true, Ordering::AcqRel) {
             let at = core.runtime().now().after(self.config.retention_check_interval);
-            self.worker.submit(Arc::new(Retention(Weak::clone(&self.me))), at);
+            let wall_clock = Mutex::new(WallClock::of(&**core.runtime()));
+            let retention = Retention { coordinator: Weak::clone(&self.me), wall_clock };
+            self.worker.submit(Arc::new(retention), at);
         }
     }
 
-    /// Forgets offsets that are too old, in all groups. Waits for nobody: members are looked after by the same thread.
-    fn expire_offsets(&self) -> Result<(), GroupError> {
-        let written = self.write_in_all(Groups::expire_offsets)?;
+    /// Forgets offsets that are too old, in all groups, unless the wall clock has been set since `before`: then nobody knows
+    /// how old they are. Waits for nobody: members are looked after by the same thread.
+    pub(super) fn expire_offsets(&self, before: WallClock) -> Result<(), GroupError> {
+        let written = self.write_in_all(|groups, world, changes| {
+            let now = WallClock { at: world.now, shows: world.wall_clock };
+            if before.jump_until(now).is_none() {
+                groups.expire_offsets(world, changes);
+            }
+        })?;
         written.into_iter().try_for_each(|commit| commit.map(drop))
     }
 }
@@ -155,12 +164,20 @@ impl Drive for Leave {
     }
 }
 
-struct Retention(Weak<GroupCoordinator>);
+struct Retention {
+    coordinator: Weak<GroupCoordinator>,
+    /// When it was last at it.
+    wall_clock: Mutex<WallClock>,
+}
 
 impl Drive for Retention {
     fn drive(&self, now: Moment) -> Option<Moment> {
-        let coordinator = self.0.upgrade().filter(|_| now != END)?;
-        if let Err(error) = coordinator.expire_offsets() {
+        let coordinator = self.coordinator.upgrade().filter(|_| now != END)?;
+        let shows = WallClock::of(&**coordinator.core().ok()?.runtime());
+        let before = std::mem::replace(&mut *self.wall_clock.lock(), shows);
+        if let Some(by) = before.jump_until(shows) {
+            log::warn!("the wall clock was set by {by} ms: no offsets of groups are forgotten now");
+        } else if let Err(error) = coordinator.expire_offsets(before) {
             log::warn!("old offsets of groups are not forgotten yet: {error}");
         }
         now.after(coordinator.config.retention_check_interval)

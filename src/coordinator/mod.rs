@@ -20,6 +20,7 @@ mod shard;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod wall_clock;
 
 pub(crate) use assignment::Assignment;
 pub use assignor::{

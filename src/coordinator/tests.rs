@@ -5,26 +5,31 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::base::{Acks, Config, Offset, PartitionId, Scope, TopicName, TopicPartition};
+use crate::base::{Acks, Config, Offset, PartitionId, Scope, Timestamp, TopicName, TopicPartition};
 use crate::cluster::{
     BrokerConfig, BrokerPlace, Core, CreateTopic, InternalTopic, OpenBroker, OpenCluster,
 };
 use crate::coordinator::ids::partition_of_group;
+use crate::coordinator::wall_clock::WallClock;
 use crate::coordinator::{Commit, GroupConfig, GroupCoordinator, GroupId, GroupState};
-use crate::env::{Disk, Threads};
+use crate::env::{Clock, Disk, Runtime, Threads};
 use crate::record::{BatchBuilder, CloseOptions, EncodedBatch, RecordFields};
 use crate::replica::{Append, Completion, Refusal};
 use crate::storage::{AppendOrigin, Appended};
 
 /// With a topic that groups read.
 fn open(disk: &Disk) -> Arc<Core> {
+    open_by(disk, Arc::new(Threads::new()))
+}
+
+fn open_by(disk: &Disk, runtime: Arc<dyn Runtime>) -> Arc<Core> {
     let place = BrokerPlace { fs: disk.file_system(), root: PathBuf::from("/"), rack: None };
     let opened = Core::open(OpenCluster {
         brokers: vec![OpenBroker { id: None, place }],
         create_if_missing: true,
         accept_metadata_loss: false,
         config: BrokerConfig::new(Config::new(Scope::Broker)).unwrap(),
-        runtime: Arc::new(Threads::new()),
+        runtime,
     });
     let core = opened.unwrap();
     create(&core);
@@ -207,6 +212,26 @@ fn what_was_committed_for_a_topic_is_nothing_to_the_next_of_its_name() {
     delete(&core);
     groups.forget_topic(&email()).unwrap();
     assert!(groups.list().unwrap().is_empty());
+}
+
+/// RELIABILITY 2: a device without a battery begins in 1970, and is told the time by the network later.
+#[test]
+fn no_offset_is_forgotten_in_a_round_in_which_the_wall_clock_was_set() {
+    let clock = Clock::new();
+    let core = open_by(&Disk::new(), clock.runtime());
+    let groups = coordinator(&core);
+    commit(&groups, 0..3, 5);
+    let shows = || WallClock::of(&**core.runtime());
+    let before = shows();
+    let days = 8 * 24 * 60 * 60 * 1000;
+    clock.set_wall_clock(Timestamp::from_millis(before.shows.as_millis() + days).unwrap());
+    groups.expire_offsets(before).unwrap();
+    // Behind whatever that has written.
+    commit(&groups, 0..1, 6);
+    assert_eq!(offsets(&groups), [6, 5, 5]);
+    groups.expire_offsets(shows()).unwrap();
+    commit(&groups, 0..1, 7);
+    assert_eq!(offsets(&groups), [7]);
 }
 
 #[test]
