@@ -80,7 +80,6 @@ impl Cluster {
     /// [`InvalidReplicationFactor`](crate::ErrorKind::InvalidReplicationFactor);
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting or a value out of range.
     pub fn create_topic(&self, topic: NewTopic) -> Result<Topic> {
-        self.forget_former(topic.name())?;
         let image = self.core.create_topic(topic.into_create())?;
         Ok(Topic::new(Arc::clone(&self.core), image))
     }
@@ -91,7 +90,6 @@ impl Cluster {
     /// # Errors
     /// Those of [`create_topic`](Self::create_topic), but that it exists.
     pub fn create_topic_if_missing(&self, topic: NewTopic) -> Result<Topic> {
-        self.forget_former(topic.name())?;
         let image = self.core.create_if_missing(topic.into_create())?;
         Ok(Topic::new(Arc::clone(&self.core), image))
     }
@@ -114,19 +112,9 @@ impl Cluster {
         &self,
         topics: impl IntoIterator<Item = NewTopic>,
     ) -> Result<Vec<Result<Topic>>> {
-        let topics = topics.into_iter().collect::<Vec<_>>();
-        topics.iter().try_for_each(|topic| self.forget_former(topic.name()))?;
         let created = self.core.create_topics(topics.into_iter().map(NewTopic::into_create))?;
         let topic = |image| Topic::new(Arc::clone(&self.core), image);
         Ok(created.into_iter().map(|created| Ok(topic(created?))).collect())
-    }
-
-    /// What groups have committed for a topic that had this name is not for a new one.
-    fn forget_former(&self, name: &str) -> Result<()> {
-        match self.core.former_name(name) {
-            Some(name) => Ok(self.groups.forget_topic(&name)?),
-            None => Ok(()),
-        }
     }
 
     /// The topic of this name. Where `auto.create.topics.enable` is set, it is created if there is none.
@@ -154,7 +142,7 @@ impl Cluster {
         let topic = self.core.topic(name)?;
         self.core.delete_topic(topic.id, &topic.name)?;
         if let Err(error) = self.groups.forget_topic(&topic.name) {
-            // Done before a topic of this name is created again.
+            // They count for no other topic, and go when offsets are next looked at that are too old.
             log::info!("offsets of the deleted topic {} are left: {error}", topic.name);
         }
         Ok(())

@@ -313,7 +313,8 @@ impl Partition {
         let read = |from| {
             let fetched = leader.fetch(from, max_bytes, IsolationLevel::ReadUncommitted)?;
             let next = fetched.batches.last().map(|last| last.header().next_offset());
-            Ok((Records::decode(self.place.clone(), &fetched, from)?, next))
+            let place = (self.topic.id(), self.place.clone());
+            Ok((Records::decode(place, &fetched, from)?, next))
         };
         let mut next = from;
         loop {

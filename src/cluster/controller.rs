@@ -153,7 +153,7 @@ impl Controller {
         look(&self.published.read())
     }
 
-    /// Rises with every change that is published.
+    /// Rises with every change that is published. Whoever sees a change sees that it has risen.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
@@ -356,6 +356,7 @@ impl Controller {
                     effects.partitions.push((*id, *partition));
                 }
             }
+            self.version.fetch_add(1, Ordering::AcqRel);
         }
         let members = self.published.read().members().to_vec();
         let is_change = |record: &_| matches!(record, MetadataRecord::MembersChanged { .. });
@@ -365,7 +366,6 @@ impl Controller {
         if let Some(end) = self.log.end() {
             self.next.lock().applied = end;
         }
-        self.version.fetch_add(1, Ordering::AcqRel);
         self.look_again();
         self.events.tell(events);
     }
@@ -462,8 +462,10 @@ impl Controller {
         for topic in before.iter().filter(|topic| image.by_id(topic.id).is_none()) {
             self.delete_topic(topic);
         }
-        *self.published.write() = image;
+        let mut published = self.published.write();
+        *published = image;
         self.version.fetch_add(1, Ordering::AcqRel);
+        drop(published);
         self.look_again();
         effects.all = true;
         self.events.tell([ClusterEvent::ControllerChanged { broker, epoch }]);

@@ -262,11 +262,6 @@ impl Core {
         self.controller.with_image(|image| image.by_id(id).cloned())
     }
 
-    /// The name, if a topic had it that was deleted, and none has it now.
-    pub(crate) fn former_name(&self, name: &str) -> Option<TopicName> {
-        self.controller.with_image(|image| image.former_name(name).cloned())
-    }
-
     /// All topics, by name.
     pub(crate) fn topics(&self) -> Result<Vec<Arc<TopicImage>>, ClusterError> {
         self.check_open()?;

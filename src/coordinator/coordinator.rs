@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use crate::base::{BrokerId, Offset, PartitionId, TopicName, TopicPartition};
 use crate::cluster::{ClusterError, Core, InternalTopic, KnownTopic, Sender, TopicImage};
@@ -12,13 +11,12 @@ use crate::coordinator::commit::{Outcome, PendingCommit};
 use crate::coordinator::config::GroupConfig;
 use crate::coordinator::error::GroupError;
 use crate::coordinator::group::{
-    Changes, Commit, Committed, DescribedMember, GroupProtocol, GroupState, JoinRequest, Told,
-    World,
+    Changes, Commit, Committed, DescribedMember, GroupProtocol, GroupState, Told, World,
 };
 use crate::coordinator::handle::MemberHandle;
-use crate::coordinator::ids::{GroupId, InstanceId, MemberId, ShortText, partition_of_group};
+use crate::coordinator::ids::{GroupId, MemberId, partition_of_group};
+use crate::coordinator::join::Join;
 use crate::coordinator::shard::{Batching, Groups, Shard, Term};
-use crate::coordinator::subscription::Subscription;
 use crate::env::sync::{Event, Mutex};
 use crate::replica::ProduceError;
 
@@ -38,22 +36,6 @@ pub(crate) struct GroupCoordinator {
     /// For what nobody asks for.
     pub(super) worker: Arc<Sender>,
     pub(super) housekeeping: super::housekeeping::Housekeeping,
-}
-
-/// Somebody who wants to be in a group.
-#[derive(Clone, Debug)]
-pub(crate) struct Join {
-    pub(crate) protocol: GroupProtocol,
-    pub(crate) subscription: Subscription,
-    /// Patterns are for the cluster's own topics too.
-    pub(crate) with_internal: bool,
-    pub(crate) instance_id: Option<String>,
-    pub(crate) client_id: String,
-    pub(crate) rack: Option<String>,
-    /// By name, the preferred first.
-    pub(crate) assignors: Vec<String>,
-    pub(crate) max_poll_interval: Duration,
-    pub(crate) session_timeout: Duration,
 }
 
 /// A group as it is now.
@@ -193,7 +175,7 @@ impl GroupCoordinator {
             let asked = match groups.term() == Some(&term) {
                 true => ask(&mut groups, &world, &mut changes),
                 // It has moved on meanwhile.
-                false => Err(GroupError::LoadInProgress { group: topic.name.to_string() }),
+                false => Err(loading(&term)),
             };
             let how = Batching { compression: self.config.compression, now: wall_clock };
             let has_records = groups.append(&changes.records, &how);
@@ -254,10 +236,9 @@ impl GroupCoordinator {
         let number = self.members.fetch_add(1, Ordering::Relaxed) + 1;
         // Members do not outlive the process: a number tells them apart.
         let id = match client_id {
-            "" => format!("consumer-{group}-{number}"),
-            client_id => format!("{client_id}-{number}"),
+            "" => MemberId::numbered(&format!("consumer-{group}"), number),
+            client_id => MemberId::numbered(client_id, number),
         };
-        let id = MemberId::new(&id).ok_or(GroupError::InvalidGroupId)?;
         Ok(MemberHandle::new(group.clone(), id, arrived, core.runtime().now()))
     }
 
@@ -267,7 +248,7 @@ impl GroupCoordinator {
         if group.as_str().is_empty() {
             return Err(GroupError::InvalidGroupId);
         }
-        let wants = self.request(join)?;
+        let wants = join.request(&self.config)?;
         let joined = self.ask_for(group, Missing::Create, |groups, world, changes| {
             let existed = groups.get(group).is_some();
             let joined = groups.get_or_create(group);
@@ -281,25 +262,6 @@ impl GroupCoordinator {
         let (told, next_tick) = joined.unwrap_or_default();
         self.set_alarm(next_tick);
         Ok(told)
-    }
-
-    fn request(&self, join: &Join) -> Result<JoinRequest, GroupError> {
-        let text = |text: &String| ShortText::new(text).ok_or(GroupError::InvalidGroupId);
-        let instance = join.instance_id.as_ref().filter(|id| !id.is_empty());
-        let instance = instance.map(|id| InstanceId::new(id).ok_or(GroupError::InvalidGroupId));
-        Ok(JoinRequest {
-            protocol: join.protocol,
-            subscribed: join.subscription.check(join.with_internal)?,
-            instance: instance.transpose()?,
-            client_id: text(&join.client_id)?,
-            rack: join.rack.as_ref().map(text).transpose()?,
-            assignors: join.assignors.iter().map(text).collect::<Result<_, _>>()?,
-            max_poll_interval: join.max_poll_interval,
-            session_timeout: match join.protocol {
-                GroupProtocol::Consumer => self.config.consumer_session_timeout,
-                GroupProtocol::Classic => join.session_timeout,
-            },
-        })
     }
 
     /// What is new for a member, that may have given up what it was told to: all of the revocation `released`.
@@ -334,20 +296,19 @@ impl GroupCoordinator {
 
     /// A member goes; a static one may come back unless it goes `for_good`.
     pub(crate) fn leave(&self, handle: &Arc<MemberHandle>, for_good: bool) {
-        if let Err(error) = self.try_to_leave(handle, for_good) {
-            self.leave_later(handle, for_good, &error);
+        if handle.leaves(for_good)
+            && let Err(error) = self.let_go(handle)
+        {
+            self.leave_later(handle, &error);
         }
     }
 
-    pub(super) fn try_to_leave(
-        &self,
-        handle: &Arc<MemberHandle>,
-        for_good: bool,
-    ) -> Result<(), GroupError> {
+    /// Tells the group of a member that it has left.
+    pub(super) fn let_go(&self, handle: &Arc<MemberHandle>) -> Result<(), GroupError> {
         let group = handle.group();
         let next_tick = self.ask_for(group, Missing::Leave, |groups, world, changes| {
             let Some(group) = groups.get_mut(group) else { return Ok(None) };
-            group.leave(handle, for_good, world, changes);
+            group.leave(handle, world, changes);
             Ok(group.next_tick(world.now))
         })?;
         self.set_alarm(next_tick.flatten());
@@ -378,7 +339,8 @@ impl GroupCoordinator {
         self.write(group, Missing::Create, by, |groups, world, changes| {
             let existed = groups.get(group).is_some();
             let committed = groups.get_or_create(group).commit(by, commits, world, changes);
-            if committed.is_err() && !existed {
+            // It was refused, or is all of topics that are no more.
+            if changes.records.is_empty() && !existed {
                 groups.forget(group);
             }
             committed
@@ -433,8 +395,9 @@ impl GroupCoordinator {
             let asked = ask(groups, world, &mut own);
             changes.summoned.append(&mut own.summoned);
             asked?;
+            let partition = || TopicPartition::new(topic.name.clone(), shard.partition);
             let term = groups.term().cloned();
-            let term = term.ok_or_else(|| GroupError::LoadInProgress { group: String::new() })?;
+            let term = term.ok_or_else(|| GroupError::LoadInProgress { partition: partition() })?;
             if own.records.is_empty() {
                 return Ok(PendingCommit::done(Arc::clone(&outcome), term, runtime));
             }
@@ -474,10 +437,10 @@ impl GroupCoordinator {
         group: &GroupId,
         partitions: impl IntoIterator<Item = (TopicName, PartitionId)>,
     ) -> Result<BTreeMap<TopicPartition, Committed>, GroupError> {
-        let found = self.ask_for(group, Missing::Leave, |groups, _, _| {
+        let found = self.ask_for(group, Missing::Leave, |groups, world, _| {
             let Some(group) = groups.get(group) else { return Ok(BTreeMap::new()) };
             let committed = partitions.into_iter().filter_map(|(topic, partition)| {
-                let committed = group.committed(&topic, partition)?.clone();
+                let committed = group.committed(&topic, partition, world)?.clone();
                 Some((TopicPartition::new(topic, partition), committed))
             });
             Ok(committed.collect())
@@ -490,8 +453,8 @@ impl GroupCoordinator {
         &self,
         group: &GroupId,
     ) -> Result<BTreeMap<TopicPartition, Committed>, GroupError> {
-        let found = self.ask_for(group, Missing::Leave, |groups, _, _| {
-            Ok(groups.get(group).map(|group| group.all_committed()).unwrap_or_default())
+        let found = self.ask_for(group, Missing::Leave, |groups, world, _| {
+            Ok(groups.get(group).map(|group| group.all_committed(world)).unwrap_or_default())
         })?;
         Ok(found.unwrap_or_default())
     }
@@ -544,14 +507,11 @@ impl GroupCoordinator {
         Ok(all)
     }
 
-    /// Forgets what groups have committed for a topic that is no more, and returns when that is in the log for good. One of
-    /// the same name is another.
+    /// Forgets what groups have committed for a topic that is no more, and returns when that is in the log for good. It
+    /// counts for nobody as it is: one of the same name is another.
     pub(crate) fn forget_topic(&self, name: &TopicName) -> Result<(), GroupError> {
-        let written = self.write_in_all(|groups, world, changes| {
-            if world.topic(name).is_none() {
-                groups.forget_topic(name, changes);
-            }
-        })?;
+        let written =
+            self.write_in_all(|groups, world, changes| groups.forget_topic(name, world, changes))?;
         // All are on their way before one is waited for.
         let done = written.into_iter().map(|commit| commit?.wait().map_err(GroupError::NotWritten));
         // The first error of one does not keep the others from it.
@@ -582,6 +542,10 @@ fn term(core: &Core, topic: &TopicImage, partition: PartitionId) -> Result<Term,
     let (leader, sender) = led.map_err(not_available)?;
     let (_, epoch) = leader.led_by();
     Ok(Term { leader, epoch, sender })
+}
+
+fn loading(term: &Term) -> GroupError {
+    GroupError::LoadInProgress { partition: term.leader.partition().clone() }
 }
 
 /// A cluster that is closed stays so; anything else may be otherwise in a moment.

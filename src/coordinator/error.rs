@@ -1,6 +1,6 @@
 //! Why a coordinator refuses something.
 
-use crate::base::{ErrorKind, InvalidTopicName, PartitionId, TopicName};
+use crate::base::{ErrorKind, InvalidTopicName, PartitionId, TopicName, TopicPartition};
 use crate::cluster::ClusterError;
 use crate::replica::ProduceError;
 
@@ -9,6 +9,8 @@ use crate::replica::ProduceError;
 pub(crate) enum GroupError {
     #[error("a group needs a name, of 1 to 32,767 bytes")]
     InvalidGroupId,
+    #[error("{setting} has {size} bytes, more than the 32,767 that a record of a group can hold")]
+    TooLong { setting: &'static str, size: usize },
     #[error("there is no group {0}")]
     GroupIdNotFound(String),
     #[error("group {group} still has {members} members: stop them first")]
@@ -53,8 +55,10 @@ pub(crate) enum GroupError {
     AskedByAssignor,
     #[error(transparent)]
     InvalidTopicName(#[from] InvalidTopicName),
-    #[error("the coordinator of {group} has just moved, and does not know all yet: try again")]
-    LoadInProgress { group: String },
+    #[error(
+        "{partition} is led by another broker now, which does not know its groups yet: try again"
+    )]
+    LoadInProgress { partition: TopicPartition },
     #[error("the group's part of __consumer_offsets cannot be read: {reason}")]
     Unreadable { reason: String },
     #[error("the group has no coordinator at the moment: {0}")]
@@ -70,6 +74,7 @@ impl GroupError {
     pub(crate) fn kind(&self) -> Option<ErrorKind> {
         Some(match self {
             Self::InvalidGroupId => ErrorKind::InvalidGroupId,
+            Self::TooLong { .. } => ErrorKind::InvalidConfig,
             Self::GroupIdNotFound(_) => ErrorKind::GroupIdNotFound,
             Self::NonEmptyGroup { .. } => ErrorKind::NonEmptyGroup,
             Self::GroupMaxSizeReached { .. } => ErrorKind::GroupMaxSizeReached,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::coordinator::ids::{GroupId, MemberId};
@@ -11,6 +11,11 @@ use crate::env::sync::Event;
 
 /// In the place of a moment: the member waits in a poll.
 const WAITS: u64 = u64::MAX;
+
+/// How a member has left: not at all, to come back perhaps, for good.
+const LIVES: u8 = 0;
+const AWAY: u8 = 1;
+const FOR_GOOD: u8 = 2;
 
 /// One life of a member: from when it joins until it leaves, or is removed. As long as it exists the member lives:
 /// within one process nobody has to send heartbeats.
@@ -23,6 +28,8 @@ pub(crate) struct MemberHandle {
     arrived: Arc<Event>,
     /// Nanoseconds of the moment of the last poll, or [`WAITS`].
     polled_at: AtomicU64,
+    /// Whether the coordinator knows or not: there may be none at the moment.
+    left: AtomicU8,
 }
 
 impl MemberHandle {
@@ -39,6 +46,7 @@ impl MemberHandle {
             summoned: AtomicBool::new(false),
             arrived: Arc::clone(arrived),
             polled_at: AtomicU64::new(0),
+            left: AtomicU8::new(LIVES),
         };
         handle.polled(now);
         Arc::new(handle)
@@ -67,6 +75,21 @@ impl MemberHandle {
     pub(super) fn polled_at(&self) -> Option<Moment> {
         let nanos = self.polled_at.load(Ordering::Relaxed);
         (nanos != WAITS).then(|| Moment::since_start(Duration::from_nanos(nanos)))
+    }
+
+    /// The member leaves. Returns whether the coordinator has to be told: what goes for good does not come back by leaving
+    /// once more.
+    pub(super) fn leaves(&self, for_good: bool) -> bool {
+        let how = if for_good { FOR_GOOD } else { AWAY };
+        self.left.fetch_max(how, Ordering::AcqRel) < how
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire) != LIVES
+    }
+
+    pub(super) fn has_left_for_good(&self) -> bool {
+        self.left.load(Ordering::Acquire) == FOR_GOOD
     }
 
     /// Whether the coordinator has something to tell: the member is to ask.

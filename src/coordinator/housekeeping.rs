@@ -11,7 +11,9 @@ use crate::coordinator::error::GroupError;
 use crate::coordinator::group::{Changes, World};
 use crate::coordinator::handle::MemberHandle;
 use crate::coordinator::shard::Groups;
+use crate::coordinator::wall_clock::WallClock;
 use crate::env::Moment;
+use crate::env::sync::Mutex;
 
 /// Times between tries of what could not be done, since a group had no coordinator, or one that could not read its log:
 /// each try may read all of it.
@@ -97,10 +99,13 @@ impl GroupCoordinator {
     }
 
     /// A member that could not leave, since its group has no coordinator at the moment, does so as soon as there is one.
-    pub(super) fn leave_later(&self, handle: &Arc<MemberHandle>, for_good: bool, why: &GroupError) {
+    pub(super) fn leave_later(&self, handle: &Arc<MemberHandle>, why: &GroupError) {
         log::debug!("{handle:?} leaves later: {why}");
-        let (coordinator, handle) = (Weak::clone(&self.me), Arc::clone(handle));
-        let leave = Leave { coordinator, handle, for_good, failed: AtomicU32::new(0) };
+        let leave = Leave {
+            coordinator: Weak::clone(&self.me),
+            handle: Arc::clone(handle),
+            failed: AtomicU32::new(0),
+        };
         // When the cluster is closed nobody will look for it any more.
         if let Some(at) = self.again(&leave.failed) {
             self.worker.submit(Arc::new(leave), Some(at));
@@ -116,13 +121,21 @@ impl GroupCoordinator {
     pub(super) fn look_after_offsets(&self, core: &Core) {
         if !self.housekeeping.looks_after_offsets.swap(true, Ordering::AcqRel) {
             let at = core.runtime().now().after(self.config.retention_check_interval);
-            self.worker.submit(Arc::new(Retention(Weak::clone(&self.me))), at);
+            let wall_clock = Mutex::new(WallClock::of(&**core.runtime()));
+            let retention = Retention { coordinator: Weak::clone(&self.me), wall_clock };
+            self.worker.submit(Arc::new(retention), at);
         }
     }
 
-    /// Forgets offsets that are too old, in all groups. Waits for nobody: members are looked after by the same thread.
-    fn expire_offsets(&self) -> Result<(), GroupError> {
-        let written = self.write_in_all(Groups::expire_offsets)?;
+    /// Forgets offsets that are too old, in all groups, unless the wall clock has been set since `before`: then nobody knows
+    /// how old they are. Waits for nobody: members are looked after by the same thread.
+    pub(super) fn expire_offsets(&self, before: WallClock) -> Result<(), GroupError> {
+        let written = self.write_in_all(|groups, world, changes| {
+            let now = WallClock { at: world.now, shows: world.wall_clock };
+            if before.jump_until(now).is_none() {
+                groups.expire_offsets(world, changes);
+            }
+        })?;
         written.into_iter().try_for_each(|commit| commit.map(drop))
     }
 }
@@ -191,25 +204,32 @@ impl Drive for Refresh {
 struct Leave {
     coordinator: Weak<GroupCoordinator>,
     handle: Arc<MemberHandle>,
-    for_good: bool,
     failed: AtomicU32,
 }
 
 impl Drive for Leave {
     fn drive(&self, now: Moment) -> Option<Moment> {
         let coordinator = self.coordinator.upgrade().filter(|_| now != END)?;
-        let error = coordinator.try_to_leave(&self.handle, self.for_good).err()?;
+        let error = coordinator.let_go(&self.handle).err()?;
         log::debug!("{:?} leaves later: {error}", self.handle);
         coordinator.again(&self.failed)
     }
 }
 
-struct Retention(Weak<GroupCoordinator>);
+struct Retention {
+    coordinator: Weak<GroupCoordinator>,
+    /// When it was last at it.
+    wall_clock: Mutex<WallClock>,
+}
 
 impl Drive for Retention {
     fn drive(&self, now: Moment) -> Option<Moment> {
-        let coordinator = self.0.upgrade().filter(|_| now != END)?;
-        if let Err(error) = coordinator.expire_offsets() {
+        let coordinator = self.coordinator.upgrade().filter(|_| now != END)?;
+        let shows = WallClock::of(&**coordinator.core().ok()?.runtime());
+        let before = std::mem::replace(&mut *self.wall_clock.lock(), shows);
+        if let Some(by) = before.jump_until(shows) {
+            log::warn!("the wall clock was set by {by} ms: no offsets of groups are forgotten now");
+        } else if let Err(error) = coordinator.expire_offsets(before) {
             log::warn!("old offsets of groups are not forgotten yet: {error}");
         }
         now.after(coordinator.config.retention_check_interval)

@@ -72,6 +72,19 @@ text! {
     ShortText
 }
 
+impl MemberId {
+    /// `name` with a number, by which one is told from others. A very long name is not all of it.
+    pub(crate) fn numbered(name: &str, number: u64) -> Self {
+        let number = format!("-{number}");
+        let mut end = name.len().min(MAX_TEXT_BYTES.saturating_sub(number.len()));
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        let name = name.get(..end).unwrap_or_default();
+        Self(format!("{name}{number}").into())
+    }
+}
+
 impl Default for ShortText {
     fn default() -> Self {
         Self(Arc::from(""))
@@ -141,5 +154,15 @@ mod tests {
         assert!(MemberId::new(&"x".repeat(MAX_TEXT_BYTES)).is_some());
         assert_eq!(MemberId::new(&"x".repeat(MAX_TEXT_BYTES + 1)), None);
         assert_eq!(ShortText::default().to_string(), "");
+    }
+
+    #[test]
+    fn numbers_tell_members_apart_however_long_their_names_are() {
+        assert_eq!(MemberId::numbered("left", 7).as_str(), "left-7");
+        let number = u64::MAX.to_string();
+        for name in ["", "x", "\u{1f600}", "naïve"].map(|name| name.repeat(MAX_TEXT_BYTES)) {
+            let id = MemberId::numbered(&name, u64::MAX);
+            assert!(id.as_str().ends_with(&number) && id.as_str().len() <= MAX_TEXT_BYTES);
+        }
     }
 }

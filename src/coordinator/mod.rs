@@ -14,11 +14,13 @@ mod group;
 mod handle;
 mod housekeeping;
 mod ids;
+mod join;
 mod records;
 mod shard;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod wall_clock;
 
 pub(crate) use assignment::Assignment;
 pub use assignor::{
@@ -28,10 +30,11 @@ pub use assignor::{
 };
 pub(crate) use commit::{CommitWatch, PendingCommit};
 pub(crate) use config::GroupConfig;
-pub(crate) use coordinator::{Description, GroupCoordinator, Join, Listing};
+pub(crate) use coordinator::{Description, GroupCoordinator, Listing};
 pub(crate) use error::GroupError;
 pub(crate) use group::{Commit, Committed, DescribedMember, Told};
 pub use group::{GroupProtocol, GroupState};
 pub(crate) use handle::MemberHandle;
 pub(crate) use ids::GroupId;
+pub(crate) use join::Join;
 pub use subscription::Subscription;

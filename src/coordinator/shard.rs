@@ -123,7 +123,7 @@ impl Groups {
             return Ok(());
         }
         let partition = term.leader.partition();
-        let moved = || GroupError::LoadInProgress { group: partition.to_string() };
+        let moved = || GroupError::LoadInProgress { partition: partition.clone() };
         if self.term.as_ref().is_some_and(|known| known.is_after(term)) {
             // Who asks has not heard yet (KAFKA-10614).
             return Err(moved());
@@ -330,10 +330,10 @@ impl Groups {
         }
     }
 
-    pub(super) fn forget_topic(&self, topic: &TopicName, changes: &mut Changes) {
+    pub(super) fn forget_topic(&self, topic: &TopicName, world: &World<'_>, changes: &mut Changes) {
         let (pending, none) = (self.pending(), Pending::default());
         for (id, group) in &self.groups {
-            group.forget_topic(topic, pending.get(id).unwrap_or(&none), changes);
+            group.forget_topic(topic, pending.get(id).unwrap_or(&none), world, changes);
         }
     }
 
@@ -362,9 +362,11 @@ impl Groups {
     fn pending(&self) -> BTreeMap<GroupId, Pending> {
         let mut pending = BTreeMap::<_, Pending>::new();
         for record in self.in_flight.iter().flat_map(|in_flight| &in_flight.records) {
-            if let CoordinatorRecord::Offset { group, topic, partition, value: Some(_) } = record {
+            if let CoordinatorRecord::Offset { group, topic, partition, value: Some(value) } =
+                record
+            {
                 let of_group = pending.entry(group.clone()).or_default();
-                of_group.insert(TopicPartition::new(topic.clone(), *partition));
+                of_group.insert(TopicPartition::new(topic.clone(), *partition), value.topic);
             }
         }
         pending

@@ -126,8 +126,9 @@ impl Pattern {
             reason,
         };
         let text = ShortText::new(pattern).ok_or_else(|| refused("it is too long".to_owned()))?;
-        // Of the whole name, as in Kafka.
-        let regex = Regex::new(&format!("^(?:{pattern})$")).map_err(|e| refused(e.to_string()))?;
+        // By itself first: with what is around it, it may be another one. Of the whole name, as in Kafka.
+        let regex = Regex::new(pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$")));
+        let regex = regex.map_err(|e| refused(e.to_string()))?;
         Ok(Self { text, regex, with_internal })
     }
 
@@ -174,7 +175,10 @@ mod tests {
     fn bad_names_and_patterns_are_refused() {
         let error = Subscription::from("a/b").check(false).unwrap_err();
         assert!(matches!(error, GroupError::InvalidTopicName(_)), "{error}");
-        let error = Subscription::pattern("(").check(false).unwrap_err();
-        assert!(matches!(error, GroupError::InvalidPattern { .. }), "{error}");
+        // The last is one only with something around it.
+        for pattern in ["(", "a)|(b"] {
+            let error = Subscription::pattern(pattern).check(false).unwrap_err();
+            assert!(matches!(error, GroupError::InvalidPattern { .. }), "{error}");
+        }
     }
 }

@@ -12,14 +12,17 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::base::{
-    Acks, BrokerId, Config, Draft, Offset, PartitionId, Scope, TopicName, TopicPartition,
+    Acks, BrokerId, Config, Draft, Offset, PartitionId, Scope, Timestamp, TopicName, TopicPartition,
 };
-use crate::cluster::{BrokerConfig, BrokerPlace, Core, InternalTopic, OpenBroker, OpenCluster};
+use crate::cluster::{
+    BrokerConfig, BrokerPlace, Core, CreateTopic, InternalTopic, OpenBroker, OpenCluster,
+};
 use crate::coordinator::error::GroupError;
 use crate::coordinator::ids::partition_of_group;
 use crate::coordinator::shard::Term;
+use crate::coordinator::wall_clock::WallClock;
 use crate::coordinator::{Commit, GroupConfig, GroupCoordinator, GroupId, GroupState};
-use crate::env::{Disk, Runtime, Threads, pause};
+use crate::env::{Clock, Disk, Runtime, Threads, pause};
 use crate::record::{BatchBuilder, CloseOptions, EncodedBatch, RecordFields};
 use crate::replica::{Append, Completion, Refusal};
 use crate::storage::{AppendOrigin, Appended};
@@ -27,8 +30,13 @@ use crate::storage::{AppendOrigin, Appended};
 /// Long enough for anything that is going to happen.
 const LONG: Duration = Duration::from_secs(20);
 
+/// With a topic that groups read.
 fn open(disk: &Disk) -> Arc<Core> {
-    open_all(std::slice::from_ref(disk), &[], Arc::new(Threads::new()))
+    open_by(disk, Arc::new(Threads::new()))
+}
+
+fn open_by(disk: &Disk, runtime: Arc<dyn Runtime>) -> Arc<Core> {
+    open_all(std::slice::from_ref(disk), &[], runtime)
 }
 
 /// A cluster with a broker on each disk.
@@ -46,7 +54,21 @@ fn open_all(disks: &[Disk], settings: &[(&str, &str)], runtime: Arc<dyn Runtime>
         config: BrokerConfig::new(draft.config().clone()).unwrap(),
         runtime,
     });
-    opened.unwrap()
+    let core = opened.unwrap();
+    create(&core);
+    core
+}
+
+fn create(core: &Core) {
+    let name = email().to_string();
+    let create = CreateTopic { name, partitions: Some(50), ..CreateTopic::default() };
+    core.create_if_missing(create).unwrap();
+}
+
+/// The deletion alone: groups are not told.
+fn delete(core: &Core) {
+    let topic = core.topic("email").unwrap();
+    core.delete_topic(topic.id, &topic.name).unwrap();
 }
 
 /// One that has read nothing yet.
@@ -63,9 +85,14 @@ fn email() -> TopicName {
     TopicName::new("email").unwrap()
 }
 
-fn commits(partitions: std::ops::Range<i32>, offset: i64) -> Vec<Commit> {
+fn commits(
+    groups: &GroupCoordinator,
+    partitions: std::ops::Range<i32>,
+    offset: i64,
+) -> Vec<Commit> {
+    let topic = groups.core().unwrap().topic("email").unwrap().id;
     let commit = |partition| Commit {
-        topic: None,
+        topic,
         partition: TopicPartition::new(email(), PartitionId::new(partition).unwrap()),
         offset: Offset::new(offset).unwrap(),
         leader_epoch: None,
@@ -75,7 +102,8 @@ fn commits(partitions: std::ops::Range<i32>, offset: i64) -> Vec<Commit> {
 }
 
 fn commit(groups: &GroupCoordinator, partitions: std::ops::Range<i32>, offset: i64) {
-    groups.commit(&mailer(), None, commits(partitions, offset)).unwrap().wait().unwrap();
+    let commits = commits(groups, partitions, offset);
+    groups.commit(&mailer(), None, commits).unwrap().wait().unwrap();
 }
 
 /// Who leads the partition in which the group is kept.
@@ -175,7 +203,7 @@ fn a_group_is_deleted_with_what_is_on_its_way() {
     let core = open(&disk);
     let groups = coordinator(&core);
     commit(&groups, 0..1, 5);
-    let mut on_its_way = groups.commit(&mailer(), None, commits(1..2, 6)).unwrap();
+    let mut on_its_way = groups.commit(&mailer(), None, commits(&groups, 1..2, 6)).unwrap();
     groups.delete_group(&mailer()).unwrap().wait().unwrap();
     on_its_way.wait().unwrap();
     for groups in [groups, coordinator(&core)] {
@@ -185,21 +213,89 @@ fn a_group_is_deleted_with_what_is_on_its_way() {
     }
 }
 
-/// More of them than fit one batch.
+/// More of them than fit one batch: the name of the group is in each.
 #[test]
 fn a_topic_is_forgotten_with_all_its_partitions() {
     let disk = Disk::new();
     let core = open(&disk);
     let groups = coordinator(&core);
-    commit(&groups, 0..15_000, 5);
-    commit(&groups, 15_000..30_000, 5);
-    commit(&groups, 30_000..45_000, 5);
-    let mut on_its_way = groups.commit(&mailer(), None, commits(45_000..45_001, 5)).unwrap();
+    let group = GroupId::new(&"x".repeat(30_000)).unwrap();
+    let commit = |partitions| groups.commit(&group, None, commits(&groups, partitions, 5)).unwrap();
+    commit(0..20).wait().unwrap();
+    commit(20..40).wait().unwrap();
+    let mut on_its_way = commit(40..41);
+    delete(&core);
+    assert!(groups.all_committed(&group).unwrap().is_empty());
+    assert_eq!(groups.list().unwrap().len(), 1);
     groups.forget_topic(&email()).unwrap();
     on_its_way.wait().unwrap();
     for groups in [groups, coordinator(&core)] {
-        assert!(offsets(&groups).is_empty());
+        assert!(groups.list().unwrap().is_empty());
     }
+}
+
+/// As if the process had ended between the two steps: the topic is deleted, and nothing was forgotten.
+#[test]
+fn what_was_committed_for_a_topic_is_nothing_to_the_next_of_its_name() {
+    let disk = Disk::new();
+    let core = open(&disk);
+    let groups = coordinator(&core);
+    commit(&groups, 0..3, 5);
+    let old = commits(&groups, 0..1, 6);
+    delete(&core);
+    assert!(offsets(&groups).is_empty());
+    create(&core);
+    assert!(offsets(&groups).is_empty());
+    commit(&groups, 1..2, 1);
+    groups.commit(&mailer(), None, old).unwrap().wait().unwrap();
+    let of_first = |groups: &GroupCoordinator| {
+        groups.committed(&mailer(), [(email(), PartitionId::ZERO)]).unwrap().len()
+    };
+    for groups in [groups, coordinator(&core)] {
+        assert_eq!((offsets(&groups), of_first(&groups)), (vec![1], 0));
+    }
+    core.close().unwrap();
+    let core = open(&disk);
+    let groups = coordinator(&core);
+    assert_eq!((offsets(&groups), of_first(&groups)), (vec![1], 0));
+    // Whoever is told late takes nothing away that is for the new one.
+    groups.forget_topic(&email()).unwrap();
+    assert_eq!(offsets(&groups), [1]);
+    delete(&core);
+    groups.forget_topic(&email()).unwrap();
+    assert!(groups.list().unwrap().is_empty());
+}
+
+/// RELIABILITY 2: a device without a battery begins in 1970, and is told the time by the network later.
+#[test]
+fn no_offset_is_forgotten_in_a_round_in_which_the_wall_clock_was_set() {
+    let clock = Clock::new();
+    let core = open_by(&Disk::new(), clock.runtime());
+    let groups = coordinator(&core);
+    commit(&groups, 0..3, 5);
+    let shows = || WallClock::of(&**core.runtime());
+    let before = shows();
+    let days = 8 * 24 * 60 * 60 * 1000;
+    clock.set_wall_clock(Timestamp::from_millis(before.shows.as_millis() + days).unwrap());
+    groups.expire_offsets(before).unwrap();
+    // Behind whatever that has written.
+    commit(&groups, 0..1, 6);
+    assert_eq!(offsets(&groups), [6, 5, 5]);
+    groups.expire_offsets(shows()).unwrap();
+    commit(&groups, 0..1, 7);
+    assert_eq!(offsets(&groups), [7]);
+}
+
+#[test]
+fn a_commit_for_topics_that_are_no_more_leaves_no_group() {
+    let core = open(&Disk::new());
+    let groups = coordinator(&core);
+    let commits = commits(&groups, 0..1, 5);
+    delete(&core);
+    groups.commit(&mailer(), None, commits).unwrap().wait().unwrap();
+    let topic = core.internal_topic(InternalTopic::ConsumerOffsets).unwrap();
+    let shard = groups.shard(partition_of_group("mailer", topic.partition_count()));
+    assert!(shard.groups.lock().get(&mailer()).is_none());
 }
 
 #[test]
@@ -207,7 +303,7 @@ fn a_commit_that_is_refused_leaves_no_group() {
     let disk = Disk::new();
     let core = open(&disk);
     let groups = coordinator(&core);
-    let mut commits = commits(0..1, 5);
+    let mut commits = commits(&groups, 0..1, 5);
     commits[0].metadata = "x".repeat(5_000);
     groups.commit(&mailer(), None, commits).unwrap_err();
     assert!(groups.list().unwrap().is_empty());

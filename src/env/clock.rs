@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -55,6 +55,8 @@ struct Inner {
     threads: Threads,
     /// Nanoseconds that it is ahead of the system's clocks.
     ahead: AtomicU64,
+    /// Milliseconds by which the wall clock was set, besides.
+    set_by: AtomicI64,
     waiting: Mutex<Waiting>,
 }
 
@@ -69,8 +71,8 @@ impl Clock {
     /// A clock that shows what the system's clocks show.
     #[must_use]
     pub fn new() -> Self {
-        let (threads, ahead) = (Threads::new(), AtomicU64::new(0));
-        Self { inner: Arc::new(Inner { threads, ahead, waiting: Mutex::default() }) }
+        let (threads, ahead, set_by) = (Threads::new(), AtomicU64::new(0), AtomicI64::new(0));
+        Self { inner: Arc::new(Inner { threads, ahead, set_by, waiting: Mutex::default() }) }
     }
 
     /// Sets it forward, and wakes those who wait. They do what is due on their own threads: that may not be done yet when
@@ -84,12 +86,21 @@ impl Clock {
         waiting.into_iter().for_each(Waker::wake);
     }
 
+    /// Has it show another time of day from now on, as somebody does who sets a clock. No time passes: nobody who waits
+    /// waits less or more.
+    pub fn set_wall_clock(&self, to: Timestamp) {
+        let by = to.as_millis().saturating_sub(self.wall_clock().as_millis());
+        self.inner.set_by.fetch_add(by, Ordering::SeqCst);
+    }
+
     /// What it shows, as timestamps of records do.
     #[must_use]
     pub fn wall_clock(&self) -> Timestamp {
         let ahead = i64::try_from(self.ahead().as_millis()).unwrap_or(i64::MAX);
         let shown = self.inner.threads.wall_clock();
-        Timestamp::from_millis(shown.as_millis().saturating_add(ahead)).unwrap_or(shown)
+        let set_by = self.inner.set_by.load(Ordering::SeqCst);
+        let shows = shown.as_millis().saturating_add(ahead).saturating_add(set_by);
+        Timestamp::from_millis(shows).unwrap_or(shown)
     }
 
     pub(crate) fn runtime(&self) -> Arc<dyn Runtime> {

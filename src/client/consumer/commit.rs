@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::base::{LeaderEpoch, Offset, TopicId, TopicPartition};
+use crate::base::{LeaderEpoch, Offset, TopicId, TopicName, TopicPartition};
 use crate::client::consumer::stream::Alarm;
-use crate::client::{ConsumerRecord, Error, Result};
+use crate::client::{ConsumerRecord, Error, Result, Topic};
 use crate::cluster::Running;
 use crate::coordinator::{self, Committed, GroupCoordinator, GroupError, GroupId};
 use crate::coordinator::{CommitWatch, MemberHandle, PendingCommit};
@@ -40,10 +40,10 @@ const TRY_AGAIN: Duration = Duration::from_millis(10);
 /// assert_eq!(consumer.committed(email.partition(0)?)?.unwrap().offset().value(), 1);
 /// # Ok::<(), brooklet::Error>(())
 /// ```
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct NextOffset {
-    /// Of a partition that is read: one of the same name may be another by now.
-    topic: Option<TopicId>,
+    /// The topic in which it was found: of the same name there may be another by now.
+    topic: Option<(TopicName, TopicId)>,
     offset: Offset,
     leader_epoch: Option<LeaderEpoch>,
     metadata: String,
@@ -55,11 +55,12 @@ impl NextOffset {
         Self { topic: None, offset, leader_epoch: None, metadata: String::new() }
     }
 
-    /// `record` was dealt with, and all before it.
+    /// `record` was dealt with, and all before it. If its topic is deleted, it is not for another of the same name.
     pub fn after(record: &ConsumerRecord<'_>) -> Self {
         let next = record.offset().value().saturating_add(1);
         let offset = Offset::new(next).unwrap_or(record.offset());
-        Self { offset, leader_epoch: record.leader_epoch(), ..Self::at(offset) }
+        let topic = Some((record.topic().clone(), record.topic_id()));
+        Self { topic, leader_epoch: record.leader_epoch(), ..Self::at(offset) }
     }
 
     /// A note for whoever looks at what was committed, of up to `offset.metadata.max.bytes` (4,096) bytes.
@@ -89,26 +90,57 @@ impl NextOffset {
         self
     }
 
-    pub(super) fn in_topic(mut self, topic: Option<TopicId>) -> Self {
-        self.topic = topic;
+    /// As an offset of the topic with this id, unless it is known to be of one of this name.
+    pub(in crate::client) fn in_topic(mut self, name: &TopicName, id: TopicId) -> Self {
+        if self.topic_named(name).is_none() {
+            self.topic = Some((name.clone(), id));
+        }
         self
     }
 
-    pub(in crate::client) fn of(committed: Committed) -> Self {
-        let metadata = committed.metadata.to_string();
-        Self {
-            topic: None,
-            offset: committed.offset,
-            leader_epoch: committed.leader_epoch,
-            metadata,
+    /// As an offset of the topic in which another was found.
+    pub(super) fn in_topic_of(self, other: &Self) -> Self {
+        match &other.topic {
+            Some((name, id)) => self.in_topic(name, *id),
+            None => self,
         }
     }
 
-    pub(in crate::client) fn into_commit(self, partition: TopicPartition) -> coordinator::Commit {
-        let Self { topic, offset, leader_epoch, metadata } = self;
-        coordinator::Commit { topic, partition, offset, leader_epoch, metadata }
+    /// The topic of this name in which it was found, if it was.
+    fn topic_named(&self, name: &TopicName) -> Option<TopicId> {
+        self.topic.as_ref().filter(|(of, _)| of == name).map(|(_, id)| *id)
+    }
+
+    /// Whether it may be of this topic, and is not known to be of another that had its name.
+    pub(in crate::client) fn may_be_of(&self, topic: &Topic) -> bool {
+        self.topic_named(topic.name()).is_none_or(|id| id == topic.id())
+    }
+
+    /// What was committed for a partition.
+    pub(in crate::client) fn of(partition: &TopicPartition, committed: Committed) -> Self {
+        Self {
+            topic: committed.topic.map(|id| (partition.topic.clone(), id)),
+            offset: committed.offset,
+            leader_epoch: committed.leader_epoch,
+            metadata: committed.metadata.to_string(),
+        }
+    }
+
+    /// Whether it is the same, of the same topic.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self == other && self.topic == other.topic
     }
 }
+
+/// Offset, term and note; not where they were found.
+impl PartialEq for NextOffset {
+    fn eq(&self, other: &Self) -> bool {
+        (self.offset, self.leader_epoch, &self.metadata)
+            == (other.offset, other.leader_epoch, &other.metadata)
+    }
+}
+
+impl Eq for NextOffset {}
 
 /// The offset.
 impl fmt::Display for NextOffset {
@@ -177,18 +209,29 @@ impl Committer {
         by: Option<&Arc<MemberHandle>>,
         offsets: impl IntoIterator<Item = (TopicPartition, NextOffset)>,
     ) -> Result<Commit> {
+        let offsets = offsets.into_iter().map(|(partition, next)| self.of_topic(partition, next));
+        let offsets = offsets.collect::<Result<Vec<_>>>()?;
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let offsets = offsets.into_iter().map(|(partition, next)| next.into_commit(partition));
         let mut commit = Commit {
             deadline: self.core.runtime().now().after(self.timeout),
             committer: Arc::clone(self),
             number,
             by: by.cloned(),
-            offsets: offsets.collect(),
+            offsets,
             state: State::Later(None),
         };
         commit.hand_over()?;
         Ok(commit)
+    }
+
+    /// Who names a topic means the one that has the name now: tried again later, it is not for the next.
+    fn of_topic(&self, at: TopicPartition, next: NextOffset) -> Result<coordinator::Commit> {
+        let topic = match next.topic_named(&at.topic) {
+            Some(id) => id,
+            None => self.core.topic(at.topic.as_str())?.id,
+        };
+        let NextOffset { offset, leader_epoch, metadata, .. } = next;
+        Ok(coordinator::Commit { topic, partition: at, offset, leader_epoch, metadata })
     }
 }
 

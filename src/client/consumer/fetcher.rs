@@ -207,7 +207,8 @@ impl Fetcher {
         let position =
             if is_planted(Bug::PositionsAhead) { position.max(self.end()) } else { position };
         let next = NextOffset::at(position).with_epoch(self.epoch);
-        Some(next.in_topic(Some(self.topic())))
+        let topic = self.source.partition().topic();
+        Some(next.in_topic(topic.name(), topic.id()))
     }
 
     /// The topic that it reads, in this life.
@@ -275,10 +276,11 @@ impl Fetcher {
         if self.source.is_leaderless() {
             return Ok(());
         }
+        let topic = self.topic();
         while !self.paused && collected.room > 0 {
             match &mut self.current {
                 Some(current) => {
-                    let chunk = current.take(partition, collected.room);
+                    let chunk = current.take((topic, partition), collected.room);
                     collected.room -= chunk.count();
                     self.epoch = current.batch.header().leader_epoch();
                     if current.remaining == 0 {
@@ -420,9 +422,9 @@ impl Current {
     }
 
     /// Splits off the next `room` records.
-    fn take(&mut self, partition: &TopicPartition, room: usize) -> Chunk {
+    fn take(&mut self, (topic, partition): (TopicId, &TopicPartition), room: usize) -> Chunk {
         let count = self.remaining.min(room);
-        let chunk = Chunk::new(partition.clone(), self.batch.clone(), self.at, count);
+        let chunk = Chunk::new((topic, partition.clone()), self.batch.clone(), self.at, count);
         self.remaining -= count;
         if self.remaining > 0 {
             for _ in 0..count {

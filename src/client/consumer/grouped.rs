@@ -51,6 +51,8 @@ impl Consumer {
     /// [`UnsupportedAssignor`](ErrorKind::UnsupportedAssignor); [`UnreleasedInstanceId`](ErrorKind::UnreleasedInstanceId)
     /// and [`InvalidSessionTimeout`](ErrorKind::InvalidSessionTimeout);
     /// [`InvalidRegularExpression`](ErrorKind::InvalidRegularExpression);
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a `client.id`, `group.instance.id` or `client.rack` of more than 32,767
+    /// bytes;
     /// [`CoordinatorNotAvailable`](ErrorKind::CoordinatorNotAvailable) after `default.api.timeout.ms`.
     pub fn subscribe(&mut self, to: impl Into<Subscription>) -> Result<()> {
         let subscription = to.into();
@@ -224,18 +226,25 @@ impl Consumer {
         self.commit_offsets([(record.topic_partition(), NextOffset::after(record))])
     }
 
-    /// Commits these offsets, of whatever partitions.
+    /// Commits these offsets, of whatever partitions. Those of a topic that was deleted since they were found
+    /// ([`NextOffset::after`]) are nobody's any more, and left out.
     ///
     /// # Errors
-    /// Those of [`commit`](Self::commit), and [`OffsetMetadataTooLarge`](ErrorKind::OffsetMetadataTooLarge).
+    /// Those of [`commit`](Self::commit); [`OffsetMetadataTooLarge`](ErrorKind::OffsetMetadataTooLarge);
+    /// [`UnknownTopicOrPartition`](ErrorKind::UnknownTopicOrPartition) if there is no such partition. Nothing is committed
+    /// then.
     pub fn commit_offsets(
         &mut self,
         offsets: impl IntoIterator<Item = (impl AsRef<TopicPartition>, NextOffset)>,
     ) -> Result<Commit> {
         let fetchers = &self.fetchers;
         let offsets = offsets.into_iter().map(|(at, next)| {
-            let topic = fetchers.get(at.as_ref()).map(super::Fetcher::topic);
-            (at.as_ref().clone(), next.in_topic(topic))
+            let at = at.as_ref();
+            let next = match fetchers.get(at) {
+                Some(fetcher) => next.in_topic(&at.topic, fetcher.topic()),
+                None => next,
+            };
+            (at.clone(), next)
         });
         let handle = self.membership.as_ref().map(Membership::handle);
         self.committer()?.commit(handle, offsets)
@@ -250,7 +259,7 @@ impl Consumer {
     pub fn committed(&self, partition: impl AsRef<TopicPartition>) -> Result<Option<NextOffset>> {
         let TopicPartition { topic, partition } = partition.as_ref().clone();
         let committed = self.groups.committed(self.committer()?.group(), [(topic, partition)])?;
-        Ok(committed.into_values().next().map(NextOffset::of))
+        Ok(committed.into_iter().next().map(|(at, committed)| NextOffset::of(&at, committed)))
     }
 
     /// The positions of all assigned partitions that have one: what [`commit`](Self::commit) would commit.

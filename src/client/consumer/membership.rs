@@ -444,7 +444,7 @@ impl Membership {
             let topic = Topic::new(Arc::clone(&self.core), topic);
             let partition = Partition::new(topic, partition);
             let name = partition.topic_partition().clone();
-            let from = committed.remove(&name).map(NextOffset::of);
+            let from = committed.remove(&name).map(|from| NextOffset::of(&name, from));
             match Fetcher::new(partition, &self.arrived, self.core.runtime(), settings, from) {
                 Ok(fetcher) => _ = fetchers.insert(name, fetcher),
                 Err(error) if error.is_retriable() || error.is_of_leader() => {
@@ -480,9 +480,13 @@ impl Membership {
             last.have_written();
             !is_lost
         });
+        let is_same = |((at, next), (before_at, before)): (&(_, NextOffset), &(_, NextOffset))| {
+            at == before_at && next.is_same(before)
+        };
+        let is_known = due.len() == auto.due.len() && due.iter().zip(&auto.due).all(is_same);
         // The time for which they are kept may count from the commit, and is not to be over when the member ends.
         let is_recent = now.since(auto.committed_at) < self.groups.offsets_retention() / 2;
-        if due == auto.due && ((is_under_way && is_recent) || due.is_empty()) {
+        if is_known && ((is_under_way && is_recent) || due.is_empty()) {
             return;
         }
         auto.due.clone_from(&due);

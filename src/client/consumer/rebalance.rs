@@ -115,7 +115,14 @@ impl Revocation<'_> {
         &self,
         offsets: impl IntoIterator<Item = (impl AsRef<TopicPartition>, NextOffset)>,
     ) -> Result<Commit> {
-        let offsets = offsets.into_iter().map(|(at, next)| (at.as_ref().clone(), next));
+        let offsets = offsets.into_iter().map(|(at, next)| {
+            let at = at.as_ref();
+            let next = match self.positions.iter().find(|(going, _)| going == at) {
+                Some((_, position)) => next.in_topic_of(position),
+                None => next,
+            };
+            (at.clone(), next)
+        });
         self.committer.commit(Some(self.handle), offsets)
     }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::base::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicName, TopicPartition};
+use crate::base::{
+    LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition,
+};
 use crate::client::{Destination, RebalanceEvent, Record, Result};
 use crate::record::{DecodedBatch, HeaderIter, Limits, RecordView};
 use crate::storage::{Fetched, ReadError};
@@ -40,6 +42,7 @@ pub struct Records {
 /// Consecutive records of one batch.
 #[derive(Clone, Debug)]
 pub(super) struct Chunk {
+    topic: TopicId,
     partition: TopicPartition,
     batch: DecodedBatch,
     at: usize,
@@ -48,12 +51,12 @@ pub(super) struct Chunk {
 
 impl Chunk {
     pub(super) fn new(
-        partition: TopicPartition,
+        (topic, partition): (TopicId, TopicPartition),
         batch: DecodedBatch,
         at: usize,
         count: usize,
     ) -> Self {
-        Self { partition, batch, at, count }
+        Self { topic, partition, batch, at, count }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -70,7 +73,7 @@ impl Records {
     /// Checks and decodes batches, leaving out what lies before `from`. A bad batch ends it, and is an error if it is
     /// the first.
     pub(in crate::client) fn decode(
-        partition: TopicPartition,
+        (topic, partition): (TopicId, TopicPartition),
         fetched: &Fetched,
         from: Offset,
     ) -> Result<Self, ReadError> {
@@ -94,7 +97,7 @@ impl Records {
                 (at, count) = (next, count.saturating_sub(1));
             }
             if count > 0 {
-                records.push(Chunk::new(partition.clone(), batch, at, count));
+                records.push(Chunk::new((topic, partition.clone()), batch, at, count));
             }
         }
         Ok(records)
@@ -221,6 +224,11 @@ impl<'a> ConsumerRecord<'a> {
     /// The topic.
     pub fn topic(&self) -> &'a TopicName {
         &self.chunk.partition.topic
+    }
+
+    /// The life of the topic that it is of: there may be another of the same name by now.
+    pub(in crate::client) fn topic_id(&self) -> TopicId {
+        self.chunk.topic
     }
 
     /// The partition's index within the topic.

@@ -133,7 +133,7 @@ impl GroupLag {
                 Err(error) => return Err(error.into()),
             };
             let Ok(partition) = topic.partition(at.partition.into()) else { continue };
-            let committed = committed.get(at).cloned();
+            let committed = committed.get(at).filter(|next| next.may_be_of(&topic)).cloned();
             let from = committed.as_ref().map(NextOffset::offset);
             let (end, lag) = behind(core, &partition, from)?;
             let member = assignment.get(at).cloned();

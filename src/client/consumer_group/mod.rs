@@ -115,7 +115,11 @@ impl ConsumerGroup {
     /// Those of [`describe`](Self::describe).
     pub fn committed_offsets(&self) -> Result<BTreeMap<TopicPartition, NextOffset>> {
         let committed = self.groups.all_committed(&self.group_id()?)?.into_iter();
-        Ok(committed.map(|(at, committed)| (at, NextOffset::of(committed))).collect())
+        let found = |(at, committed)| {
+            let next = NextOffset::of(&at, committed);
+            (at, next)
+        };
+        Ok(committed.map(found).collect())
     }
 
     /// How far the group is behind, in what it has committed and in what its members read.

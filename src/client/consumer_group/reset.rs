@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{ErrorKind, IsolationLevel, Offset, Timestamp, TopicPartition};
+use crate::base::{ErrorKind, IsolationLevel, Offset, Timestamp, TopicId, TopicPartition};
 use crate::client::consumer::Committer;
 use crate::client::{Commit, ConsumerGroup, Error, NextOffset, Partition, Result, Topic};
 use crate::record::Limits;
@@ -103,12 +103,20 @@ impl OffsetReset {
     /// [`UnknownTopicOrPartition`](ErrorKind::UnknownTopicOrPartition) for a name that no topic has;
     /// [`LeaderNotAvailable`](ErrorKind::LeaderNotAvailable); those of [`ConsumerGroup::describe`].
     pub fn plan(&self) -> Result<Vec<PlannedOffset>> {
+        Ok(self.planned()?.into_iter().map(|(_, planned)| planned).collect())
+    }
+
+    /// What would be done, and in which topics.
+    fn planned(&self) -> Result<Vec<(TopicId, PlannedOffset)>> {
         let committed = self.group.committed_offsets()?;
         let mut planned = Vec::new();
         for (at, partition) in self.chosen(&committed)? {
-            let before = committed.get(&at).map(NextOffset::offset);
+            // The topic may have been made anew since then.
+            let before = committed.get(&at).filter(|next| next.may_be_of(partition.topic()));
+            let before = before.map(NextOffset::offset);
             if let Some(after) = self.after(&partition, before)? {
-                planned.push(PlannedOffset { partition: at, before, after });
+                let topic = partition.topic().id();
+                planned.push((topic, PlannedOffset { partition: at, before, after }));
             }
         }
         Ok(planned)
@@ -128,12 +136,15 @@ impl OffsetReset {
             );
             return Err(Error::new(ErrorKind::NonEmptyGroup, message));
         }
-        let planned = self.plan()?;
-        let offsets = planned.iter().map(|p| (p.partition.clone(), NextOffset::at(p.after)));
+        let planned = self.planned()?;
+        let offsets = planned.iter().map(|(topic, p)| {
+            let next = NextOffset::at(p.after).in_topic(&p.partition.topic, *topic);
+            (p.partition.clone(), next)
+        });
         let ConsumerGroup { core, groups, .. } = &self.group;
         let committer = Committer::new(core, groups, self.group.group_id()?, TIMEOUT);
         committer.commit(None, offsets).and_then(Commit::wait)?;
-        Ok(planned)
+        Ok(planned.into_iter().map(|(_, planned)| planned).collect())
     }
 
     fn chosen(

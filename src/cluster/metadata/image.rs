@@ -219,11 +219,6 @@ impl Image {
         self.names.get(&id).and_then(|name| self.topics.get(name))
     }
 
-    /// The name of a topic that was deleted, if no other has it by now.
-    pub(crate) fn former_name(&self, name: &str) -> Option<&TopicName> {
-        self.former_names.get(name).filter(|name| !self.topics.contains_key(*name))
-    }
-
     pub(crate) fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
         self.topics.get(name)
     }

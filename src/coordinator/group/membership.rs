@@ -22,6 +22,7 @@ impl Group {
         changes: &mut Changes,
     ) -> Result<Told, GroupError> {
         self.check_join(&wants, world)?;
+        self.let_go_before(&wants, world, changes);
         let holder = wants.instance.as_ref().and_then(|instance| self.instances.get(instance));
         if let Some(holder) = holder.cloned() {
             self.take_over(&holder, handle, wants, world, changes)?;
@@ -30,6 +31,15 @@ impl Group {
         }
         self.reconcile(handle.member(), changes);
         Ok(self.told(handle.member(), changes))
+    }
+
+    /// A static member that has left while there was no coordinator to hear of it, has so before it is back.
+    fn let_go_before(&mut self, wants: &JoinRequest, world: &World<'_>, changes: &mut Changes) {
+        let holder = wants.instance.as_ref().and_then(|instance| self.instances.get(instance));
+        let holder = holder.and_then(|holder| self.members.get(holder)?.handle.clone());
+        if let Some(holder) = holder.filter(|holder| holder.has_left()) {
+            self.leave(&holder, world, changes);
+        }
     }
 
     fn check_join(&self, wants: &JoinRequest, world: &World<'_>) -> Result<(), GroupError> {
@@ -209,11 +219,10 @@ impl Group {
         Ok(self.told(id, changes))
     }
 
-    /// A member goes. A static one may come back, unless it goes `for_good`.
+    /// A member goes. A static one may come back, unless it goes for good.
     pub(in crate::coordinator) fn leave(
         &mut self,
         handle: &Arc<MemberHandle>,
-        for_good: bool,
         world: &World<'_>,
         changes: &mut Changes,
     ) {
@@ -225,7 +234,7 @@ impl Group {
         let Some(member) = self.members.get_mut(id) else { return };
         if member.going.is_none() {
             member.going = Some(Going::ForGood);
-            if member.wants.instance.is_some() && !for_good {
+            if member.wants.instance.is_some() && !handle.has_left_for_good() {
                 (member.going, member.away_since) = (Some(Going::Away), Some(world.now));
             }
         }

@@ -17,8 +17,8 @@ pub(crate) type Committed = OffsetValue;
 /// What is to be committed for a partition.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Commit {
-    /// The topic that was read, if that is known: of the same name there may be another by now.
-    pub(crate) topic: Option<TopicId>,
+    /// The topic that was read: of the same name there may be another by now.
+    pub(crate) topic: TopicId,
     pub(crate) partition: TopicPartition,
     /// The offset to read next.
     pub(crate) offset: Offset,
@@ -59,8 +59,14 @@ impl Offsets {
     }
 }
 
-/// Partitions for which commits are on their way into the log.
-pub(in crate::coordinator) type Pending = BTreeSet<TopicPartition>;
+/// Partitions for which commits are on their way into the log, and the topic that the last of them is for.
+pub(in crate::coordinator) type Pending = BTreeMap<TopicPartition, Option<TopicId>>;
+
+/// Whether what was committed under the name `topic`, for the topic with this id, is for the one that has the name now. What
+/// others have written without an id goes by the name, as in Kafka.
+pub(super) fn is_for(topic: &TopicName, id: Option<TopicId>, world: &World<'_>) -> bool {
+    world.topic(topic).is_some_and(|known| id.is_none_or(|id| id == known.id))
+}
 
 impl Group {
     /// The records of a commit, by a member or, in a group without members, by anybody. It counts when they are in the
@@ -91,16 +97,18 @@ impl Group {
             metadata,
         } in commits
         {
-            let known = world.topic(&topic);
-            if id.is_some_and(|id| known.is_none_or(|known| known.id != id)) {
+            let Some(known) = world.topic(&topic).filter(|known| known.id == id) else {
                 // It is deleted, and so is what was committed for it.
                 continue;
+            };
+            let (index, count) = (u32::from(partition), known.partitions);
+            if index >= count {
+                return Err(
+                    ClusterError::UnknownPartition { topic, partition: index, count }.into()
+                );
             }
-            if by.is_some() && known.is_none() {
-                return Err(ClusterError::UnknownTopic(topic.to_string()).into());
-            }
-            if let (Some(handle), Some(known)) = (by, known) {
-                let owner = self.claims.owner(known.id, partition);
+            if let Some(handle) = by {
+                let owner = self.claims.owner(id, partition);
                 if owner.is_some_and(|owner| owner != handle.member()) {
                     return Err(GroupError::NotOwner { group: group(), topic, partition });
                 }
@@ -114,8 +122,14 @@ impl Group {
                 return Err(GroupError::OffsetMetadataTooLarge { topic, partition, size, max });
             };
             let committed_at = changes.wall_clock;
-            let value =
-                OffsetValue { offset, leader_epoch, metadata, committed_at, expires_at: None };
+            let value = OffsetValue {
+                topic: Some(id),
+                offset,
+                leader_epoch,
+                metadata,
+                committed_at,
+                expires_at: None,
+            };
             let (group, value) = (self.id.clone(), Some(value));
             records.push(CoordinatorRecord::Offset { group, topic, partition, value });
         }
@@ -130,17 +144,27 @@ impl Group {
         }
     }
 
+    /// What was committed for a partition of the topic that has the name now.
     pub(in crate::coordinator) fn committed(
         &self,
         topic: &TopicName,
         partition: PartitionId,
+        world: &World<'_>,
     ) -> Option<&Committed> {
-        self.offsets.get(topic, partition)
+        let committed = self.offsets.get(topic, partition)?;
+        is_for(topic, committed.topic, world).then_some(committed)
     }
 
-    /// All that was committed.
-    pub(in crate::coordinator) fn all_committed(&self) -> BTreeMap<TopicPartition, Committed> {
-        let committed = self.offsets.iter().map(|(topic, partition, committed)| {
+    /// All that was committed for topics that there are.
+    pub(in crate::coordinator) fn all_committed(
+        &self,
+        world: &World<'_>,
+    ) -> BTreeMap<TopicPartition, Committed> {
+        let known = self.offsets.iter().filter(|(topic, _, committed)| {
+            // What is left of others is about to be forgotten.
+            is_for(topic, committed.topic, world)
+        });
+        let committed = known.map(|(topic, partition, committed)| {
             (TopicPartition::new(topic.clone(), partition), committed.clone())
         });
         committed.collect()
@@ -161,24 +185,29 @@ impl Group {
             let (group, topic) = (self.id.to_string(), partition.topic.clone());
             return Err(GroupError::SubscribedToTopic { group, topic });
         }
-        let known = partitions
-            .iter()
-            .filter(|p| self.committed(&p.topic, p.partition).is_some() || pending.contains(*p));
+        let known = partitions.iter().filter(|p| {
+            self.offsets.get(&p.topic, p.partition).is_some() || pending.contains_key(p)
+        });
         known.for_each(|p| changes.record(self.tombstone(&p.topic, p.partition)));
         Ok(())
     }
 
-    /// Tombstones for all offsets of a topic, which is no more.
+    /// Tombstones for all offsets under the name of a topic that are not for the one that has it now.
     pub(in crate::coordinator) fn forget_topic(
         &self,
         topic: &TopicName,
         pending: &Pending,
+        world: &World<'_>,
         changes: &mut Changes,
     ) {
-        let known = self.offsets.0.get(topic).into_iter().flat_map(BTreeMap::keys).copied();
-        let pending = pending.iter().filter(|p| p.topic == *topic).map(|p| p.partition);
-        let of_topic = known.chain(pending).collect::<BTreeSet<_>>();
-        of_topic.iter().for_each(|partition| changes.record(self.tombstone(topic, *partition)));
+        let known = self.offsets.0.get(topic).into_iter().flatten();
+        let known = known.map(|(partition, committed)| (*partition, committed.topic));
+        let pending = pending.iter().filter(|(at, _)| at.topic == *topic);
+        // Those come behind what is there.
+        let last = known.chain(pending.map(|(at, id)| (at.partition, *id)));
+        let last = last.collect::<BTreeMap<_, _>>();
+        let left = last.into_iter().filter(|(_, id)| !is_for(topic, *id, world));
+        left.for_each(|(partition, _)| changes.record(self.tombstone(topic, partition)));
     }
 
     /// Tombstones for everything.
@@ -196,7 +225,7 @@ impl Group {
         }
         let known = self.offsets.iter();
         let known = known.map(|(topic, p, _)| TopicPartition::new(topic.clone(), p));
-        let all = known.chain(pending.iter().cloned()).collect::<BTreeSet<_>>();
+        let all = known.chain(pending.keys().cloned()).collect::<BTreeSet<_>>();
         all.iter().for_each(|p| changes.record(self.tombstone(&p.topic, p.partition)));
         self.end(changes);
         Ok(())

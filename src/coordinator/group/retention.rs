@@ -1,11 +1,13 @@
 //! Offsets that nobody has asked for in a long time are forgotten (`offsets.retention.minutes`).
 
 use crate::base::{Timestamp, TopicName, TopicPartition};
+use crate::coordinator::group::offsets::is_for;
 use crate::coordinator::group::{Changes, Committed, Group, Pending, World};
 
 impl Group {
     /// Tombstones for the offsets whose time is over: of topics that no member reads, as long after the commit, or, in a
-    /// classic group without members, after it lost the last. A group that is left with nothing is deleted.
+    /// classic group without members, after it lost the last. Those of topics that are no more go at once: when a topic
+    /// was deleted they could not be forgotten. A group that is left with nothing is deleted.
     pub(in crate::coordinator) fn expire_offsets(
         &mut self,
         pending: &Pending,
@@ -19,11 +21,14 @@ impl Group {
         let mut left = pending.len();
         // A tombstone would come behind it in the log.
         let is_pending = |topic: &TopicName, partition| {
-            !pending.is_empty() && pending.contains(&TopicPartition::new(topic.clone(), partition))
+            let place = || TopicPartition::new(topic.clone(), partition);
+            !pending.is_empty() && pending.contains_key(&place())
         };
         for (topic, partition, committed) in self.offsets.iter() {
-            let is_over = self.expires_at(committed, world) <= world.wall_clock.as_millis();
-            if is_over && !self.is_subscribed_to(topic) && !is_pending(topic, partition) {
+            let is_old = self.expires_at(committed, world) <= world.wall_clock.as_millis();
+            let is_over =
+                (is_old && !self.is_subscribed_to(topic)) || !is_for(topic, committed.topic, world);
+            if is_over && !is_pending(topic, partition) {
                 changes.record(self.tombstone(topic, partition));
             } else {
                 left += 1;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::base::{Draft, ErrorKind, PartitionId, Scope, TopicId, TopicName};
+use crate::base::{Draft, ErrorKind, PartitionId, Scope, TopicId, TopicName, TopicPartition};
 use crate::cluster::KnownTopic;
 use crate::coordinator::assignment::Assignment;
 use crate::coordinator::config::GroupConfig;
@@ -132,6 +132,26 @@ impl Lab {
         self.topics.iter().find(|known| known.name == name(topic)).unwrap().id
     }
 
+    fn world(&self) -> World<'_> {
+        World {
+            topics: &self.topics,
+            version: self.version,
+            config: &self.config,
+            now: self.now,
+            wall_clock: wall_clock(self.now),
+        }
+    }
+
+    /// All that was committed for topics that there are.
+    fn all_committed(&self) -> BTreeMap<TopicPartition, Committed> {
+        self.group.all_committed(&self.world())
+    }
+
+    fn committed(&self, topic: &str, partition: i32) -> Option<i64> {
+        let committed = self.group.committed(&name(topic), number(partition), &self.world());
+        committed.map(|committed| committed.offset.value())
+    }
+
     /// Asks the group, and summons whom it wants to be summoned.
     fn act<T>(&mut self, act: impl FnOnce(&mut Group, &World<'_>, &mut Changes) -> T) -> T {
         let Self { group, topics, version, config, now, records, .. } = self;
@@ -217,7 +237,8 @@ impl Lab {
     }
 
     fn leave(&mut self, client: &Client, for_good: bool) {
-        self.act(|group, world, changes| group.leave(&client.handle, for_good, world, changes));
+        client.handle.leaves(for_good);
+        self.act(|group, world, changes| group.leave(&client.handle, world, changes));
     }
 
     fn commit_begins(&mut self, client: &Client) {

@@ -5,20 +5,28 @@
 //! |---|---|
 //! | 0, 2 | offset `i64`, metadata, time of the commit `i64` |
 //! | 1 | the same, and when it expires `i64` |
-//! | 3, and 4, which is flexible | offset `i64`, leader epoch `i32`, metadata, time of the commit `i64` |
+//! | 3 | offset `i64`, leader epoch `i32`, metadata, time of the commit `i64` |
+//! | 4, which is flexible | the same; tag 0: the topic's id |
 
 use bytes::Bytes;
 
 use crate::base::LeaderEpoch;
 use crate::base::Offset;
 use crate::base::Timestamp;
+use crate::base::TopicId;
 use crate::coordinator::ids::ShortText;
 use crate::coordinator::records::RecordError;
 use crate::coordinator::records::wire::{Reader, Writer};
 
+/// The tag of the topic's id.
+const TOPIC_ID: u32 = 0;
+
 /// How far a group has come in a partition.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct OffsetValue {
+    /// The topic that it is for: of the same name there may be another by now. `None` where others have written it, and do
+    /// not say.
+    pub(crate) topic: Option<TopicId>,
     /// The offset to read next.
     pub(crate) offset: Offset,
     /// That of the last record read, if the consumer knew it.
@@ -26,14 +34,18 @@ pub(crate) struct OffsetValue {
     /// Whatever the application wants to remember with it.
     pub(crate) metadata: ShortText,
     pub(crate) committed_at: Timestamp,
-    /// If the commit asked for a retention of its own. Such a value has no leader epoch on disk.
+    /// If the commit asked for a retention of its own. Such a value has no leader epoch on disk, and no topic.
     pub(crate) expires_at: Option<Timestamp>,
 }
 
 impl OffsetValue {
-    /// In the versions that Kafka writes, so that all of its releases can read it.
+    /// In the first version that has what is known, as Kafka does.
     pub(super) fn encode(&self) -> Bytes {
-        let mut out = Writer::plain(if self.expires_at.is_some() { 1 } else { 3 });
+        let topic = self.topic.filter(|_| self.expires_at.is_none());
+        let mut out = match topic {
+            Some(_) => Writer::flexible(4),
+            None => Writer::plain(if self.expires_at.is_some() { 1 } else { 3 }),
+        };
         out.i64(self.offset.value());
         if self.expires_at.is_none() {
             out.i32(self.leader_epoch.map_or(-1, LeaderEpoch::value));
@@ -42,6 +54,9 @@ impl OffsetValue {
         out.i64(self.committed_at.as_millis());
         if let Some(expires_at) = self.expires_at {
             out.i64(expires_at.as_millis());
+        }
+        if let Some(topic) = topic {
+            out.tagged(&[(TOPIC_ID, topic.as_bytes())]);
         }
         out.finish()
     }
@@ -61,9 +76,16 @@ impl OffsetValue {
             -1 => None,
             time => Some(Timestamp::from_millis(time).ok_or(invalid("time of expiry"))?),
         };
-        // Version 4 may have the topic's id here; the name is what counts.
-        from.skip_tagged()?;
+        let mut topic = None;
+        from.tagged(|tag, bytes| {
+            if tag == TOPIC_ID {
+                let id = bytes.try_into().map_err(|_| invalid("topic id"))?;
+                // Kafka has zeros for none.
+                topic = Some(TopicId::from_bytes(id)).filter(|_| id != [0; 16]);
+            }
+            Ok(())
+        })?;
         from.end()?;
-        Ok(Self { offset, leader_epoch, metadata, committed_at, expires_at })
+        Ok(Self { topic, offset, leader_epoch, metadata, committed_at, expires_at })
     }
 }

@@ -69,13 +69,14 @@ fn any_assignment() -> impl Strategy<Value = Assignment> {
 fn any_offset() -> impl Strategy<Value = OffsetValue> {
     let epoch = (0..=i32::MAX).prop_map(|epoch| LeaderEpoch::new(epoch).unwrap());
     let offset = (0..=i64::MAX).prop_map(|offset| Offset::new(offset).unwrap());
-    let fields = (offset, option::of(epoch), any_text(), any_time(), option::of(any_time()));
-    fields.prop_map(|(offset, leader_epoch, metadata, committed_at, expires_at)| OffsetValue {
-        offset,
-        leader_epoch: leader_epoch.filter(|_| expires_at.is_none()),
-        metadata,
-        committed_at,
-        expires_at,
+    let topic = any::<[u8; 16]>().prop_filter("zeros are none", |id| *id != [0; 16]);
+    let topic = option::of(topic.prop_map(TopicId::from_bytes));
+    let rest = (any_text(), any_time(), option::of(any_time()));
+    (topic, offset, option::of(epoch), rest).prop_map(|(topic, offset, leader_epoch, rest)| {
+        let (metadata, committed_at, expires_at) = rest;
+        let topic = topic.filter(|_| expires_at.is_none());
+        let leader_epoch = leader_epoch.filter(|_| expires_at.is_none());
+        OffsetValue { topic, offset, leader_epoch, metadata, committed_at, expires_at }
     })
 }
 

@@ -60,6 +60,7 @@ fn offset(value: Option<OffsetValue>) -> CoordinatorRecord {
 
 fn offset_value() -> OffsetValue {
     OffsetValue {
+        topic: None,
         offset: Offset::from(42),
         leader_epoch: LeaderEpoch::new(5),
         metadata: text("m"),
@@ -129,6 +130,21 @@ fn a_committed_offset_has_kafkas_bytes() {
 }
 
 #[test]
+fn a_committed_offset_of_a_topic_that_is_known_has_its_id() {
+    let value = "
+        0004                    | version
+        000000000000002a        | offset
+        00000005                | leader epoch
+        02 6d                   | metadata
+        0000018bcfe56800        | time of the commit
+        01                      | one tagged field
+        00 10                   | of tag 0, and 16 bytes
+        07070707070707070707070707070707";
+    let topic = Some(TopicId::from_bytes([7; 16]));
+    check(&offset(Some(OffsetValue { topic, ..offset_value() })), OFFSET_KEY, value);
+}
+
+#[test]
 fn an_offset_that_expires_has_version_1() {
     let expires_at = Timestamp::from_millis(time().as_millis() + 1);
     let value = OffsetValue { leader_epoch: None, expires_at, ..offset_value() };
@@ -139,6 +155,7 @@ fn an_offset_that_expires_has_version_1() {
 #[test]
 fn all_versions_of_offsets_are_read() {
     let without_epoch = OffsetValue { leader_epoch: None, ..offset_value() };
+    let of_topic = OffsetValue { topic: Some(TopicId::from_bytes([7; 16])), ..offset_value() };
     for (bytes, value) in [
         ("0000 000000000000002a 0001 6d 0000018bcfe56800", &without_epoch),
         ("0001 000000000000002a 0001 6d 0000018bcfe56800 ffffffffffffffff", &without_epoch),
@@ -148,6 +165,12 @@ fn all_versions_of_offsets_are_read() {
         (
             "0004 000000000000002a 00000005 02 6d 0000018bcfe56800
              02 00 10 07070707070707070707070707070707 05 01 ff",
+            &of_topic,
+        ),
+        // Zeros are no id.
+        (
+            "0004 000000000000002a 00000005 02 6d 0000018bcfe56800
+             01 00 10 00000000000000000000000000000000",
             &offset_value(),
         ),
     ] {
@@ -170,6 +193,7 @@ fn only_the_time_of_a_commit_may_be_negative() {
         ("0003 ffffffffffffffff ffffffff 0000 0000000000000000", "committed offset"),
         ("0003 0000000000000000 fffffffe 0000 0000000000000000", "leader epoch"),
         ("0001 0000000000000000 0000 0000000000000000 fffffffffffffffe", "time of expiry"),
+        ("0004 0000000000000000 ffffffff 01 0000000000000000 01 00 02 0707", "topic id"),
         ("0003 0000000000000000 ffffffff ffff 0000000000000000", "metadata"),
         ("0003 0000000000000000 ffffffff fffe 0000000000000000", "metadata"),
         ("0003 0000000000000000 ffffffff 0001 ff 0000000000000000", "metadata"),

@@ -10,15 +10,15 @@ use crate::storage::Fetched;
 
 /// The offset of a partition, as a record.
 fn offset_record(partition: i32, offset: i64) -> CoordinatorRecord {
-    let commit = commits(partition..partition + 1, offset).remove(0);
     let value = OffsetValue {
-        offset: commit.offset,
+        topic: None,
+        offset: Offset::new(offset).unwrap(),
         leader_epoch: None,
         metadata: ShortText::default(),
         committed_at: Timestamp::EPOCH,
         expires_at: None,
     };
-    let TopicPartition { topic, partition } = commit.partition;
+    let (topic, partition) = (email(), PartitionId::new(partition).unwrap());
     CoordinatorRecord::Offset { group: mailer(), topic, partition, value: Some(value) }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use brooklet::sim::Clock;
 use brooklet::{
     Cluster, ErrorKind, GroupProtocol, GroupState, Lag, NewTopic, NextOffset, Offset, OffsetsTo,
+    Timestamp,
 };
 
 use super::{cluster, counted, send, settle, values, wait};
@@ -168,6 +169,28 @@ fn offsets_that_nobody_needs_are_forgotten_with_their_group() {
         cluster.consumer_groups().unwrap().is_empty()
     });
     assert!(group.committed_offsets().unwrap().is_empty());
+}
+
+/// RELIABILITY 2: not in the round in which nobody knows how old they are.
+#[test]
+fn offsets_outlive_that_the_clock_is_set() {
+    let clock = Clock::new();
+    let today = clock.wall_clock();
+    clock.set_wall_clock(Timestamp::from_millis(1_000).unwrap());
+    let cluster = forgetful(&clock);
+    let group = cluster.consumer_group("mailer");
+    let mut consumer = group.consumer().build().unwrap();
+    let email = cluster.topic("email").unwrap().partition(0).unwrap();
+    consumer.commit_offsets([(&email, NextOffset::at(Offset::ZERO))]).unwrap().wait().unwrap();
+    clock.set_wall_clock(today);
+    clock.advance(HOUR / 6);
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(group.committed_offsets().unwrap().len(), 1);
+    wait("it is forgotten", || {
+        clock.advance(HOUR / 6);
+        std::thread::sleep(Duration::from_millis(5));
+        group.committed_offsets().unwrap().is_empty()
+    });
 }
 
 #[test]

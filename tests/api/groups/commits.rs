@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use brooklet::sim::Clock;
-use brooklet::{BrokerId, Cluster, ErrorKind, GroupState, NewTopic, NextOffset, Offset};
+use brooklet::{
+    BrokerId, Cluster, ErrorKind, GroupState, NewTopic, NextOffset, Offset, PartitionId, TopicName,
+    TopicPartition,
+};
 use futures_util::{FutureExt, StreamExt};
 
 use super::{LONG, cluster, counted, numbers, send, settle, values, wait};
@@ -294,6 +297,38 @@ fn nobody_commits_what_belongs_to_another_member() {
     let sms = cluster.topic("sms").unwrap().partition(0).unwrap();
     first.commit_offsets([(&sms, NextOffset::at(Offset::ZERO))]).unwrap().wait().unwrap();
     assert_eq!(committed(&cluster, "mailer"), [1, 0]);
+}
+
+/// They used to be taken, and to count for whatever came to have the name.
+#[test]
+fn offsets_of_partitions_that_there_are_not_are_refused() {
+    let cluster = cluster("email", 2);
+    let group = cluster.consumer_group("mailer");
+    let next = || NextOffset::at(Offset::from(5));
+    let place = |topic, partition| {
+        let topic = TopicName::new(topic).unwrap();
+        TopicPartition::new(topic, PartitionId::new(partition).unwrap())
+    };
+    let mut member = group.join("email").unwrap();
+    let mut simple = cluster.consumer_group("simple").consumer().build().unwrap();
+    for unknown in [place("email", 2), place("email", 999), place("sms", 0)] {
+        for consumer in [&mut member, &mut simple] {
+            // Nothing of it, though the other is there.
+            let offsets = [(place("email", 0), next()), (unknown.clone(), next())];
+            let error = consumer.commit_offsets(offsets).map(drop).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UnknownTopicOrPartition, "{unknown}: {error}");
+        }
+    }
+    assert_eq!([committed(&cluster, "mailer"), committed(&cluster, "simple")], [[0i64; 0]; 2]);
+    assert_eq!(cluster.consumer_groups().unwrap().len(), 1, "only that of the member");
+    // As soon as they are there they can be committed.
+    cluster.topic("email").unwrap().increase_partitions_to(3).unwrap();
+    cluster.create_topic(NewTopic::new("sms")).unwrap();
+    for consumer in [&mut member, &mut simple] {
+        let offsets = [place("email", 2), place("sms", 0)].map(|at| (at, next()));
+        consumer.commit_offsets(offsets).unwrap().wait().unwrap();
+    }
+    assert_eq!([committed(&cluster, "mailer"), committed(&cluster, "simple")], [[5, 5]; 2]);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use brooklet::{Cluster, ErrorKind, GroupProtocol, GroupState, NewTopic, Subscription};
+use brooklet::{
+    Cluster, ConsumerBuilder, ErrorKind, GroupProtocol, GroupState, NewTopic, Subscription,
+};
 
 use super::{LONG, cluster, counted, events, numbers, send, settle, values};
 
@@ -58,6 +60,30 @@ fn a_topic_that_is_made_anew_is_another_to_its_group() {
     cluster.create_topic(NewTopic::new("email")).unwrap();
     send(&cluster, "email", ["new".to_owned()]);
     assert_eq!(values(&mut consumer, 1), ["new"]);
+}
+
+#[test]
+fn a_name_that_is_too_long_is_named_and_one_that_is_not_makes_no_trouble() {
+    let cluster = cluster("email", 1);
+    let (longest, longer) = ("x".repeat(32_767), "x".repeat(32_768));
+    for client in ["", &*longest] {
+        let consumer = cluster.consumer_group(&*longest).consumer().client_id(client);
+        let mut consumer = consumer.join("email").unwrap();
+        consumer.commit().unwrap().wait().unwrap();
+    }
+    let with = |set: fn(ConsumerBuilder, &str) -> ConsumerBuilder| {
+        set(cluster.consumer_group("mailer").consumer(), &longer).join("email").unwrap_err()
+    };
+    // As that of the group itself always has.
+    for (setting, error) in [
+        ("group.id", with(|builder, name| builder.group(name))),
+        ("client.id", with(|builder, name| builder.client_id(name))),
+        ("group.instance.id", with(|builder, name| builder.group_instance_id(name))),
+        ("client.rack", with(|builder, name| builder.client_rack(name))),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+        assert!(error.to_string().starts_with(setting), "{error}");
+    }
 }
 
 #[test]

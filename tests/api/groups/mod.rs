@@ -5,6 +5,7 @@ mod assignors;
 mod brokers;
 mod commits;
 mod internal;
+mod made_anew;
 mod members;
 mod rebalances;
 mod resets;

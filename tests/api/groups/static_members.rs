@@ -55,6 +55,37 @@ fn a_static_member_that_is_away_for_too_long_is_removed() {
     }
 }
 
+/// A program that is restarted while nobody leads used to find its own place in use.
+#[test]
+fn a_static_member_that_left_while_nobody_led_has_its_place() {
+    for protocol in [GroupProtocol::Consumer, GroupProtocol::Classic] {
+        let cluster = Cluster::builder()
+            .brokers(2)
+            .config("offsets.topic.replication.factor", 1)
+            .in_memory()
+            .unwrap();
+        let email = NewTopic::new("email").partitions(2).replication_factor(2);
+        cluster.create_topic(email).unwrap();
+        let group = cluster.consumer_group("mailer");
+        let first = join(&group, protocol, "left").unwrap();
+        let epoch = group.describe().unwrap().epoch;
+        let coordinator = group.describe().unwrap().coordinator.unwrap();
+        let broker = cluster.broker(coordinator.value()).unwrap();
+        broker.stop().unwrap();
+        drop(first);
+        broker.start().unwrap();
+        let mut second = join(&group, protocol, "left").unwrap();
+        assert_eq!(numbers(&second), [0, 1], "{protocol}");
+        assert_eq!(group.describe().unwrap().epoch, epoch, "{protocol}");
+        second.commit().unwrap().wait().unwrap();
+        // It does not come back when nobody thinks of it any more.
+        broker.stop().unwrap();
+        second.unsubscribe();
+        broker.start().unwrap();
+        wait("it is gone for good", || group.members().is_ok_and(|members| members.is_empty()));
+    }
+}
+
 #[test]
 fn a_static_member_that_unsubscribes_is_gone_at_once() {
     let cluster = cluster("email", 2);

@@ -159,6 +159,50 @@ fn who_leaves_for_good_with_commits_under_way_does_not_stay() {
     assert_eq!(other.has.len(), 4);
 }
 
+/// The group hears of both at once, in whatever order.
+#[test]
+fn who_left_when_nobody_could_be_told_has_its_place() {
+    for wants in both() {
+        let (mut lab, fixed, mut other) = settled(&wants);
+        let epoch = lab.group.epoch;
+        fixed.handle.leaves(false);
+        let again = lab.join(wants.of_instance("i"));
+        assert_eq!((lab.has(&again), again.told.is_settled), ("email-0 email-1".into(), true));
+        lab.leave(&fixed, false);
+        assert!(lab.group.member(&again.handle).is_ok());
+        assert!(!other.is_summoned() && !fixed.is_summoned());
+        lab.heartbeat(&mut other).unwrap();
+        assert_eq!((lab.group.epoch, lab.state()), (epoch, GroupState::Stable));
+    }
+}
+
+#[test]
+fn who_left_when_nobody_could_be_told_goes_on_behind_its_commits() {
+    for wants in both() {
+        let (mut lab, fixed, mut other) = settled(&wants);
+        lab.commit_begins(&fixed);
+        fixed.handle.leaves(false);
+        let mut again = lab.join(wants.of_instance("i"));
+        assert_eq!(lab.has(&again), "");
+        lab.commit_ends(&fixed);
+        lab.settle(&mut [&mut again, &mut other]);
+        assert_eq!(lab.has(&again), "email-0 email-1");
+    }
+}
+
+#[test]
+fn who_left_for_good_when_nobody_could_be_told_begins_as_another() {
+    for wants in both() {
+        let (mut lab, fixed, mut other) = settled(&wants);
+        assert!(fixed.handle.leaves(true));
+        assert!(!fixed.handle.leaves(false), "it does not come back by that");
+        let mut again = lab.join(wants.of_instance("i"));
+        assert!(!lab.group.has_member(fixed.handle.member()));
+        lab.settle(&mut [&mut again, &mut other]);
+        assert_eq!((again.has.len(), other.has.len()), (2, 2));
+    }
+}
+
 #[test]
 fn who_is_away_has_its_place_in_a_full_group() {
     let mut lab = Lab::with(&[("email", 4)], &[("group.consumer.max.size", "2")]);
