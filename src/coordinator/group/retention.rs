@@ -1,6 +1,6 @@
 //! Offsets that nobody has asked for in a long time are forgotten (`offsets.retention.minutes`).
 
-use crate::base::{Timestamp, TopicName, TopicPartition};
+use crate::base::{Bug, Timestamp, TopicName, TopicPartition, is_planted};
 use crate::coordinator::group::{Changes, Committed, Group, Pending, World};
 
 impl Group {
@@ -18,8 +18,9 @@ impl Group {
         }
         let mut left = pending.len();
         // A tombstone would come behind it in the log.
+        let looks = !pending.is_empty() && !is_planted(Bug::PendingForgotten);
         let is_pending = |topic: &TopicName, partition| {
-            !pending.is_empty() && pending.contains(&TopicPartition::new(topic.clone(), partition))
+            looks && pending.contains(&TopicPartition::new(topic.clone(), partition))
         };
         for (topic, partition, committed) in self.offsets.iter() {
             let is_over = self.expires_at(committed, world) <= world.wall_clock.as_millis();
