@@ -116,7 +116,7 @@ pub enum ErrorKind {
     /// The disk is full, or a quota or file-size limit was met. Where [`Error::outcome`](crate::Error::outcome) is
     /// [`NotWritten`](crate::Outcome::NotWritten) a later retry may work.
     StorageFull,
-    /// A commit for a partition that belongs to another member by now.
+    /// A commit for a partition that belongs to another member by now, or is about to be given to one.
     StaleMemberEpoch,
     /// Time ran out. For a send [`Error::outcome`](crate::Error::outcome) says whether it may still succeed.
     TimedOut,

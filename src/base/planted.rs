@@ -10,6 +10,8 @@ pub(crate) enum Bug {
     AckedBeforeSync,
     /// `acks=all` is answered when the leader has the batch.
     AckedByLeader,
+    /// A member begins to read before it is decided what was committed by who had the partition.
+    BegunBeforeDecided,
     /// No checksum is ever wrong.
     ChecksumsFit,
     /// What is cut off may be back after a power cut.
@@ -38,6 +40,8 @@ pub(crate) enum Bug {
     FailedCutIgnored,
     /// A follower has what it has written.
     FollowersUnsynced,
+    /// Who has lost a partition goes on committing for it.
+    FormerOwnersCommit,
     /// What a member is to give up is free before it has.
     FreedBeforeGivenUp,
     /// An index entry is believed without a look at the batch that it points to.
@@ -78,6 +82,8 @@ pub(crate) enum Bug {
     OutOfSyncElected,
     /// Records are acknowledged in a log that does not say, durably, whose it is.
     OwnerNotSynced,
+    /// Old offsets are forgotten though others are on their way.
+    PendingForgotten,
     /// No batch is in the wrong place.
     PlacesUnchecked,
     /// What polls have not returned yet is committed with what they have.

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 
 use crate::base::Offset;
-use crate::coordinator::coordinator::{GroupCoordinator, Settled};
+use crate::coordinator::coordinator::GroupCoordinator;
+use crate::coordinator::handle::MemberHandle;
 use crate::coordinator::shard::{Shard, Term};
 use crate::env::sync::{Event, EventListener, Mutex};
 use crate::env::{Moment, Runtime};
@@ -74,6 +75,16 @@ impl Outcome {
     pub(super) fn hand_over(&self) -> bool {
         self.helpers.notify(1) > 0
     }
+}
+
+/// What follows when records are in the log for good, or have failed.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// Those that have their results now.
+    pub(super) outcomes: Vec<Arc<Outcome>>,
+    /// Where there is something more to write.
+    pub(super) unwritten: Option<Term>,
+    pub(super) summoned: Vec<Arc<MemberHandle>>,
 }
 
 /// Records on their way into the log. Dropped, they get there all the same.

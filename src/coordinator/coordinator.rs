@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use crate::base::{BrokerId, Offset, PartitionId, TopicName, TopicPartition};
 use crate::cluster::{ClusterError, Core, InternalTopic, KnownTopic, Sender, TopicImage};
 use crate::coordinator::assignor::is_deciding;
-use crate::coordinator::commit::{Outcome, PendingCommit};
+use crate::coordinator::commit::{Outcome, PendingCommit, Settled};
 use crate::coordinator::config::GroupConfig;
 use crate::coordinator::error::GroupError;
 use crate::coordinator::group::{
@@ -55,16 +55,6 @@ pub(crate) struct Listing {
     pub(crate) group: String,
     pub(crate) state: GroupState,
     pub(crate) protocol: Option<GroupProtocol>,
-}
-
-/// What follows when records are in the log for good, or have failed.
-#[derive(Debug, Default)]
-pub(super) struct Settled {
-    /// Those that have their results now.
-    pub(super) outcomes: Vec<Arc<Outcome>>,
-    /// Where there is something more to write.
-    pub(super) unwritten: Option<Term>,
-    pub(super) summoned: Vec<Arc<MemberHandle>>,
 }
 
 /// The topic in which groups are kept, and whether it is made if there is none.
@@ -435,17 +425,26 @@ impl GroupCoordinator {
     pub(crate) fn committed(
         &self,
         group: &GroupId,
-        partitions: impl IntoIterator<Item = (TopicName, PartitionId)>,
+        partitions: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, Committed>, GroupError> {
         let found = self.ask_for(group, Missing::Leave, |groups, world, _| {
-            let Some(group) = groups.get(group) else { return Ok(BTreeMap::new()) };
-            let committed = partitions.into_iter().filter_map(|(topic, partition)| {
-                let committed = group.committed(&topic, partition, world)?.clone();
-                Some((TopicPartition::new(topic, partition), committed))
-            });
-            Ok(committed.collect())
+            Ok(groups.committed(group, partitions, world))
         })?;
         Ok(found.unwrap_or_default())
+    }
+
+    /// The same for a member that is about to read there. `None` as long as commits for one of them are on their way: they
+    /// may be of who has had it before.
+    pub(crate) fn decided(
+        &self,
+        group: &GroupId,
+        partitions: &[TopicPartition],
+    ) -> Result<Option<BTreeMap<TopicPartition, Committed>>, GroupError> {
+        let found = self.ask_for(group, Missing::Leave, |groups, world, _| {
+            let is_pending = groups.has_pending(group, partitions);
+            Ok((!is_pending).then(|| groups.committed(group, partitions, world)))
+        })?;
+        Ok(found.unwrap_or_else(|| Some(BTreeMap::new())))
     }
 
     /// All that a group has committed.

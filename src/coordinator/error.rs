@@ -36,7 +36,7 @@ pub(crate) enum GroupError {
     #[error("the instance {instance} of {group} is in use: its holder has not left")]
     UnreleasedInstanceId { group: String, instance: String },
     #[error(
-        "{topic}-{partition} belongs to another member of {group} by now: nothing was committed"
+        "{topic}-{partition} is another member's of {group} by now, or about to be one's: nothing was committed"
     )]
     NotOwner { group: String, topic: TopicName, partition: PartitionId },
     #[error("{group} has members, so that only they commit for it")]

@@ -23,7 +23,7 @@ use crate::base::{
 use crate::cluster::Sender;
 use crate::coordinator::commit::Outcome;
 use crate::coordinator::error::GroupError;
-use crate::coordinator::group::{Changes, Group, Pending, World};
+use crate::coordinator::group::{Changes, Committed, Group, Pending, World};
 use crate::coordinator::handle::MemberHandle;
 use crate::coordinator::ids::GroupId;
 use crate::coordinator::records::{CoordinatorRecord, Decoded};
@@ -356,6 +356,30 @@ impl Groups {
     ) -> Option<Result<(), GroupError>> {
         let pending = self.pending().remove(group).unwrap_or_default();
         Some(self.get_mut(group)?.delete(&pending, changes))
+    }
+
+    /// What was committed for these partitions, as far as something was.
+    pub(super) fn committed(
+        &self,
+        group: &GroupId,
+        partitions: &[TopicPartition],
+        world: &World<'_>,
+    ) -> BTreeMap<TopicPartition, Committed> {
+        let group = self.get(group);
+        let committed = partitions.iter().filter_map(|place| {
+            let committed = group?.committed(&place.topic, place.partition, world)?;
+            Some((place.clone(), committed.clone()))
+        });
+        committed.collect()
+    }
+
+    /// Whether a commit for one of these partitions is on its way into the log.
+    pub(super) fn has_pending(&self, group: &GroupId, partitions: &[TopicPartition]) -> bool {
+        if is_planted(Bug::BegunBeforeDecided) {
+            return false;
+        }
+        let pending = self.pending().remove(group).unwrap_or_default();
+        partitions.iter().any(|place| pending.contains_key(place))
     }
 
     /// Of each group, the partitions for which commits are on their way into the log.

@@ -197,6 +197,24 @@ fn a_batch_larger_than_a_read_is_read() {
     }
 }
 
+/// It may be of a member that was removed meanwhile: who has its partition now is to go on behind it.
+#[test]
+fn who_is_about_to_read_waits_for_what_is_on_its_way() {
+    let disk = Disk::new();
+    let core = open(&disk);
+    let groups = coordinator(&core);
+    commit(&groups, 0..2, 5);
+    let mut on_its_way = groups.commit(&mailer(), None, commits(&groups, 0..1, 6)).unwrap();
+    let decided = |partition| {
+        let place = TopicPartition::new(email(), PartitionId::new(partition).unwrap());
+        let decided = groups.decided(&mailer(), &[place]).unwrap()?;
+        Some(decided.into_values().map(|committed| committed.offset.value()).collect::<Vec<_>>())
+    };
+    assert_eq!([0, 1, 2].map(decided), [None, Some(vec![5]), Some(vec![])]);
+    on_its_way.wait().unwrap();
+    assert_eq!(decided(0), Some(vec![6]));
+}
+
 #[test]
 fn a_group_is_deleted_with_what_is_on_its_way() {
     let disk = Disk::new();
@@ -249,7 +267,10 @@ fn what_was_committed_for_a_topic_is_nothing_to_the_next_of_its_name() {
     commit(&groups, 1..2, 1);
     groups.commit(&mailer(), None, old).unwrap().wait().unwrap();
     let of_first = |groups: &GroupCoordinator| {
-        groups.committed(&mailer(), [(email(), PartitionId::ZERO)]).unwrap().len()
+        groups
+            .committed(&mailer(), &[TopicPartition::new(email(), PartitionId::ZERO)])
+            .unwrap()
+            .len()
     };
     for groups in [groups, coordinator(&core)] {
         assert_eq!((offsets(&groups), of_first(&groups)), (vec![1], 0));

@@ -28,6 +28,7 @@ mod members;
 mod metadata_rot;
 mod power;
 mod races;
+mod races_of_groups;
 mod replica_bit_flips;
 mod replication;
 mod replication_plan;

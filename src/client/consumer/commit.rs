@@ -331,7 +331,8 @@ impl Commit {
     /// # Errors
     /// By [`kind`](Error::kind): [`UnknownMemberId`](crate::ErrorKind::UnknownMemberId) and
     /// [`FencedInstanceId`](crate::ErrorKind::FencedInstanceId) if the consumer is no member any more;
-    /// [`StaleMemberEpoch`](crate::ErrorKind::StaleMemberEpoch) if a partition is another member's by now;
+    /// [`StaleMemberEpoch`](crate::ErrorKind::StaleMemberEpoch) if a partition is another member's by now, or about
+    /// to be given to one;
     /// [`CoordinatorNotAvailable`](crate::ErrorKind::CoordinatorNotAvailable) and
     /// [`NotEnoughReplicas`](crate::ErrorKind::NotEnoughReplicas) after `default.api.timeout.ms`, and what writing can fail
     /// with. [`Error::outcome`] tells whether they may be committed all the same.

@@ -257,8 +257,8 @@ impl Consumer {
     /// [`CoordinatorNotAvailable`](ErrorKind::CoordinatorNotAvailable) and
     /// [`CoordinatorLoadInProgress`](ErrorKind::CoordinatorLoadInProgress) at the moment.
     pub fn committed(&self, partition: impl AsRef<TopicPartition>) -> Result<Option<NextOffset>> {
-        let TopicPartition { topic, partition } = partition.as_ref().clone();
-        let committed = self.groups.committed(self.committer()?.group(), [(topic, partition)])?;
+        let partitions = [partition.as_ref().clone()];
+        let committed = self.groups.committed(self.committer()?.group(), &partitions)?;
         Ok(committed.into_iter().next().map(|(at, committed)| NextOffset::of(&at, committed)))
     }
 

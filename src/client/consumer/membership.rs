@@ -427,10 +427,15 @@ impl Membership {
             return Ok(());
         }
         let unopened = std::mem::take(&mut self.unopened);
-        let wanted = unopened.iter().filter_map(|place| self.partitions.get(place));
-        let wanted = wanted.map(|place| (place.topic.clone(), place.partition)).collect::<Vec<_>>();
-        let mut committed = match self.groups.committed(self.committer.group(), wanted) {
-            Ok(committed) => committed,
+        let wanted = unopened.iter().filter_map(|place| self.partitions.get(place)).cloned();
+        let wanted = wanted.collect::<Vec<_>>();
+        let mut committed = match self.groups.decided(self.committer.group(), &wanted) {
+            Ok(Some(committed)) => committed,
+            Ok(None) => {
+                self.unopened = unopened;
+                self.ask_at = self.core.runtime().now().after(TRY_AGAIN / 10);
+                return Ok(());
+            }
             Err(error) => {
                 self.unopened = unopened;
                 self.ask_at = self.core.runtime().now().after(TRY_AGAIN);

@@ -364,7 +364,7 @@ impl Group {
         if member.going.is_some() {
             self.go(id, world, changes);
         } else if member.has_released {
-            self.reconcile(id, changes);
+            self.advance(id, false, changes);
             // It was told what was so before.
             changes.summon(Some(handle));
         }

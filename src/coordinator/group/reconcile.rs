@@ -78,8 +78,14 @@ impl Group {
         }
     }
 
-    /// Takes a member as far towards its target as it can go by now.
+    /// Takes a member as far towards its target as it can go by now, and gives it what it is to have, of which it is told.
     pub(super) fn reconcile(&mut self, id: &MemberId, changes: &mut Changes) {
+        self.advance(id, true, changes);
+    }
+
+    /// The same, and gives it something only if it `asks`: as long as it has not been told, it may commit what it knew
+    /// when it had the same before, and others have had it since.
+    pub(super) fn advance(&mut self, id: &MemberId, asks: bool, changes: &mut Changes) {
         let (epoch, is_eager) = (self.target.epoch, self.target.is_eager);
         let Some(member) = self.members.get_mut(id) else { return };
         let before = (member.epoch, member.assigned.len(), member.revoking.len());
@@ -105,7 +111,9 @@ impl Group {
                 member.comes_to(epoch);
                 // Who is away reads nothing: it has given that up.
                 self.free(&surplus, id, changes);
-                self.claim_missing(id);
+                if asks {
+                    self.claim_missing(id);
+                }
             }
         }
         let Some(member) = self.members.get(id) else { return };

@@ -314,6 +314,43 @@ fn only_who_has_a_partition_commits_there() {
     assert_eq!(lab.committed("email", 1), Some(7));
 }
 
+/// Whoever had it last might take back what others have committed since, or what is read already.
+#[test]
+fn nobody_commits_for_what_somebody_is_about_to_be_given() {
+    let mut lab = two_topics();
+    let mut first = lab.join(consumer(&["email"]));
+    let mut second = lab.join(consumer(&["email"]));
+    lab.heartbeat(&mut first).unwrap();
+    lab.release(&mut first).unwrap();
+    assert_eq!((lab.has(&first), lab.has(&second)), ("email-0".into(), "".into()));
+    for client in [&first, &second] {
+        let refused = commit(&mut lab, Some(client), "email", 1, 5);
+        assert_eq!(kind(refused), Some(ErrorKind::StaleMemberEpoch));
+    }
+    lab.heartbeat(&mut second).unwrap();
+    commit(&mut lab, Some(&second), "email", 1, 5).unwrap();
+    // Nobody is to read these.
+    commit(&mut lab, Some(&first), "sms", 0, 5).unwrap();
+}
+
+/// It may have had it before, and not know what others have committed since.
+#[test]
+fn a_member_commits_for_what_it_was_told_that_it_has() {
+    let mut lab = two_topics();
+    let mut first = lab.join(consumer(&["email"]));
+    let second = lab.join(consumer(&["email"]));
+    lab.commit_begins(&first);
+    lab.heartbeat(&mut first).unwrap();
+    lab.release(&mut first).unwrap();
+    lab.leave(&second, true);
+    lab.commit_ends(&first);
+    let refused = commit(&mut lab, Some(&first), "email", 1, 5);
+    assert_eq!(kind(refused), Some(ErrorKind::StaleMemberEpoch));
+    lab.settle(&mut [&mut first]);
+    assert_eq!(lab.has(&first), "email-0 email-1");
+    commit(&mut lab, Some(&first), "email", 1, 5).unwrap();
+}
+
 #[test]
 fn a_partition_goes_when_the_commits_of_who_had_it_are_done() {
     for wants in [consumer(&["email"]), classic(&["email"], &["range"])] {
