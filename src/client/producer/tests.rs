@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Wake};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use crate::base::{Acks, Compression, Config, ErrorKind, FlushPolicy, Offset, Scope};
 use crate::client::producer::Settings;
-use crate::client::{Cluster, NewTopic, Producer, ProducerBuilder, Record, Topic};
+use crate::client::{Cluster, Delivery, NewTopic, Producer, ProducerBuilder, Record, Topic};
 use crate::env::{CallKind, Disk, pause};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -264,12 +264,24 @@ impl Wake for FlushOnWake {
 /// Nobody is answered with a lock held: who is woken may do anything.
 #[test]
 fn who_is_woken_by_a_refusal_may_flush() {
-    let cluster = cluster(&Disk::new(), FlushPolicy::Os);
+    let disk = Disk::new();
+    let cluster = cluster(&disk, FlushPolicy::Os);
     let producer = cluster.producer().linger(NEVER).build().unwrap();
+    let waker = Waker::from(Arc::new(FlushOnWake(producer.clone())));
+    let polled = |delivery: &mut Delivery| {
+        assert!(Pin::new(delivery).poll(&mut Context::from_waker(&waker)).is_pending());
+    };
+    // Who polls has the sender write, which is at something else until the topic is gone.
+    let sms = cluster.create_topic(NewTopic::new("sms")).unwrap();
+    let (arrivals, go) = disk.hold(CallKind::Write, "sms-0/0");
+    let another = cluster.producer().linger(NEVER).build().unwrap();
+    let mut other = another.send(Record::to(&sms)).unwrap();
+    polled(&mut other);
+    arrivals.recv_timeout(LONG).unwrap();
     let mut delivery = producer.send(Record::to(&email(&cluster, 1))).unwrap();
-    let waker = Arc::new(FlushOnWake(producer.clone())).into();
-    assert!(Pin::new(&mut delivery).poll(&mut Context::from_waker(&waker)).is_pending());
+    polled(&mut delivery);
     cluster.delete_topic("email").unwrap();
+    drop(go);
     let (done, is_done) = crossbeam_channel::unbounded();
     // Not waited for: it would be for ever.
     let flush = move || done.send(producer.flush());
