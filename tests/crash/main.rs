@@ -13,6 +13,7 @@
     reason = "a test fails by panicking, and looks at real processes, files and clocks"
 )]
 
+mod groups;
 #[cfg(target_os = "linux")]
 mod limits;
 #[path = "../sim/report.rs"]
@@ -96,10 +97,9 @@ fn write_for_ever(dir: &Path, round: u64) {
 /// Everything acknowledged so far, by partition and offset.
 type Acknowledged = BTreeMap<(i32, i64), String>;
 
-/// Lets a child write for a random time, kills it, and adds what it has had acknowledged.
-fn kill_a_writer(dir: &Path, round: u64, rng: &mut fastrand::Rng, acknowledged: &mut Acknowledged) {
-    let mut child =
-        start("acknowledged_records_survive_kill_9", &format!("{round} {}", dir.display()));
+/// Lets a child, in the role that `test` plays then, do its work for a random time, and kills it. Returns what it has said.
+fn kill_a_child(test: &str, dir: &Path, round: u64, rng: &mut fastrand::Rng) -> Vec<String> {
+    let mut child = start(test, &format!("{round} {}", dir.display()));
     let stdout = child.stdout.take().unwrap();
     let reader = std::thread::spawn(move || {
         let lines = BufReader::new(stdout).split(b'\n').map_while(Result::ok);
@@ -108,7 +108,12 @@ fn kill_a_writer(dir: &Path, round: u64, rng: &mut fastrand::Rng, acknowledged: 
     std::thread::sleep(Duration::from_millis(rng.u64(1..300)));
     child.kill().unwrap();
     child.wait().unwrap();
-    for line in reader.join().unwrap() {
+    reader.join().unwrap()
+}
+
+/// Kills a writer, and adds what it has had acknowledged.
+fn kill_a_writer(dir: &Path, round: u64, rng: &mut fastrand::Rng, acknowledged: &mut Acknowledged) {
+    for line in kill_a_child("acknowledged_records_survive_kill_9", dir, round, rng) {
         let mut fields = line.splitn(4, ' ');
         // The last line may be cut off: then nobody was told of that acknowledgement.
         let (Some("ack"), Some(partition), Some(offset), Some(value)) =

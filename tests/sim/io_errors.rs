@@ -13,7 +13,7 @@ use brooklet::{Cluster, FlushPolicy, Offset};
 
 use crate::report::{Report, full, seeds};
 use crate::scenarios::{SCENARIOS, Scenario};
-use crate::world::{Known, World, use_again};
+use crate::world::{Known, World, topics, use_again};
 
 const ERRORS: [io::ErrorKind; 5] = [
     io::ErrorKind::Other,
@@ -195,9 +195,7 @@ fn fail_recovery(
 
 /// Up to where each partition can be read.
 fn ends(cluster: &Cluster) -> Vec<(String, Offset)> {
-    let topics = cluster.topics().unwrap();
-    let topics = topics.iter().map(|name| cluster.topic(name.as_str()).unwrap());
-    let partitions = topics.flat_map(|topic| topic.partitions());
+    let partitions = topics(cluster).flat_map(|topic| topic.partitions());
     partitions.map(|p| (p.to_string(), p.watermarks().unwrap().high)).collect()
 }
 

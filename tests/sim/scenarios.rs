@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brooklet::sim::Sim;
-use brooklet::{Acks, Cluster, Compression, Error, FlushPolicy, NewTopic, Offset};
+use brooklet::{Acks, Cluster, Compression, Consumer, Error, FlushPolicy, NewTopic, Offset};
 
-use crate::world::World;
+use crate::world::{World, topics};
 
 /// A scenario, under its name.
 pub(crate) struct Scenario {
@@ -39,6 +39,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "compressed", policy: FlushPolicy::OnAck, run: compressed },
     Scenario { name: "never gives up", policy: FlushPolicy::OnAck, run: never_gives_up },
     Scenario { name: "many partitions", policy: FlushPolicy::OnAck, run: many_partitions },
+    Scenario { name: "commits, rebalances", policy: FlushPolicy::OnAck, run: commits_rebalances },
 ];
 
 fn topic(name: &str) -> NewTopic {
@@ -274,10 +275,50 @@ fn delete_records(_sim: &Sim, world: &Arc<World>) -> Result<(), Error> {
     finish(world, cluster)
 }
 
+/// G6: a group with members that come and go, and commit.
+fn commits_rebalances(sim: &Sim, world: &Arc<World>) -> Result<(), Error> {
+    let cluster = world.open()?;
+    let log = world.create(&cluster, topic("t").partitions(2), "t")?;
+    let producer = cluster.producer().build()?;
+    for number in 0..10 {
+        let sent = world.send(&producer, &log, number % 2, &format!("number {number}"))?;
+        world.wait(sent)?;
+    }
+    let join = || {
+        let consumer = cluster.consumer_group("mailer").consumer().max_poll_records(1);
+        // Nobody comes to mend anything.
+        consumer.config("default.api.timeout.ms", 20).join("t")
+    };
+    let poll = |member: &mut Consumer| member.poll(Duration::from_millis(1)).map(drop);
+    let mut first = join()?;
+    poll(&mut first)?;
+    world.commit(&mut first)?;
+    let mut second = join()?;
+    for round in 0..3 {
+        poll(&mut first)?;
+        if round == 0 {
+            // What it has for as long as it does not poll again.
+            world.commit(&mut first)?;
+        }
+        poll(&mut second)?;
+    }
+    let shares = [&first, &second].map(|member| member.assignment().len());
+    assert!(shares == [1, 1] || !world.disk().failures().is_empty(), "{shares:?}");
+    world.commit(&mut first)?;
+    world.commit(&mut second)?;
+    drop(first);
+    poll(&mut second)?;
+    poll(&mut second)?;
+    world.commit(&mut second)?;
+    drop(second);
+    sim.sleep(Duration::from_millis(1));
+    finish(world, cluster)
+}
+
 /// Looks at everything once more and closes.
 pub(crate) fn finish(world: &World, cluster: Cluster) -> Result<(), Error> {
-    for name in cluster.topics()? {
-        world.look(&cluster.topic(name.as_str())?)?;
+    for topic in topics(&cluster) {
+        world.look(&topic)?;
     }
     cluster.close()
 }

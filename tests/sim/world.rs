@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use brooklet::sim::{CallKind, Disk};
 use brooklet::{
-    Cluster, Delivery, Error, FlushPolicy, NewTopic, Offset, Outcome, Partition, Producer, Record,
-    Topic, TopicId,
+    Cluster, Consumer, ConsumerGroup, Delivery, Error, FlushPolicy, NewTopic, NextOffset, Offset,
+    Outcome, Partition, Producer, Record, Topic, TopicId, TopicPartition,
 };
 
 /// Something that happened, from the point of view of the program.
@@ -24,9 +25,15 @@ enum Event {
     /// It is definitely not in the log.
     Refused(TopicId, String),
     Acknowledged(TopicId, i32, Offset, String),
+    /// Where a group is to go on.
+    Committing(Place, Offset),
+    Committed(Place, Offset),
     /// Everything acknowledged so far is on disk, whatever the policy.
     Synced,
 }
+
+/// A partition that a group reads.
+type Place = (String, TopicPartition);
 
 /// Values by their offsets.
 type Values = BTreeMap<i64, String>;
@@ -112,7 +119,7 @@ impl World {
         value: &str,
     ) -> Result<Sent, Error> {
         let id = topic.describe()?.id;
-        let doomed = self.is_doomed(topic, partition);
+        let doomed = self.is_doomed(&format!("{topic}-{partition}"));
         self.note(Event::Sending(id, value.to_owned()));
         let sent = producer.send(Record::to(topic).partition(partition).value(value));
         let delivery = sent.inspect_err(|_| self.note(Event::Refused(id, value.to_owned())))?;
@@ -140,6 +147,24 @@ impl World {
         }
     }
 
+    /// Commits what polls have returned.
+    pub(crate) fn commit(&self, consumer: &mut Consumer) -> Result<(), Error> {
+        let group = consumer.group_metadata()?.group_id;
+        let positions = consumer.positions().into_iter();
+        let places = positions.map(|(at, offset)| ((group.clone(), at), offset));
+        let places = places.collect::<Vec<_>>();
+        let doomed = self.is_doomed("__consumer_offsets-0");
+        for (place, offset) in &places {
+            self.note(Event::Committing(place.clone(), *offset));
+        }
+        consumer.commit()?.wait()?;
+        assert!(!doomed, "{places:?} is committed after a failed sync");
+        for (place, offset) in places {
+            self.note(Event::Committed(place, offset));
+        }
+        Ok(())
+    }
+
     pub(crate) fn sync(&self, cluster: &Cluster) -> Result<(), Error> {
         cluster.sync()?;
         self.note(Event::Synced);
@@ -156,9 +181,9 @@ impl World {
         Ok(())
     }
 
-    /// Whether a sync of the partition's log has failed: from then on nothing may be acknowledged (R4).
-    fn is_doomed(&self, topic: &Topic, partition: u32) -> bool {
-        let directory = format!("/{topic}-{partition}/");
+    /// Whether a sync of this partition's log has failed: from then on nothing may be acknowledged (R4).
+    fn is_doomed(&self, partition: &str) -> bool {
+        let directory = format!("/{partition}/");
         let is_of_log = |(kind, path): &(CallKind, PathBuf)| {
             let path = path.to_string_lossy();
             *kind == CallKind::Sync && path.starts_with(&directory) && path.ends_with(".log")
@@ -195,6 +220,13 @@ impl World {
                         unsynced.push(((id, partition, offset), value));
                     }
                 }
+                Event::Committing(place, offset) => _ = known.committing.insert((place, offset)),
+                Event::Committed(place, offset) => {
+                    known.acknowledged += 1;
+                    if self.policy == FlushPolicy::OnAck {
+                        known.committed.insert(place, offset);
+                    }
+                }
                 Event::Synced => known.durable.extend(unsynced.drain(..)),
             }
         }
@@ -204,7 +236,7 @@ impl World {
 
 /// Opens a cluster with a broker on each disk.
 pub(crate) fn open(disks: &[Disk], policy: FlushPolicy) -> Result<Cluster, Error> {
-    let builder = Cluster::builder().flush_policy(policy);
+    let builder = Cluster::builder().flush_policy(policy).config("offsets.topic.num.partitions", 1);
     match disks {
         [alone] => builder.open_on(alone),
         several => {
@@ -234,6 +266,9 @@ pub(crate) struct Known {
     /// Where logs begin at least, and at most.
     starts: BTreeMap<(TopicId, i32), (Offset, Offset)>,
     finals: BTreeMap<(TopicId, i32), Values>,
+    committing: BTreeSet<(Place, Offset)>,
+    /// What groups have committed for good, unless it is more by now.
+    committed: BTreeMap<Place, Offset>,
     pub(crate) acknowledged: u64,
 }
 
@@ -247,10 +282,9 @@ impl Known {
             let topic = cluster.topic(name).unwrap_or_else(|e| panic!("topic {name} is lost: {e}"));
             assert_eq!(topic.describe().unwrap().id, *id, "topic {name} is another");
         }
-        let mut checked = 0;
-        for name in cluster.topics().unwrap() {
-            let topic = cluster.topic(name.as_str()).unwrap();
-            let id = topic.describe().unwrap().id;
+        let mut checked = self.check_groups(cluster);
+        for topic in topics(cluster) {
+            let (name, id) = (topic.name(), topic.describe().unwrap().id);
             assert!(self.creating.contains(name.as_str()), "topic {name} was never created");
             assert!(!self.deleted.contains(&id), "topic {name} is back from the dead");
             for partition in topic.partitions() {
@@ -258,6 +292,24 @@ impl Known {
             }
         }
         checked
+    }
+
+    /// What is committed was to be, all that was acknowledged is, and members are none: theirs was another process.
+    fn check_groups(&self, cluster: &Cluster) -> u64 {
+        let mut found = BTreeMap::new();
+        for group in groups(cluster) {
+            let members = group.members().unwrap();
+            assert!(members.is_empty(), "{} has ghosts: {members:?}", group.id());
+            for (at, next) in group.committed_offsets().unwrap() {
+                let committed = ((group.id().to_owned(), at), next.offset());
+                assert!(self.committing.contains(&committed), "{committed:?} was never committed");
+                found.extend([committed]);
+            }
+        }
+        for (place, offset) in &self.committed {
+            assert!(found.get(place) >= Some(offset), "{place:?}: {offset} is lost: {found:?}");
+        }
+        found.len() as u64
     }
 
     fn check_partition(&self, id: TopicId, partition: &Partition) -> u64 {
@@ -289,12 +341,23 @@ impl Known {
     }
 }
 
-/// Writes to every partition, closes, opens again: a store that was left in any state is a good one by now.
+/// All that are not the cluster's own.
+pub(crate) fn topics(cluster: &Cluster) -> impl Iterator<Item = Topic> {
+    let names = cluster.topics().unwrap().into_iter().filter(|name| !name.is_internal());
+    names.map(|name| cluster.topic(name.as_str()).unwrap())
+}
+
+fn groups(cluster: &Cluster) -> impl Iterator<Item = ConsumerGroup> {
+    let listed = cluster.consumer_groups().unwrap().into_iter();
+    listed.map(|listing| cluster.consumer_group(&listing.id))
+}
+
+/// Writes to every partition, reads on in every group, closes, opens again: a store that was left in any state is a good
+/// one by now.
 pub(crate) fn use_again(cluster: Cluster, open: impl Fn() -> Cluster) -> u64 {
     let mut expected = BTreeMap::new();
     let producer = cluster.producer().build().unwrap();
-    for name in cluster.topics().unwrap() {
-        let topic = cluster.topic(name.as_str()).unwrap();
+    for topic in topics(&cluster) {
         for partition in topic.partitions() {
             let before = read(&partition).unwrap();
             let record = Record::to(&topic).partition(partition.id().value() as u32);
@@ -305,10 +368,12 @@ pub(crate) fn use_again(cluster: Cluster, open: impl Fn() -> Cluster) -> u64 {
             let mut after = before;
             after.insert(offset, "later".to_owned());
             assert_eq!(read(&partition).unwrap(), after, "{partition}");
-            expected.insert((name.clone(), partition.id().value()), after);
+            expected.insert((topic.name().clone(), partition.id().value()), after);
         }
     }
     drop(producer);
+    let groups = groups(&cluster).map(|group| (group.id().to_owned(), read_on(&cluster, &group)));
+    let groups = groups.collect::<Vec<_>>();
     cluster.close().unwrap();
     let cluster = open();
     let mut checked = 0;
@@ -318,8 +383,44 @@ pub(crate) fn use_again(cluster: Cluster, open: impl Fn() -> Cluster) -> u64 {
         assert_eq!(found, values, "{name}-{partition} after it was closed and opened again");
         checked += values.len() as u64;
     }
+    for (group, committed) in groups {
+        let found = cluster.consumer_group(&group).committed_offsets().unwrap();
+        assert_eq!(found, committed, "{group} after it was closed and opened again");
+    }
     cluster.close().unwrap();
     checked
+}
+
+/// Has a new member read on, which is given everything, to the end of all partitions. Returns what is committed then.
+fn read_on(cluster: &Cluster, group: &ConsumerGroup) -> BTreeMap<TopicPartition, NextOffset> {
+    let before = group.committed_offsets().unwrap();
+    let names = topics(cluster).map(|topic| topic.name().to_string()).collect::<Vec<_>>();
+    let mut next = BTreeMap::new();
+    let mut ends = BTreeMap::new();
+    for partition in topics(cluster).flat_map(|topic| topic.partitions()) {
+        let (at, marks) = (partition.topic_partition(), partition.watermarks().unwrap());
+        next.insert(at.clone(), before.get(at).map_or(marks.low, NextOffset::offset));
+        ends.insert(at.clone(), marks.high);
+    }
+    if next.is_empty() {
+        return before;
+    }
+    let mut member = group.join(names).unwrap();
+    assert_eq!(member.positions(), next, "{} goes on elsewhere", group.id());
+    while next != ends {
+        let records = member.poll(Duration::from_secs(10)).unwrap();
+        assert!(!records.is_empty(), "{} has come to {next:?} of {ends:?}", group.id());
+        for record in &records {
+            let next = next.get_mut(record.topic_partition()).unwrap();
+            assert_eq!(record.offset(), *next, "{}", record.topic_partition());
+            *next = next.next();
+        }
+    }
+    member.commit().unwrap().wait().unwrap();
+    let committed = group.committed_offsets().unwrap();
+    let offsets = committed.iter().map(|(at, next)| (at.clone(), next.offset()));
+    assert_eq!(offsets.collect::<BTreeMap<_, _>>(), ends, "{}", group.id());
+    committed
 }
 
 /// All values, which must be at offsets without gaps, from the log start on.
