@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::base::{LeaderEpoch, Offset, TopicId, TopicName, TopicPartition};
+use crate::base::{LeaderEpoch, Offset, PartitionId, TopicId, TopicName, TopicPartition};
 use crate::client::consumer::stream::Alarm;
 use crate::client::{ConsumerRecord, Error, Result, Topic};
 use crate::cluster::Running;
@@ -160,7 +160,25 @@ pub(in crate::client) struct Committer {
     /// The number of the last one, which begin with 1.
     last: AtomicU64,
     /// Held while one is handed over: what is tried again is not to come behind a later one.
-    order: Mutex<BTreeMap<TopicPartition, Order>>,
+    order: Mutex<Orders>,
+}
+
+/// The commits of each partition that there is, of a topic in one of its lives.
+#[derive(Debug, Default)]
+struct Orders {
+    of: BTreeMap<(TopicId, PartitionId), Order>,
+    /// The version of the metadata in which those of topics that are no more were left out.
+    seen: u64,
+}
+
+impl Orders {
+    fn leave_out_deleted(&mut self, core: &Running) {
+        let version = core.metadata_version();
+        if self.seen != version {
+            self.seen = version;
+            self.of.retain(|(topic, _), _| core.topic_by_id(*topic).is_some());
+        }
+    }
 }
 
 /// The commits of a partition.
@@ -277,9 +295,11 @@ impl Commit {
     fn hand_over(&mut self) -> Result<()> {
         let committer = Arc::clone(&self.committer);
         let mut all = committer.order.lock();
+        all.leave_out_deleted(&committer.core);
+        let place = |commit: &coordinator::Commit| (commit.topic, commit.partition.partition);
         let mut is_overtaken = false;
         self.offsets.retain(|commit| {
-            let Some(order) = all.get_mut(&commit.partition) else { return true };
+            let Some(order) = all.of.get_mut(&place(commit)) else { return true };
             order.settle();
             is_overtaken |= order.pending.iter().any(|(number, _)| *number > self.number);
             order.written < self.number
@@ -297,7 +317,7 @@ impl Commit {
         let handed = committer.groups.commit(&committer.group, self.by.as_ref(), offsets);
         if let Ok(pending) = &handed {
             for commit in &self.offsets {
-                let order = all.entry(commit.partition.clone()).or_default();
+                let order = all.of.entry(place(commit)).or_default();
                 order.pending.push((self.number, pending.watch()));
             }
         }
@@ -462,5 +482,23 @@ impl fmt::Debug for Commit {
         let offsets = self.offsets.iter().map(|commit| (&commit.partition, commit.offset));
         write!(f, "Commit of {} ", self.committer.group)?;
         f.debug_map().entries(offsets).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::client::{Cluster, NewTopic};
+
+    #[test]
+    fn nothing_is_kept_of_commits_for_topics_that_are_no_more() {
+        let cluster = Cluster::in_memory().unwrap();
+        let mut consumer = cluster.consumer_group("mailer").consumer().build().unwrap();
+        for n in 0..5 {
+            let topic = cluster.create_topic(NewTopic::new(format!("email-{n}"))).unwrap();
+            consumer.assign(topic.partitions()).unwrap();
+            consumer.commit().unwrap().wait().unwrap();
+            cluster.delete_topic(&format!("email-{n}")).unwrap();
+        }
+        assert_eq!(consumer.committer().unwrap().order.lock().of.len(), 1);
     }
 }

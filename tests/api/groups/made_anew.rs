@@ -90,6 +90,35 @@ fn a_record_of_a_topic_that_is_no_more_is_not_committed_for_the_next_of_its_name
     assert_eq!(committed.map(|next| next.offset().value()).collect::<Vec<_>>(), [1]);
 }
 
+/// They are for different topics: the later does not stand for the earlier one.
+#[test]
+fn a_commit_for_a_topic_that_is_no_more_takes_the_place_of_none() {
+    let cluster = Cluster::builder()
+        .brokers(2)
+        .config("offsets.topic.replication.factor", 1)
+        .in_memory()
+        .unwrap();
+    cluster.create_topic(email()).unwrap();
+    send(&cluster, "email", counted(0..3));
+    let group = cluster.consumer_group("mailer");
+    let mut consumer = group.join("email").unwrap();
+    let records = consumer.poll(LONG).unwrap();
+    cluster.delete_topic("email").unwrap();
+    cluster.create_topic(email()).unwrap();
+    send(&cluster, "email", ["new".to_owned()]);
+    assert_eq!(values(&mut consumer, 1), ["new"]);
+    let coordinator = group.describe().unwrap().coordinator.unwrap();
+    let broker = cluster.broker(coordinator.value()).unwrap();
+    broker.stop().unwrap();
+    let new = consumer.commit().unwrap();
+    let old = consumer.commit_through(&records.iter().last().unwrap()).unwrap();
+    broker.start().unwrap();
+    old.wait().unwrap();
+    new.wait().unwrap();
+    let committed = group.committed_offsets().unwrap().into_values();
+    assert_eq!(committed.map(|next| next.offset().value()).collect::<Vec<_>>(), [1]);
+}
+
 /// An offset may be taken from one topic to another that has the same records: that is no mistake.
 #[test]
 fn an_offset_after_a_record_can_be_committed_for_another_topic() {
