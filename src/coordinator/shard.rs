@@ -420,7 +420,10 @@ fn read(
     while next < end {
         let fetched = leader.log().read(next, READ_BYTES, end);
         let fetched = fetched.map_err(|error| unreadable(next, error.to_string()))?;
-        let Some(last) = fetched.batches.last() else { break };
+        // There is more below `end`: a batch that seems to be behind that is damaged where no checksum tells (H5).
+        let Some(last) = fetched.batches.last() else {
+            return Err(unreadable(next, "the log seems to end there".to_owned()));
+        };
         let behind = last.header().next_offset();
         for batch in fetched.batches.iter().filter(|batch| !batch.header().is_control()) {
             let at = batch.header().base_offset();

@@ -17,6 +17,7 @@ use crate::coordinator::{self, Committed, GroupCoordinator, GroupError, GroupId}
 use crate::coordinator::{CommitWatch, MemberHandle, PendingCommit};
 use crate::env::Moment;
 use crate::env::sync::{Event, EventListener, Mutex};
+use crate::replica::ProduceError;
 
 /// Time between two tries, while the group has no coordinator (`retry.backoff.ms`).
 const TRY_AGAIN: Duration = Duration::from_millis(10);
@@ -236,6 +237,7 @@ impl Committer {
             number,
             by: by.cloned(),
             offsets,
+            is_doubtful: false,
             state: State::Later(None),
         };
         commit.hand_over()?;
@@ -278,6 +280,8 @@ pub struct Commit {
     by: Option<Arc<MemberHandle>>,
     offsets: Vec<coordinator::Commit>,
     deadline: Option<Moment>,
+    /// A try that has failed may be in the log all the same.
+    is_doubtful: bool,
     state: State,
 }
 
@@ -325,9 +329,15 @@ impl Commit {
         match handed {
             Ok(pending) => self.state = State::Pending(pending),
             Err(error) if error.is_passing() && !self.is_over() => self.state = State::Later(None),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(self.failed(error)),
         }
         Ok(())
+    }
+
+    /// What it fails with in the end.
+    fn failed(&self, error: GroupError) -> Error {
+        let error = Error::from(error);
+        if self.is_doubtful { error.unknown() } else { error }
     }
 
     fn is_over(&self) -> bool {
@@ -335,14 +345,15 @@ impl Commit {
     }
 
     /// What a result comes to: `None` if it is to be tried again.
-    fn ended(&mut self, result: Result<(), crate::replica::ProduceError>) -> Option<Result<()>> {
+    fn ended(&mut self, result: Result<(), ProduceError>) -> Option<Result<()>> {
         match result {
             Ok(()) => Some(Ok(())),
             Err(error) if error.is_of_leader() && !self.is_over() => {
+                self.is_doubtful |= matches!(error, ProduceError::LeaderLost);
                 self.state = State::Later(None);
                 None
             }
-            Err(error) => Some(Err(GroupError::NotWritten(error).into())),
+            Err(error) => Some(Err(self.failed(GroupError::NotWritten(error)))),
         }
     }
 

@@ -85,3 +85,23 @@ fn a_log_with_gaps_is_read_to_its_end() {
         assert_eq!(offsets(&coordinator(core)), [8, 10, 7, 9]);
     }
 }
+
+/// H5: no checksum covers where a batch begins, and one that seems to be far behind may be behind a gap.
+#[test]
+fn a_log_that_seems_to_end_early_is_not_taken_for_whole() {
+    let disk = Disk::new();
+    let core = open(&disk);
+    let groups = coordinator(&core);
+    (0..40).for_each(|partition| commit(&groups, partition..partition + 1, 5));
+    let directory = term_of(&core, &mailer()).leader.partition().directory_name();
+    core.close().unwrap();
+    let file = |extension| format!("/{directory}/00000000000000000000.{extension}");
+    let log = disk.read(file("log")).unwrap();
+    // Behind the first batch, whose length is at 8: a higher byte of the base offset.
+    let length = i32::from_be_bytes(log[8..12].try_into().unwrap());
+    disk.damage(file("log"), u64::try_from(12 + length).unwrap() + 3, &[1]).unwrap();
+    disk.remove(file("digest")).unwrap();
+    let core = open(&disk);
+    let read = coordinator(&core).all_committed(&mailer());
+    assert!(matches!(read, Err(GroupError::Unreadable { .. })), "{read:?}");
+}

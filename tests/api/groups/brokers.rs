@@ -4,7 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use brooklet::sim::Disk;
-use brooklet::{Broker, Cluster, Consumer, ConsumerGroup, ErrorKind, NewTopic, NextOffset, Offset};
+use brooklet::{
+    Broker, Cluster, Consumer, ConsumerGroup, ErrorKind, NewTopic, NextOffset, Offset, Outcome,
+};
 
 use super::{counted, numbers, send, settle, values, wait};
 
@@ -103,6 +105,29 @@ fn who_closes_while_the_coordinator_crashes_has_committed() {
     let offsets = group.committed_offsets().unwrap();
     assert!(offsets.len() == 2 && offsets.values().all(|next| next.offset() == Offset::from(1)));
     wait("it has left", || group.describe().is_ok_and(|group| group.members.is_empty()));
+}
+
+/// The first try may be in the log, whatever the next is refused for.
+#[test]
+fn a_commit_that_its_coordinator_took_with_it_is_not_said_to_have_failed() {
+    let cluster = three();
+    let group = cluster.consumer_group("mailer");
+    let mut consumer = group.join("email").unwrap();
+    consumer.poll(Duration::ZERO).unwrap();
+    let others = others(&cluster, &group);
+    let coordinator = cluster.broker(group.describe().unwrap().coordinator.unwrap().value());
+    others.iter().for_each(Broker::pause);
+    let mut commit = consumer.commit().unwrap();
+    let error = commit.wait_timeout(Duration::from_millis(50)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    let crashing = thread::spawn(move || coordinator.unwrap().crash());
+    thread::sleep(Duration::from_millis(50));
+    others.iter().for_each(Broker::resume);
+    crashing.join().unwrap().unwrap();
+    wait("the group has a coordinator", || group.describe().is_ok());
+    group.remove_member(&consumer.group_metadata().unwrap().member_id).unwrap();
+    let error = commit.wait().unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::UnknownMemberId, Outcome::Unknown));
 }
 
 /// Nobody can say anything for a group while no replica of its partition lives: its members read on.
