@@ -17,6 +17,7 @@ use crate::coordinator::{self, Committed, GroupCoordinator, GroupError, GroupId}
 use crate::coordinator::{CommitWatch, MemberHandle, PendingCommit};
 use crate::env::Moment;
 use crate::env::sync::{Event, EventListener, Mutex};
+use crate::replica::ProduceError;
 
 /// Time between two tries, while the group has no coordinator (`retry.backoff.ms`).
 const TRY_AGAIN: Duration = Duration::from_millis(10);
@@ -136,13 +137,15 @@ pub(in crate::client) struct Committer {
 struct Order {
     /// The last that is in the log for good.
     written: u64,
+    /// The last before the partition was given up.
+    given_up: u64,
     /// Those that are on their way.
     pending: Vec<(u64, CommitWatch)>,
 }
 
 impl Order {
     fn settle(&mut self) {
-        let Self { written, pending } = self;
+        let Self { written, pending, .. } = self;
         pending.retain(|(number, watch)| {
             if watch.is_written() == Some(true) {
                 *written = (*written).max(*number);
@@ -185,15 +188,27 @@ impl Committer {
             number,
             by: by.cloned(),
             offsets: offsets.collect(),
+            put_off: None,
+            may_be_written: false,
             state: State::Later(None),
         };
         commit.hand_over()?;
         Ok(commit)
     }
+
+    /// These partitions go to others: what no coordinator has taken by now is not to be committed for them when they are back.
+    pub(super) fn give_up(&self, partitions: &[TopicPartition]) {
+        let mut all = self.order.lock();
+        let last = self.last.load(Ordering::Relaxed);
+        for partition in partitions {
+            all.entry(partition.clone()).or_default().given_up = last;
+        }
+    }
 }
 
 /// A commit on its way: [`wait`](Self::wait) for it, `.await` it on any runtime, or drop it: it goes on in any case, but
-/// nobody tries again if the group's coordinator moves meanwhile.
+/// nobody tries again if the group's coordinator moves meanwhile. It is tried again for `default.api.timeout.ms` from when it
+/// began, as long as the member is one, and has not given up any of its partitions.
 ///
 /// ```
 /// use brooklet::{Cluster, NewTopic};
@@ -217,6 +232,10 @@ pub struct Commit {
     by: Option<Arc<MemberHandle>>,
     offsets: Vec<coordinator::Commit>,
     deadline: Option<Moment>,
+    /// Why it is to be tried again.
+    put_off: Option<GroupError>,
+    /// A coordinator that is none any more had it.
+    may_be_written: bool,
     state: State,
 }
 
@@ -232,6 +251,19 @@ enum State {
 impl Commit {
     /// Gives it to the coordinator, if there is one at the moment.
     fn hand_over(&mut self) -> Result<()> {
+        let handed = self.try_to_hand_over();
+        handed.map_err(|error| match self.may_be_written {
+            true => Error::from(error).unknown(),
+            false => error.into(),
+        })
+    }
+
+    fn try_to_hand_over(&mut self) -> Result<(), GroupError> {
+        if self.is_over()
+            && let Some(error) = self.put_off.take()
+        {
+            return Err(error);
+        }
         let committer = Arc::clone(&self.committer);
         let mut all = committer.order.lock();
         let mut is_overtaken = false;
@@ -244,6 +276,14 @@ impl Commit {
         if self.offsets.is_empty() {
             self.state = State::Done;
             return Ok(());
+        }
+        let is_given_up = |commit: &&coordinator::Commit| {
+            all.get(&commit.partition).is_some_and(|order| self.number <= order.given_up)
+        };
+        if let Some(commit) = self.offsets.iter().find(is_given_up) {
+            let (group, partition) = (committer.group.to_string(), commit.partition.clone());
+            let TopicPartition { topic, partition } = partition;
+            return Err(GroupError::NotOwner { group, topic, partition });
         }
         if is_overtaken {
             // If the later one gets there, this one need not.
@@ -261,10 +301,20 @@ impl Commit {
         drop(all);
         match handed {
             Ok(pending) => self.state = State::Pending(pending),
-            Err(error) if error.is_passing() && !self.is_over() => self.state = State::Later(None),
-            Err(error) => return Err(error.into()),
+            Err(error) if error.is_passing() && !self.is_over() => self.put_off(error),
+            Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    fn put_off(&mut self, why: GroupError) {
+        self.put_off = Some(why);
+        self.state = State::Later(None);
+    }
+
+    /// It is with the coordinator, or done.
+    pub(super) fn is_taken(&self) -> bool {
+        !matches!(self.state, State::Later(_))
     }
 
     fn is_over(&self) -> bool {
@@ -272,15 +322,17 @@ impl Commit {
     }
 
     /// What a result comes to: `None` if it is to be tried again.
-    fn ended(&mut self, result: Result<(), crate::replica::ProduceError>) -> Option<Result<()>> {
-        match result {
-            Ok(()) => Some(Ok(())),
-            Err(error) if error.is_of_leader() && !self.is_over() => {
-                self.state = State::Later(None);
-                None
-            }
-            Err(error) => Some(Err(GroupError::NotWritten(error).into())),
+    fn ended(&mut self, result: Result<(), ProduceError>) -> Option<Result<()>> {
+        use ProduceError::{NotEnoughReplicas, NotLeader};
+        let Err(error) = result else { return Some(Ok(())) };
+        let is_written = !matches!(error, NotLeader | NotEnoughReplicas { .. });
+        let error = GroupError::NotWritten(error);
+        if error.is_passing() && !self.is_over() {
+            self.may_be_written |= is_written;
+            self.put_off(error);
+            return None;
         }
+        Some(Err(error.into()))
     }
 
     /// Blocks until the offsets are committed. The calling thread writes and syncs them itself if nobody else is at it.
@@ -288,7 +340,8 @@ impl Commit {
     /// # Errors
     /// By [`kind`](Error::kind): [`UnknownMemberId`](crate::ErrorKind::UnknownMemberId) and
     /// [`FencedInstanceId`](crate::ErrorKind::FencedInstanceId) if the consumer is no member any more;
-    /// [`StaleMemberEpoch`](crate::ErrorKind::StaleMemberEpoch) if a partition is another member's by now;
+    /// [`StaleMemberEpoch`](crate::ErrorKind::StaleMemberEpoch) if a partition is another member's by now, or was given up
+    /// before a coordinator had the commit;
     /// [`CoordinatorNotAvailable`](crate::ErrorKind::CoordinatorNotAvailable) and
     /// [`NotEnoughReplicas`](crate::ErrorKind::NotEnoughReplicas) after `default.api.timeout.ms`, and what writing can fail
     /// with. [`Error::outcome`] tells whether they may be committed all the same.
