@@ -161,7 +161,7 @@ impl GroupCoordinator {
             let (now, wall_clock) = (core.runtime().now(), core.runtime().wall_clock());
             let (version, topics) = self.topics(core);
             let world = World { topics: &topics, version, config: &self.config, now, wall_clock };
-            let mut changes = Changes::at(wall_clock);
+            let mut changes = Changes::at(now, wall_clock);
             let asked = match groups.term() == Some(&term) {
                 true => ask(&mut groups, &world, &mut changes),
                 // It has moved on meanwhile.
@@ -188,7 +188,7 @@ impl GroupCoordinator {
         let (now, wall_clock) = (core.runtime().now(), core.runtime().wall_clock());
         let (version, topics) = self.topics(core);
         let world = World { topics: &topics, version, config: &self.config, now, wall_clock };
-        let mut changes = Changes::at(wall_clock);
+        let mut changes = Changes::at(now, wall_clock);
         let entered = groups.enter(term, &world, &mut changes);
         let how = Batching { compression: self.config.compression, now: wall_clock };
         let has_records = groups.append(&changes.records, &how);
@@ -381,7 +381,7 @@ impl GroupCoordinator {
         let outcome = Outcome::new(&self.me, shard);
         let runtime = Arc::clone(core.runtime());
         self.ask(core, topic, shard, |groups, world, changes| {
-            let mut own = Changes::at(world.wall_clock);
+            let mut own = Changes::at(world.now, world.wall_clock);
             let asked = ask(groups, world, &mut own);
             changes.summoned.append(&mut own.summoned);
             asked?;
@@ -413,7 +413,7 @@ impl GroupCoordinator {
         let (version, topics) = self.topics(&core);
         let (now, wall_clock) = (core.runtime().now(), core.runtime().wall_clock());
         let world = World { topics: &topics, version, config: &self.config, now, wall_clock };
-        let mut changes = Changes::at(wall_clock);
+        let mut changes = Changes::at(now, wall_clock);
         let outcomes = groups.settle(ticket, result, &world, &mut changes);
         let how = Batching { compression: self.config.compression, now: wall_clock };
         let has_records = groups.append(&changes.records, &how);

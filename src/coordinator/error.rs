@@ -98,10 +98,15 @@ impl GroupError {
         })
     }
 
-    /// Whether the same may work in a moment, when the group's coordinator is elsewhere, or has read all.
+    /// Whether the same may work in a moment, when the group's coordinator is elsewhere, has read all, or has the replicas
+    /// that it needs.
     pub(crate) fn is_passing(&self) -> bool {
+        use ProduceError::{NotEnoughReplicas, NotEnoughReplicasAfterAppend};
         match self {
             Self::LoadInProgress { .. } | Self::NotAvailable(_) => true,
+            Self::NotWritten(NotEnoughReplicas { .. } | NotEnoughReplicasAfterAppend { .. }) => {
+                true
+            }
             Self::NotWritten(error) => error.is_of_leader(),
             _ => false,
         }

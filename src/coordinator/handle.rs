@@ -9,8 +9,8 @@ use crate::coordinator::ids::{GroupId, MemberId};
 use crate::env::Moment;
 use crate::env::sync::Event;
 
-/// In the place of a moment: the member waits in a poll.
-const WAITS: u64 = u64::MAX;
+/// In the place of a moment: there is none.
+const NONE: u64 = u64::MAX;
 
 /// How a member has left: not at all, to come back perhaps, for good.
 const LIVES: u8 = 0;
@@ -26,10 +26,12 @@ pub(crate) struct MemberHandle {
     summoned: AtomicBool,
     /// Notified then.
     arrived: Arc<Event>,
-    /// Nanoseconds of the moment of the last poll, or [`WAITS`].
+    /// Nanoseconds of the moment of the last poll; [`NONE`] while it waits in one.
     polled_at: AtomicU64,
     /// Whether the coordinator knows or not: there may be none at the moment.
     left: AtomicU8,
+    /// Nanoseconds of the moment at which the coordinator wanted it to ask, [`NONE`] if it has asked since then.
+    wanted_at: AtomicU64,
 }
 
 impl MemberHandle {
@@ -47,6 +49,7 @@ impl MemberHandle {
             arrived: Arc::clone(arrived),
             polled_at: AtomicU64::new(0),
             left: AtomicU8::new(LIVES),
+            wanted_at: AtomicU64::new(NONE),
         };
         handle.polled(now);
         Arc::new(handle)
@@ -62,19 +65,34 @@ impl MemberHandle {
 
     /// Takes note that the member is at it.
     pub(crate) fn polled(&self, now: Moment) {
-        let nanos = u64::try_from(now.as_duration().as_nanos()).unwrap_or(WAITS - 1);
-        self.polled_at.store(nanos, Ordering::Relaxed);
+        self.polled_at.store(nanos(now), Ordering::Relaxed);
     }
 
     /// The member waits in a poll: for however long that is, it is at it.
     pub(crate) fn waits(&self) {
-        self.polled_at.store(WAITS, Ordering::Relaxed);
+        self.polled_at.store(NONE, Ordering::Relaxed);
     }
 
     /// When the member was last at it; `None` while it is.
     pub(super) fn polled_at(&self) -> Option<Moment> {
-        let nanos = self.polled_at.load(Ordering::Relaxed);
-        (nanos != WAITS).then(|| Moment::since_start(Duration::from_nanos(nanos)))
+        moment(self.polled_at.load(Ordering::Relaxed))
+    }
+
+    /// The member is to ask, from `now` on. With the lock of its group held, as the two that follow.
+    pub(super) fn is_wanted(&self, now: Moment) {
+        if self.wanted_at().is_none() {
+            self.wanted_at.store(nanos(now), Ordering::Relaxed);
+        }
+    }
+
+    /// The member has asked.
+    pub(super) fn has_asked(&self) {
+        self.wanted_at.store(NONE, Ordering::Relaxed);
+    }
+
+    /// Since when the member is to ask; `None` if it has.
+    pub(super) fn wanted_at(&self) -> Option<Moment> {
+        moment(self.wanted_at.load(Ordering::Relaxed))
     }
 
     /// The member leaves. Returns whether the coordinator has to be told: what goes for good does not come back by leaving
@@ -107,6 +125,14 @@ impl MemberHandle {
         self.summoned.store(true, Ordering::Release);
         self.arrived.notify(usize::MAX);
     }
+}
+
+fn nanos(moment: Moment) -> u64 {
+    u64::try_from(moment.as_duration().as_nanos()).unwrap_or(NONE - 1)
+}
+
+fn moment(nanos: u64) -> Option<Moment> {
+    (nanos != NONE).then(|| Moment::since_start(Duration::from_nanos(nanos)))
 }
 
 impl fmt::Debug for MemberHandle {

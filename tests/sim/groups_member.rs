@@ -60,8 +60,8 @@ struct Holding {
     /// Given up by the next poll.
     going: BTreeSet<TopicPartition>,
     positions: BTreeMap<TopicPartition, Offset>,
-    /// When the last poll returned.
-    returned: Duration,
+    /// When the last poll began, or the wait before it: since then it may have had something to give up.
+    begun: Duration,
     /// Its id then.
     id: String,
     /// It may have been removed, and read on since it could not hear of that.
@@ -159,7 +159,7 @@ impl Member {
             client,
             group: group.clone(),
             plan: plan.clone(),
-            holding: Mutex::default(),
+            holding: Mutex::new(Holding { begun: sim.elapsed(), ..Holding::default() }),
         });
         life.returned(&consumer);
         if plan.has_hook {
@@ -262,7 +262,7 @@ impl Member {
 impl Life {
     /// Whether what it has is certainly its own.
     fn is_member(&self, holding: &Holding) -> bool {
-        let idle = self.sim.elapsed().saturating_sub(holding.returned);
+        let idle = self.sim.elapsed().saturating_sub(holding.begun);
         let is_removed = self.shared.removed.lock().unwrap().contains(&holding.id);
         let is_in_time = idle + Duration::from_millis(20) < self.plan.max_poll_interval;
         is_in_time && !is_removed && !holding.is_doubtful
@@ -286,6 +286,7 @@ impl Life {
         let going = {
             let mut holding = self.holding.lock().unwrap();
             holding.is_doubtful = !self.is_member(&holding);
+            holding.begun = self.sim.elapsed();
             std::mem::take(&mut holding.going)
         };
         if !going.is_empty() {
@@ -296,7 +297,6 @@ impl Life {
     /// A poll has returned.
     fn returned(&self, consumer: &Consumer) {
         let mut holding = self.holding.lock().unwrap();
-        holding.returned = self.sim.elapsed();
         holding.positions = consumer.positions();
         if let Ok(metadata) = consumer.group_metadata() {
             holding.id = metadata.member_id;

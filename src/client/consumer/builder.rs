@@ -338,7 +338,8 @@ impl ConsumerBuilder {
     }
 
     /// Longest time between two polls (`max.poll.interval.ms`), at least 1 ms. Default: 5 minutes. Who takes longer is removed from the
-    /// group: it is told so by its next poll, which joins again. A member that waits in a poll is not meant.
+    /// group: it is told so by its next poll, which joins again. A member that waits in a poll is not meant, unless it does not
+    /// answer for as long, which one does whose stream nobody polls. It is also the time to give up what others are to have.
     pub fn max_poll_interval(mut self, limit: Duration) -> Self {
         self.draft.set("max.poll.interval.ms", limit);
         self
@@ -373,8 +374,9 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How long a call that is given no time tries what is not possible at the moment, such as a commit of a group whose
-    /// coordinator moves (`default.api.timeout.ms`). Default: 60 seconds.
+    /// How long subscribing, and a commit that is waited for, try what is not possible at the moment, since the group's
+    /// coordinator moves or lacks replicas in sync (`default.api.timeout.ms`). Default: 60 seconds. Other calls that ask a
+    /// coordinator try once.
     pub fn default_api_timeout(mut self, timeout: Duration) -> Self {
         self.draft.set("default.api.timeout.ms", timeout);
         self

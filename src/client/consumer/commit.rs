@@ -187,13 +187,15 @@ impl Orders {
 struct Order {
     /// The last that is in the log for good.
     written: u64,
+    /// The last before the partition was given up.
+    given_up: u64,
     /// Those that are on their way.
     pending: Vec<(u64, CommitWatch)>,
 }
 
 impl Order {
     fn settle(&mut self) {
-        let Self { written, pending } = self;
+        let Self { written, pending, .. } = self;
         pending.retain(|(number, watch)| {
             if watch.is_written() == Some(true) {
                 *written = (*written).max(*number);
@@ -237,6 +239,7 @@ impl Committer {
             number,
             by: by.cloned(),
             offsets,
+            put_off: None,
             is_doubtful: false,
             state: State::Later(None),
         };
@@ -253,10 +256,20 @@ impl Committer {
         let NextOffset { offset, leader_epoch, metadata, .. } = next;
         Ok(coordinator::Commit { topic, partition: at, offset, leader_epoch, metadata })
     }
+
+    /// These partitions go to others: what no coordinator has taken by now is not to be committed for them when they are back.
+    pub(super) fn give_up(&self, partitions: impl IntoIterator<Item = (TopicId, PartitionId)>) {
+        let mut all = self.order.lock();
+        let last = self.last.load(Ordering::Relaxed);
+        for place in partitions {
+            all.of.entry(place).or_default().given_up = last;
+        }
+    }
 }
 
 /// A commit on its way: [`wait`](Self::wait) for it, `.await` it on any runtime, or drop it: it goes on in any case, but
-/// nobody tries again if the group's coordinator moves meanwhile.
+/// nobody tries again if the group's coordinator moves meanwhile. It is tried again for `default.api.timeout.ms` from when it
+/// began, as long as the member is one, and has not given up any of its partitions.
 ///
 /// ```
 /// use brooklet::{Cluster, NewTopic};
@@ -280,6 +293,8 @@ pub struct Commit {
     by: Option<Arc<MemberHandle>>,
     offsets: Vec<coordinator::Commit>,
     deadline: Option<Moment>,
+    /// Why it is to be tried again.
+    put_off: Option<GroupError>,
     /// A try that has failed may be in the log all the same.
     is_doubtful: bool,
     state: State,
@@ -297,6 +312,15 @@ enum State {
 impl Commit {
     /// Gives it to the coordinator, if there is one at the moment.
     fn hand_over(&mut self) -> Result<()> {
+        self.try_to_hand_over().map_err(|error| self.failed(error))
+    }
+
+    fn try_to_hand_over(&mut self) -> Result<(), GroupError> {
+        if self.is_over()
+            && let Some(error) = self.put_off.take()
+        {
+            return Err(error);
+        }
         let committer = Arc::clone(&self.committer);
         let mut all = committer.order.lock();
         all.leave_out_deleted(&committer.core);
@@ -311,6 +335,14 @@ impl Commit {
         if self.offsets.is_empty() {
             self.state = State::Done;
             return Ok(());
+        }
+        let is_given_up = |commit: &&coordinator::Commit| {
+            all.of.get(&place(commit)).is_some_and(|order| self.number <= order.given_up)
+        };
+        if let Some(commit) = self.offsets.iter().find(is_given_up) {
+            let (group, partition) = (committer.group.to_string(), commit.partition.clone());
+            let TopicPartition { topic, partition } = partition;
+            return Err(GroupError::NotOwner { group, topic, partition });
         }
         if is_overtaken {
             // If the later one gets there, this one need not.
@@ -328,8 +360,8 @@ impl Commit {
         drop(all);
         match handed {
             Ok(pending) => self.state = State::Pending(pending),
-            Err(error) if error.is_passing() && !self.is_over() => self.state = State::Later(None),
-            Err(error) => return Err(self.failed(error)),
+            Err(error) if error.is_passing() && !self.is_over() => self.put_off(error),
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -340,21 +372,32 @@ impl Commit {
         if self.is_doubtful { error.unknown() } else { error }
     }
 
+    fn put_off(&mut self, why: GroupError) {
+        self.put_off = Some(why);
+        self.state = State::Later(None);
+    }
+
+    /// It is with the coordinator, or done.
+    pub(super) fn is_taken(&self) -> bool {
+        !matches!(self.state, State::Later(_))
+    }
+
     fn is_over(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= self.committer.core.runtime().now())
     }
 
     /// What a result comes to: `None` if it is to be tried again.
     fn ended(&mut self, result: Result<(), ProduceError>) -> Option<Result<()>> {
-        match result {
-            Ok(()) => Some(Ok(())),
-            Err(error) if error.is_of_leader() && !self.is_over() => {
-                self.is_doubtful |= matches!(error, ProduceError::LeaderLost);
-                self.state = State::Later(None);
-                None
-            }
-            Err(error) => Some(Err(self.failed(GroupError::NotWritten(error)))),
+        use ProduceError::{NotEnoughReplicas, NotLeader};
+        let Err(error) = result else { return Some(Ok(())) };
+        let is_written = !matches!(error, NotLeader | NotEnoughReplicas { .. });
+        let error = GroupError::NotWritten(error);
+        if error.is_passing() && !self.is_over() {
+            self.is_doubtful |= is_written;
+            self.put_off(error);
+            return None;
         }
+        Some(Err(self.failed(error)))
     }
 
     /// Blocks until the offsets are committed. The calling thread writes and syncs them itself if nobody else is at it.
@@ -362,8 +405,8 @@ impl Commit {
     /// # Errors
     /// By [`kind`](Error::kind): [`UnknownMemberId`](crate::ErrorKind::UnknownMemberId) and
     /// [`FencedInstanceId`](crate::ErrorKind::FencedInstanceId) if the consumer is no member any more;
-    /// [`StaleMemberEpoch`](crate::ErrorKind::StaleMemberEpoch) if a partition is another member's by now, or about
-    /// to be given to one;
+    /// [`StaleMemberEpoch`](crate::ErrorKind::StaleMemberEpoch) if a partition is another member's by now, or about to be
+    /// given to one, or was given up before a coordinator had the commit;
     /// [`CoordinatorNotAvailable`](crate::ErrorKind::CoordinatorNotAvailable) and
     /// [`NotEnoughReplicas`](crate::ErrorKind::NotEnoughReplicas) after `default.api.timeout.ms`, and what writing can fail
     /// with. [`Error::outcome`] tells whether they may be committed all the same.

@@ -24,6 +24,8 @@ pub(super) struct Fetcher {
     bad: Option<Offset>,
     /// The leader's term in which the last batch before the position was written.
     epoch: Option<LeaderEpoch>,
+    /// From where on the log is not the one that was read, as long as nobody has sought and nothing is reset.
+    differs_from: Option<Offset>,
     isolation: IsolationLevel,
     runtime: Arc<dyn Runtime>,
     /// `None` before the first seek, if there is nothing to begin with otherwise.
@@ -78,6 +80,7 @@ impl Fetcher {
             source: Source::new(partition, arrived, runtime)?,
             bad: None,
             epoch: None,
+            differs_from: None,
             isolation: settings.isolation,
             runtime: Arc::clone(runtime),
             position: None,
@@ -91,9 +94,13 @@ impl Fetcher {
         match from {
             Some(from) => {
                 (fetcher.position, fetcher.epoch) = (Some(from.offset()), from.leader_epoch());
-                fetcher.check_truncation(settings)?;
+                fetcher.check_truncation(settings);
             }
-            None => fetcher.position = fetcher.start(settings)?,
+            None => match fetcher.start(settings) {
+                // It is told by polls, until the application has sought.
+                Err(error) if !error.is_retriable() => log::debug!("{error}"),
+                start => fetcher.position = start?,
+            },
         }
         Ok(fetcher)
     }
@@ -141,7 +148,7 @@ impl Fetcher {
     /// Finds out whom to read from.
     pub(super) fn find_source(&mut self, settings: &Settings) -> Result<()> {
         if self.source.follow_leader()? {
-            self.check_truncation(settings)?;
+            self.check_truncation(settings);
         }
         let is_idle = !self.paused && self.current.is_none() && self.ahead.is_empty();
         if let Some(position) = self.position
@@ -154,20 +161,18 @@ impl Fetcher {
 
     /// What was read may not be in the log of the new leader, after an unclean election or the loss of what was not
     /// synced (KIP-320).
-    fn check_truncation(&mut self, settings: &Settings) -> Result<()> {
-        let (Some(epoch), Some(position)) = (self.epoch, self.position) else { return Ok(()) };
-        let Some(known) = self.leader().log().end_of_epoch(epoch) else { return Ok(()) };
+    fn check_truncation(&mut self, settings: &Settings) {
+        self.differs_from = None;
+        let (Some(epoch), Some(position)) = (self.epoch, self.position) else { return };
+        let Some(known) = self.leader().log().end_of_epoch(epoch) else { return };
         if known.end >= position {
-            return Ok(());
+            return;
         }
         self.ahead.clear();
         self.current = None;
         if settings.reset == AutoOffsetReset::None {
-            let (partition, end) = (self.leader().partition(), known.end);
-            let message = format!(
-                "{partition} was read up to {position}, but its log now differs from {end} on: seek there"
-            );
-            return Err(Error::new(ErrorKind::OffsetOutOfRange, message));
+            self.differs_from = Some(known.end);
+            return;
         }
         log::warn!(
             "{}: records from {} on were lost, and are read anew",
@@ -175,7 +180,21 @@ impl Fetcher {
             known.end
         );
         self.position = Some(known.end);
-        Ok(())
+    }
+
+    /// Where to read, which is found out now if it could not be before.
+    fn begin(&mut self, settings: &Settings) -> Result<Offset> {
+        if let (Some(position), Some(end)) = (self.position, self.differs_from) {
+            let partition = self.leader().partition();
+            let message = format!(
+                "{partition} was read up to {position}, but its log now differs from {end} on: seek there"
+            );
+            return Err(Error::new(ErrorKind::OffsetOutOfRange, message));
+        }
+        if self.position.is_none() {
+            self.position = self.start(settings)?;
+        }
+        self.position()
     }
 
     /// # Errors
@@ -240,7 +259,7 @@ impl Fetcher {
         };
         self.position = Some(position);
         // Nothing is known of what comes before it.
-        self.epoch = None;
+        (self.epoch, self.differs_from) = (None, None);
         self.ahead.clear();
         self.current = None;
         Ok(position)
@@ -253,7 +272,8 @@ impl Fetcher {
         }
         let Some(position) = self.position else { return usize::MAX };
         let replica = self.source.replica();
-        if self.current.is_some() || !self.ahead.is_empty() || replica.ended().is_some() {
+        let is_known = self.current.is_some() || !self.ahead.is_empty();
+        if is_known || self.differs_from.is_some() || replica.ended().is_some() {
             return usize::MAX;
         }
         match replica.fetch(position, settings.max_partition_fetch_bytes, self.isolation) {
@@ -307,7 +327,7 @@ impl Fetcher {
         collected: &mut Collected,
     ) -> Result<Option<Current>> {
         loop {
-            if self.ahead.is_empty() && !self.fetch(self.position()?, settings, collected)? {
+            if self.ahead.is_empty() && !self.fetch(settings, collected)? {
                 return Ok(None);
             }
             // As it is after the fetch, which may have reset it.
@@ -347,16 +367,12 @@ impl Fetcher {
         }
     }
 
-    /// Fetches batches from `position` on. `false` if there are none yet, or the poll has enough.
-    fn fetch(
-        &mut self,
-        position: Offset,
-        settings: &Settings,
-        collected: &mut Collected,
-    ) -> Result<bool> {
+    /// Fetches batches from the position on. `false` if there are none yet, or the poll has enough.
+    fn fetch(&mut self, settings: &Settings, collected: &mut Collected) -> Result<bool> {
         if collected.is_full() {
             return Ok(false);
         }
+        let position = self.begin(settings)?;
         let max_bytes = settings.max_partition_fetch_bytes.min(collected.bytes);
         let mut fetched = self.source.fetch(position, max_bytes, self.isolation);
         if matches!(fetched, Err(ReadError::OutOfRange { .. }))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{ErrorKind, Offset, TopicPartition};
-use crate::client::consumer::membership::{Membership, positions};
-use crate::client::consumer::{Commit, Committer, NextOffset, Revocation};
-use crate::client::{Consumer, ConsumerRecord, Error, Result};
+use crate::client::consumer::membership::{Membership, Reading, positions};
+use crate::client::consumer::{Commit, Committer, Hook, NextOffset, Revocation};
+use crate::client::{Consumer, ConsumerRecord, Error, Result, Topic};
 use crate::coordinator::Subscription;
 
 /// A consumer's place in its group, from [`Consumer::group_metadata`].
@@ -58,22 +58,23 @@ impl Consumer {
         let subscription = to.into();
         let committer = Arc::clone(self.committer()?);
         self.check_topics(&subscription)?;
-        if let Some(membership) = &mut self.membership {
-            return membership.resubscribe(subscription, &mut self.fetchers, &self.settings);
+        let Self { membership, fetchers, settings, hook, .. } = self;
+        let mut reading = Reading { fetchers, settings, hook };
+        if let Some(membership) = membership {
+            return membership.resubscribe(subscription, &mut reading);
         }
-        if !self.fetchers.is_empty() {
+        if !reading.fetchers.is_empty() {
             let message = "partitions were assigned by hand: a consumer does one or the other";
             return Err(Error::new(ErrorKind::InvalidState, message));
         }
-        let membership = Membership::join(
+        let joined = Membership::join(
             (&self.core, &self.groups),
             &committer,
-            &self.settings,
-            self.settings.join(subscription),
+            settings.join(subscription),
             &self.arrived,
-            &mut self.fetchers,
+            &mut reading,
         )?;
-        self.membership = Some(membership);
+        *membership = Some(joined);
         Ok(())
     }
 
@@ -89,37 +90,42 @@ impl Consumer {
     }
 
     /// Leaves the group, for good even if it is a static member. What polls have returned is committed before, if
-    /// `enable.auto.commit` is set.
+    /// `enable.auto.commit` is set. It waits for nobody, and can only log what [`close`](Self::close) returns.
     pub fn unsubscribe(&mut self) {
         self.leave(true);
     }
 
-    /// Ends the consumer. With `enable.auto.commit` all that polls have returned is committed; then it leaves its group,
-    /// where a static member keeps its place for `session.timeout.ms`. Dropping a consumer does the same, but waits for
-    /// nobody, and nobody tries again.
+    /// Ends the consumer. With `enable.auto.commit` all that polls have returned is committed, and this waits for it; then
+    /// the consumer leaves its group, where a static member keeps its place for `session.timeout.ms`. Dropping a consumer
+    /// does the same without waiting, and can only log what this returns.
     ///
     /// # Errors
-    /// Those of [`Commit::wait`]. It has left all the same.
+    /// Those of [`Commit::wait`]: it has left all the same.
     pub fn close(mut self) -> Result<()> {
         let Some(mut membership) = self.membership.take() else { return Ok(()) };
-        // Still a member: another coordinator may have to be asked once more.
+        // As a member: should the coordinator move meanwhile, the next one takes commits of members only.
         let commit = membership.last_commit(&self.fetchers);
         let committed = commit.and_then(|commit| commit.map_or(Ok(()), Commit::wait));
         membership.leave(false, &mut self.fetchers);
         committed
     }
 
-    /// Leaves the group, if it is in one, and waits for nobody.
     pub(super) fn leave(&mut self, for_good: bool) {
-        if let Some(mut membership) = self.membership.take() {
-            membership.commit_at_end(&self.fetchers);
-            membership.leave(for_good, &mut self.fetchers);
+        let Some(mut membership) = self.membership.take() else { return };
+        let commit = membership.last_commit(&self.fetchers);
+        match commit.map(|commit| commit.is_none_or(|commit| commit.is_taken())) {
+            Ok(true) => {}
+            Ok(false) => {
+                log::warn!("{membership:?}: offsets are not committed: there is no coordinator");
+            }
+            Err(error) => log::warn!("{membership:?}: offsets are not committed: {error}"),
         }
+        membership.leave(for_good, &mut self.fetchers);
     }
 
     /// Waits until the member has all partitions that it is to have, for at most `timeout`. Returns whether it has: where
     /// there are more members than partitions that may be none. Others have to poll meanwhile, if they have something to give
-    /// up. If the member itself has, and no [hook](Self::on_revoke) for that, it returns at once: two polls give it up, the
+    /// up. If the member itself has, and no [hook](Self::on_revoke) for that, it waits in vain: two polls give it up, the
     /// first of which says so. Events are kept for the next poll.
     ///
     /// ```
@@ -142,6 +148,12 @@ impl Consumer {
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) if it is not subscribed, and those of [`poll`](Consumer::poll).
     pub fn wait_assigned(&mut self, timeout: Duration) -> Result<bool> {
+        let is_settled = self.wait_until_settled(timeout);
+        self.poll_ends();
+        is_settled
+    }
+
+    fn wait_until_settled(&mut self, timeout: Duration) -> Result<bool> {
         let runtime = Arc::clone(self.core.runtime());
         let deadline = runtime.now().after(timeout);
         let mut begins = true;
@@ -149,15 +161,16 @@ impl Consumer {
             let listener = self.arrived.listen();
             self.follow_group(begins)?;
             begins = false;
-            let Some(membership) = &self.membership else {
+            let Some(membership) = &mut self.membership else {
                 let message = "not subscribed to any topic: call Consumer::subscribe first";
                 return Err(Error::new(ErrorKind::InvalidState, message));
             };
+            if let Some(error) = membership.failure() {
+                return Err(error);
+            }
             let is_over = deadline.is_some_and(|deadline| deadline <= runtime.now());
-            if membership.is_settled() || membership.has_to_poll() || is_over {
-                let is_settled = membership.is_settled();
-                self.poll_ends();
-                return Ok(is_settled);
+            if membership.is_settled() || is_over {
+                return Ok(membership.is_settled());
             }
             let until = [membership.look_again(), deadline];
             membership.waits();
@@ -166,12 +179,10 @@ impl Consumer {
     }
 
     /// Calls `hook` with partitions that are about to go to other members, in a poll: when it has returned, they go. Without
-    /// a hook they go in the poll after the one that has [told](crate::Records::rebalances) so. Nothing if the consumer is
-    /// not subscribed.
+    /// a hook they go in the poll after the one that has [told](crate::Records::rebalances) so. It is the consumer's, whatever
+    /// that is [subscribed](Self::subscribe) to, then or later.
     pub fn on_revoke(&mut self, hook: impl FnMut(&Revocation<'_>) + Send + 'static) {
-        if let Some(membership) = &mut self.membership {
-            membership.set_hook(hook);
-        }
+        self.hook = Some(Hook(Box::new(hook)));
     }
 
     /// The group, and the consumer's place in it.
@@ -280,10 +291,11 @@ impl Consumer {
 
     /// Hears what is new in the group. `begins` if a poll does.
     pub(super) fn follow_group(&mut self, begins: bool) -> Result<()> {
-        let Self { membership, fetchers, settings, .. } = self;
+        let Self { membership, fetchers, settings, hook, .. } = self;
+        let mut reading = Reading { fetchers, settings, hook };
         match membership {
-            Some(membership) if begins => membership.poll_begins(fetchers, settings),
-            Some(membership) => membership.look(fetchers, settings),
+            Some(membership) if begins => membership.poll_begins(&mut reading),
+            Some(membership) => membership.look(&mut reading),
             None => Ok(()),
         }
     }
@@ -300,5 +312,12 @@ impl Consumer {
         if let Some(membership) = &self.membership {
             membership.poll_ends();
         }
+    }
+}
+
+/// The topic of this name.
+impl From<&Topic> for Subscription {
+    fn from(topic: &Topic) -> Self {
+        Self::names([topic.name().as_str()])
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::base::{ErrorKind, PartitionId, TopicId, TopicPartition};
 use crate::client::consumer::fetcher::Fetcher;
 use crate::client::consumer::{
-    Commit, Committer, NextOffset, RebalanceEvent, Revocation, Settings,
+    Commit, Committer, Hook, NextOffset, RebalanceEvent, Revocation, Settings,
 };
 use crate::client::{Error, Partition, Result, Topic};
 use crate::cluster::Running;
@@ -30,8 +30,15 @@ const TRY_LATER: Duration = Duration::from_secs(1);
 /// Least time between two commits that nobody asks for.
 const LEAST_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What is called with partitions that are about to go.
-type Hook = Box<dyn FnMut(&Revocation<'_>) + Send>;
+/// What a consumer reads by.
+pub(super) type Fetchers = BTreeMap<TopicPartition, Fetcher>;
+
+/// What a consumer reads, and how.
+pub(super) struct Reading<'a> {
+    pub(super) fetchers: &'a mut Fetchers,
+    pub(super) settings: &'a Settings,
+    pub(super) hook: &'a mut Option<Hook>,
+}
 
 /// A consumer's place in its group.
 pub(super) struct Membership {
@@ -44,12 +51,18 @@ pub(super) struct Membership {
     epoch: i32,
     /// What it has, with those that it is about to give up.
     partitions: BTreeMap<(TopicId, PartitionId), TopicPartition>,
-    /// What it has and cannot read yet: nobody leads.
+    /// What it has and cannot read yet: nobody leads, or it cannot be opened.
     unopened: Vec<(TopicId, PartitionId)>,
+    /// Why not, if that is for the application to know and it was not told yet.
+    failure: Option<Error>,
+    /// A poll has told something else in its place.
+    is_failure_due: bool,
     /// What it is to give up: in the next poll.
     revoking: Assignment,
     /// What it has given up, and what the coordinator has not taken from it yet.
     released: Assignment,
+    /// What is to be committed of it first, and no coordinator has taken yet.
+    uncommitted: Vec<(TopicPartition, NextOffset)>,
     /// The number of the revocation that was announced last.
     revocation: u64,
     is_settled: bool,
@@ -63,7 +76,6 @@ pub(super) struct Membership {
     ask_at: Option<Moment>,
     /// Why it is no member any more, and will not be again by itself.
     ended: Option<Error>,
-    hook: Option<Hook>,
     auto_commit: Option<AutoCommit>,
 }
 
@@ -79,20 +91,16 @@ struct AutoCommit {
     committed_at: Moment,
 }
 
-/// What a consumer reads by.
-pub(super) type Fetchers = BTreeMap<TopicPartition, Fetcher>;
-
 impl Membership {
     pub(super) fn join(
         (core, groups): (&Arc<Running>, &Arc<GroupCoordinator>),
         committer: &Arc<Committer>,
-        settings: &Settings,
         join: Join,
         arrived: &Arc<Event>,
-        fetchers: &mut Fetchers,
+        reading: &mut Reading<'_>,
     ) -> Result<Self> {
         // Who waits looks at it as often.
-        let interval = settings.auto_commit.map(|interval| interval.max(LEAST_INTERVAL));
+        let interval = reading.settings.auto_commit.map(|interval| interval.max(LEAST_INTERVAL));
         let auto_commit = interval.map(|interval| AutoCommit {
             interval,
             next: core.runtime().now().after(interval),
@@ -112,19 +120,21 @@ impl Membership {
             epoch: 0,
             partitions: BTreeMap::new(),
             unopened: Vec::new(),
+            failure: None,
+            is_failure_due: false,
             revoking: Assignment::default(),
             released: Assignment::default(),
+            uncommitted: Vec::new(),
             revocation: 0,
             is_settled: false,
             events: Vec::new(),
             resubscribes: false,
             ask_at: None,
             ended: None,
-            hook: None,
             auto_commit,
         };
         let told = membership.enter()?;
-        membership.follow(told, fetchers, settings)?;
+        membership.follow(told, reading)?;
         Ok(membership)
     }
 
@@ -163,17 +173,8 @@ impl Membership {
         self.is_settled && self.revoking.is_empty() && self.unopened.is_empty()
     }
 
-    /// It has something to give up, which polls do.
-    pub(super) fn has_to_poll(&self) -> bool {
-        !self.revoking.is_empty()
-    }
-
     pub(super) fn assignment(&self) -> impl Iterator<Item = &TopicPartition> {
         self.partitions.values()
-    }
-
-    pub(super) fn set_hook(&mut self, hook: impl FnMut(&Revocation<'_>) + Send + 'static) {
-        self.hook = Some(Box::new(hook));
     }
 
     /// What has happened, for the poll that returns now.
@@ -182,22 +183,34 @@ impl Membership {
     }
 
     /// A poll begins: what an earlier one has announced comes into effect.
-    pub(super) fn poll_begins(
-        &mut self,
-        fetchers: &mut Fetchers,
-        settings: &Settings,
-    ) -> Result<()> {
+    pub(super) fn poll_begins(&mut self, reading: &mut Reading<'_>) -> Result<()> {
         self.check()?;
         // Unless nobody has been told: that it was found out while waiting for partitions is not enough.
-        if self.has_to_poll() && !self.events.iter().any(RebalanceEvent::is_revocation) {
-            self.release(fetchers, settings)?;
+        let is_told = !self.events.iter().any(RebalanceEvent::is_revocation);
+        if is_told && !self.revoking.is_empty() {
+            self.release(reading)?;
         }
-        self.look(fetchers, settings)
+        self.look(reading)
     }
 
     /// There is something that no poll has told yet.
     pub(super) fn has_news(&self) -> bool {
         !self.events.is_empty()
+    }
+
+    /// Why a partition cannot be read, if a poll has told something else in its place.
+    pub(super) fn overdue_failure(&mut self) -> Option<Error> {
+        if self.is_failure_due { self.failure() } else { None }
+    }
+
+    pub(super) fn failure(&mut self) -> Option<Error> {
+        self.is_failure_due = false;
+        self.failure.take()
+    }
+
+    /// The next poll tells it before anything else: neither keeps the other from being told.
+    pub(super) fn put_failure_off(&mut self) {
+        self.is_failure_due = self.failure.is_some();
     }
 
     /// The member waits in a poll from now on: for however long that is, it is at it.
@@ -215,10 +228,10 @@ impl Membership {
     }
 
     /// Asks the coordinator, if there may be something new.
-    pub(super) fn look(&mut self, fetchers: &mut Fetchers, settings: &Settings) -> Result<()> {
+    pub(super) fn look(&mut self, reading: &mut Reading<'_>) -> Result<()> {
         self.check()?;
         // Whatever there is by now earlier polls have returned.
-        self.commit_if_due(fetchers);
+        self.commit_if_due(reading.fetchers);
         let version = self.core.metadata_version();
         let now = self.core.runtime().now();
         let is_due = self.ask_at.is_some_and(|at| at <= now);
@@ -226,10 +239,9 @@ impl Membership {
             return Ok(());
         }
         (self.seen, self.ask_at) = (version, None);
-        self.open_the_rest(fetchers, settings)?;
         self.handle.answer_summons();
         let told = self.ask();
-        self.heard(told, fetchers, settings)
+        self.heard(told, reading)
     }
 
     /// When to look again without being told to.
@@ -238,37 +250,43 @@ impl Membership {
         [self.ask_at, auto_commit].into_iter().flatten().min()
     }
 
-    fn heard(
-        &mut self,
-        told: Result<Told, GroupError>,
-        fetchers: &mut Fetchers,
-        settings: &Settings,
-    ) -> Result<()> {
+    fn heard(&mut self, told: Result<Told, GroupError>, reading: &mut Reading<'_>) -> Result<()> {
         match told {
-            Ok(told) => self.follow(told, fetchers, settings),
+            Ok(told) => self.follow(told, reading),
             Err(error) if error.is_passing() => {
                 // It goes on with what it has.
                 log::debug!("{:?}: {error}", self.handle);
-                self.ask_at = self.core.runtime().now().after(TRY_AGAIN);
+                self.ask_later();
                 Ok(())
             }
             Err(error @ GroupError::UnknownMemberId { .. }) => {
                 log::info!("{error}: it joins again");
-                self.lose(fetchers);
-                self.rejoin(fetchers, settings)
+                self.lose(reading.fetchers);
+                self.rejoin(reading)
             }
             Err(error) => {
-                let error = Error::from(error);
-                if error.is_fenced() {
-                    self.lose(fetchers);
-                    self.ended = Some(error.clone());
-                } else {
-                    // What it was summoned for it does not know yet.
-                    self.ask_at = self.core.runtime().now().after(TRY_LATER);
+                let error = self.refused(error);
+                if self.ended.is_some() {
+                    self.lose(reading.fetchers);
                 }
                 Err(error)
             }
         }
+    }
+
+    fn ask_later(&mut self) {
+        self.ask_at = self.core.runtime().now().after(TRY_AGAIN);
+    }
+
+    /// It is the application's to know. Unless another has its place, the same may work later.
+    fn refused(&mut self, error: GroupError) -> Error {
+        let error = Error::from(error);
+        if error.is_fenced() {
+            self.ended = Some(error.clone());
+        } else {
+            self.ask_at = self.core.runtime().now().after(TRY_LATER);
+        }
+        error
     }
 
     /// It is no member any more: others may have what it had.
@@ -279,25 +297,26 @@ impl Membership {
             self.events.push(RebalanceEvent::Lost(sorted(lost)));
         }
         self.unopened.clear();
+        self.failure = None;
         (self.revoking, self.released) = (Assignment::default(), Assignment::default());
+        self.uncommitted.clear();
         self.revocation = 0;
         self.is_settled = false;
     }
 
-    fn rejoin(&mut self, fetchers: &mut Fetchers, settings: &Settings) -> Result<()> {
+    fn rejoin(&mut self, reading: &mut Reading<'_>) -> Result<()> {
         let group = self.committer.group();
         self.handle = self.groups.new_member(group, &self.join.client_id, &self.arrived)?;
         match self.groups.join(&self.handle, &self.join) {
-            Ok(told) => self.follow(told, fetchers, settings),
+            Ok(told) => {
+                self.resubscribes = false;
+                self.follow(told, reading)
+            }
             Err(error) if error.is_passing() => {
-                self.ask_at = self.core.runtime().now().after(TRY_AGAIN);
+                self.ask_later();
                 Ok(())
             }
-            Err(error) => {
-                let error = Error::from(error);
-                self.ended = Some(error.clone());
-                Err(error)
-            }
+            Err(error) => Err(self.refused(error)),
         }
     }
 
@@ -305,18 +324,21 @@ impl Membership {
     pub(super) fn resubscribe(
         &mut self,
         subscription: crate::coordinator::Subscription,
-        fetchers: &mut Fetchers,
-        settings: &Settings,
+        reading: &mut Reading<'_>,
     ) -> Result<()> {
         self.check()?;
         let before = std::mem::replace(&mut self.join.subscription, subscription);
         self.resubscribes = true;
         let told = self.ask();
-        if told.as_ref().is_err_and(|error| !error.is_passing()) {
+        // Who is no member any more joins with it.
+        let is_kept = |error: &GroupError| {
+            error.is_passing() || matches!(error, GroupError::UnknownMemberId { .. })
+        };
+        if told.as_ref().is_err_and(|error| !is_kept(error)) {
             self.join.subscription = before;
             self.resubscribes = false;
         }
-        self.heard(told, fetchers, settings)
+        self.heard(told, reading)
     }
 
     /// Asks the coordinator what is new, and tells it what that does not know yet.
@@ -328,83 +350,95 @@ impl Membership {
                 return Ok(told);
             }
         }
-        let released = (!self.released.is_empty()).then_some(self.revocation);
-        self.groups.heartbeat(&self.handle, released)
+        let is_given_up = !self.released.is_empty() && self.commit_released();
+        self.groups.heartbeat(&self.handle, is_given_up.then_some(self.revocation))
+    }
+
+    /// Has what was given up committed before others have it. Returns whether that is with the coordinator.
+    fn commit_released(&mut self) -> bool {
+        let uncommitted = std::mem::take(&mut self.uncommitted);
+        if uncommitted.is_empty() || self.auto_commit(uncommitted.clone()) {
+            return true;
+        }
+        self.uncommitted = uncommitted;
+        self.ask_later();
+        false
     }
 
     /// Does what the coordinator has said.
-    fn follow(&mut self, told: Told, fetchers: &mut Fetchers, settings: &Settings) -> Result<()> {
+    fn follow(&mut self, told: Told, reading: &mut Reading<'_>) -> Result<()> {
         let Told { epoch, assigned, revoking, revocation, is_settled } = told;
         (self.epoch, self.is_settled) = (epoch, is_settled);
         // As long as commits are under way, the coordinator does not take what was given up.
         let is_known = !revoking.is_empty() && revocation == self.revocation;
         if !is_known || self.released.is_empty() {
             self.released = Assignment::default();
+            self.uncommitted.clear();
             (self.revoking, self.revocation) = (revoking, revocation);
             let is_new = !is_known;
-            if is_new && !self.revoking.is_empty() && self.announce(fetchers, settings)? {
+            if is_new && !self.revoking.is_empty() && self.announce(reading)? {
                 // It has asked again since then: what it was told before is not to be done any more.
                 return Ok(());
             }
         }
         let known = self.partitions.keys().copied().collect::<Assignment>();
-        self.add(&assigned.difference(&known), fetchers, settings)
+        self.add(&assigned.difference(&known), reading);
+        Ok(())
     }
 
     /// Stops reading what is to go, and says so. Returns whether it was given up at once.
-    fn announce(&mut self, fetchers: &mut Fetchers, settings: &Settings) -> Result<bool> {
-        let going = self.revoking.iter().filter_map(|place| self.partitions.get(&place).cloned());
-        let going = sorted(going.collect());
+    fn announce(&mut self, reading: &mut Reading<'_>) -> Result<bool> {
+        let going = self.going();
         for partition in &going {
-            if let Some(fetcher) = fetchers.get_mut(partition) {
+            if let Some(fetcher) = reading.fetchers.get_mut(partition) {
                 fetcher.stop();
             }
         }
         if !going.is_empty() {
             self.events.push(RebalanceEvent::Revoked(going.clone()));
         }
-        if let Some(hook) = &mut self.hook {
+        if let Some(Hook(hook)) = reading.hook {
             hook(&Revocation {
                 partitions: &going,
-                positions: positions(fetchers, &going),
+                positions: positions(reading.fetchers, &going),
                 committer: &self.committer,
                 handle: &self.handle,
             });
-            return self.release(fetchers, settings).map(|()| true);
+            return self.release(reading).map(|()| true);
         }
         if going.is_empty() {
-            return self.release(fetchers, settings).map(|()| true);
+            return self.release(reading).map(|()| true);
         }
         Ok(false)
     }
 
+    /// What it has and is to give up.
+    fn going(&self) -> Vec<TopicPartition> {
+        let going = self.revoking.iter().filter_map(|place| self.partitions.get(&place).cloned());
+        sorted(going.collect())
+    }
+
     /// Gives up what was announced.
-    fn release(&mut self, fetchers: &mut Fetchers, settings: &Settings) -> Result<()> {
+    fn release(&mut self, reading: &mut Reading<'_>) -> Result<()> {
+        let going = self.going();
+        self.committer.give_up(self.revoking.iter());
         if self.auto_commit.is_some() {
-            let going = self.revoking.iter().filter_map(|p| self.partitions.get(&p).cloned());
-            let going = sorted(going.collect());
-            let positions = positions(fetchers, &going);
-            self.auto_commit(positions);
+            self.uncommitted = positions(reading.fetchers, &going);
         }
         self.released = std::mem::take(&mut self.revoking);
         for place in self.released.iter() {
             if let Some(partition) = self.partitions.remove(&place) {
-                fetchers.remove(&partition);
+                reading.fetchers.remove(&partition);
             }
             self.unopened.retain(|unopened| *unopened != place);
         }
         self.handle.answer_summons();
         let told = self.ask();
-        self.heard(told, fetchers, settings)
+        self.heard(told, reading)
     }
 
     /// Begins to read partitions, where the group has left off.
-    fn add(
-        &mut self,
-        added: &Assignment,
-        fetchers: &mut Fetchers,
-        settings: &Settings,
-    ) -> Result<()> {
+    fn add(&mut self, added: &Assignment, reading: &mut Reading<'_>) {
         let mut names = Vec::with_capacity(added.len());
         for (id, partitions) in added.topics() {
             let Some(topic) = self.core.topic_by_id(id) else { continue };
@@ -418,13 +452,14 @@ impl Membership {
         if !names.is_empty() {
             self.events.push(RebalanceEvent::Assigned(sorted(names)));
         }
-        self.open_the_rest(fetchers, settings)
+        self.open_the_rest(reading);
     }
 
-    /// Opens what could not be opened before.
-    fn open_the_rest(&mut self, fetchers: &mut Fetchers, settings: &Settings) -> Result<()> {
+    /// Opens what could not be opened before. Whatever comes of it, the member goes on with the others.
+    fn open_the_rest(&mut self, reading: &mut Reading<'_>) {
+        self.failure = None;
         if self.unopened.is_empty() {
-            return Ok(());
+            return;
         }
         let unopened = std::mem::take(&mut self.unopened);
         let wanted = unopened.iter().filter_map(|place| self.partitions.get(place)).cloned();
@@ -434,40 +469,35 @@ impl Membership {
             Ok(None) => {
                 self.unopened = unopened;
                 self.ask_at = self.core.runtime().now().after(TRY_AGAIN / 10);
-                return Ok(());
+                return;
             }
             Err(error) => {
                 self.unopened = unopened;
-                self.ask_at = self.core.runtime().now().after(TRY_AGAIN);
-                return if error.is_passing() { Ok(()) } else { Err(error.into()) };
+                self.failure = (!error.is_passing()).then(|| error.into());
+                self.ask_later();
+                return;
             }
         };
-        let mut unopened = unopened.into_iter();
-        let mut failed = Ok(());
-        for (id, partition) in unopened.by_ref() {
+        for (id, partition) in unopened {
             let Some(topic) = self.core.topic_by_id(id) else { continue };
             let topic = Topic::new(Arc::clone(&self.core), topic);
             let partition = Partition::new(topic, partition);
             let name = partition.topic_partition().clone();
             let from = committed.remove(&name).map(|from| NextOffset::of(&name, from));
-            match Fetcher::new(partition, &self.arrived, self.core.runtime(), settings, from) {
-                Ok(fetcher) => _ = fetchers.insert(name, fetcher),
-                Err(error) if error.is_retriable() || error.is_of_leader() => {
-                    self.unopened.push((id, name.partition));
-                    self.ask_at = self.core.runtime().now().after(TRY_AGAIN);
-                }
+            let (runtime, settings) = (self.core.runtime(), reading.settings);
+            match Fetcher::new(partition, &self.arrived, runtime, settings, from) {
+                Ok(fetcher) => _ = reading.fetchers.insert(name, fetcher),
                 // The next answer will say that it is gone.
                 Err(error) if error.kind() == ErrorKind::TopicDeleted => {}
                 Err(error) => {
                     self.unopened.push((id, name.partition));
-                    self.ask_at = self.core.runtime().now().after(TRY_AGAIN);
-                    failed = Err(error);
-                    break;
+                    self.ask_later();
+                    if !error.is_retriable() {
+                        self.failure.get_or_insert(error);
+                    }
                 }
             }
         }
-        self.unopened.extend(unopened);
-        failed
     }
 
     fn commit_if_due(&mut self, fetchers: &Fetchers) {
@@ -499,44 +529,42 @@ impl Membership {
         self.auto_commit(due);
     }
 
-    /// Commits without anybody waiting for it.
-    fn auto_commit(&mut self, positions: Vec<(TopicPartition, NextOffset)>) {
-        let Some(auto) = &mut self.auto_commit else { return };
+    /// Commits without anybody waiting for it. Returns whether that is with the coordinator, or refused.
+    fn auto_commit(&mut self, positions: Vec<(TopicPartition, NextOffset)>) -> bool {
+        let Some(auto) = &mut self.auto_commit else { return true };
         if let Some(Err(error)) = auto.last.take().and_then(|mut last| last.result()) {
             log::warn!("{:?}: offsets were not committed: {error}", self.handle);
         }
         match self.committer.commit(Some(&self.handle), positions) {
             Ok(mut commit) => {
                 commit.have_written();
+                let is_taken = commit.is_taken();
                 auto.last = Some(commit);
+                is_taken
             }
-            Err(error) => log::warn!("{:?}: offsets are not committed: {error}", self.handle),
+            Err(error) => {
+                log::warn!("{:?}: offsets are not committed: {error}", self.handle);
+                true
+            }
         }
     }
 
-    /// Commits all that polls have returned, before the member leaves and waits for nobody.
-    pub(super) fn commit_at_end(&mut self, fetchers: &Fetchers) {
-        if self.auto_commit.is_some() {
-            let all = fetchers.keys().cloned().collect::<Vec<_>>();
-            self.auto_commit(positions(fetchers, &all));
-        }
-    }
-
-    /// The same, for who waits.
-    pub(super) fn last_commit(&self, fetchers: &Fetchers) -> Result<Option<Commit>> {
+    /// Commits, before it leaves, what polls have returned, if it does that by itself.
+    pub(super) fn last_commit(&mut self, fetchers: &Fetchers) -> Result<Option<Commit>> {
         if self.auto_commit.is_none() {
             return Ok(None);
         }
         let all = fetchers.keys().cloned().collect::<Vec<_>>();
-        self.committer.commit(Some(&self.handle), positions(fetchers, &all)).map(Some)
+        let mut last = positions(fetchers, &all);
+        last.append(&mut self.uncommitted);
+        self.committer.commit(Some(&self.handle), last).map(Some)
     }
 
-    /// Leaves the group, when what it has committed is decided. A static member keeps its place for a while, unless it goes
-    /// `for_good`.
+    /// Leaves the group, when what it has committed is decided. A static member keeps its place for a while, unless it goes `for_good`.
     pub(super) fn leave(&mut self, for_good: bool, fetchers: &mut Fetchers) {
         fetchers.clear();
-        self.groups.leave(&self.handle, for_good);
         self.partitions.clear();
+        self.groups.leave(&self.handle, for_good);
     }
 }
 

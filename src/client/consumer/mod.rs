@@ -35,6 +35,7 @@ use crate::storage::TimestampedOffset;
 use builder::Settings;
 use fetcher::{Collected, Fetcher};
 use membership::Membership;
+use rebalance::Hook;
 
 pub use builder::{AutoOffsetReset, ConsumerBuilder};
 pub(in crate::client) use commit::Committer;
@@ -111,6 +112,8 @@ pub struct Consumer {
     committer: Option<Arc<Committer>>,
     /// Of a member of the group.
     membership: Option<Membership>,
+    /// What is called when partitions are about to go.
+    hook: Option<Hook>,
     /// Notified when there is more to read in any of the partitions.
     arrived: Arc<Event>,
     wakeup: Wakeup,
@@ -135,6 +138,7 @@ impl Consumer {
             groups,
             committer,
             membership: None,
+            hook: None,
             settings,
             interceptors,
             fetchers: BTreeMap::new(),
@@ -151,7 +155,8 @@ impl Consumer {
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) if the consumer is [subscribed](Self::subscribe);
     /// [`TopicDeleted`](ErrorKind::TopicDeleted) or [`Storage`](ErrorKind::Storage) if a partition cannot be opened;
-    /// the assignment is as it was.
+    /// for a consumer with a group [`CoordinatorNotAvailable`](ErrorKind::CoordinatorNotAvailable) and
+    /// [`CoordinatorLoadInProgress`](ErrorKind::CoordinatorLoadInProgress) at the moment; the assignment is as it was.
     pub fn assign(&mut self, partitions: impl IntoIterator<Item = Partition>) -> Result<()> {
         if self.membership.is_some() {
             let message = "the consumer is subscribed: a consumer does one or the other";
@@ -215,8 +220,10 @@ impl Consumer {
     /// checksum: seek to the end of [`Error::unreadable_offsets`] to go on;
     /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) under [`AutoOffsetReset::None`]; [`TopicDeleted`](ErrorKind::TopicDeleted); [`Closed`](ErrorKind::Closed);
     /// [`InvalidState`](ErrorKind::InvalidState) if nothing is assigned; [`FencedInstanceId`](ErrorKind::FencedInstanceId) if
-    /// another has come in the place of a static member. No record is lost by an error: positions
-    /// are as they were.
+    /// another has come in the place of a static member; of a member also [`Storage`](ErrorKind::Storage) if a partition cannot
+    /// be opened, [`CoordinatorNotAvailable`](ErrorKind::CoordinatorNotAvailable) if the coordinator's log cannot be read, and,
+    /// if it was removed and cannot join again, those of [`subscribe`](Self::subscribe): later polls try again. No record is
+    /// lost by an error: positions are as they were.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records> {
         let records = self.wait_for_records(timeout);
         self.poll_ends();
@@ -284,15 +291,24 @@ impl Consumer {
     fn turn(&mut self, begins: bool) -> Result<Option<Records>> {
         self.check_open()?;
         self.follow_group(begins)?;
-        let collected = self.collect();
-        // What has happened in the group is told first. The error comes again.
         let has_news = self.membership.as_ref().is_some_and(Membership::has_news);
-        let mut records = if has_news { collected.unwrap_or_default() } else { collected? };
-        if let Some(membership) = &mut self.membership {
-            records.set_rebalances(membership.take_events());
+        let overdue = self.membership.as_mut().filter(|_| !has_news);
+        if let Some(error) = overdue.and_then(Membership::overdue_failure) {
+            return Err(error);
         }
-        let is_found = !records.is_empty() || !records.rebalances().is_empty();
-        Ok(is_found.then_some(records))
+        let collected = self.collect();
+        let Some(membership) = &mut self.membership else {
+            return collected.map(|records| Some(records).filter(|records| !records.is_empty()));
+        };
+        if has_news || collected.as_ref().map_or(true, |records| !records.is_empty()) {
+            membership.put_failure_off();
+        } else if let Some(error) = membership.failure() {
+            return Err(error);
+        }
+        // What has happened in the group is told first. The error comes again.
+        let mut records = if has_news { collected.unwrap_or_default() } else { collected? };
+        records.set_rebalances(membership.take_events());
+        Ok(Some(records).filter(|records| has_news || !records.is_empty()))
     }
 
     /// Until when there may be less than `fetch.min.bytes` asks for, if there is less.

@@ -126,3 +126,12 @@ impl Revocation<'_> {
         self.committer.commit(Some(self.handle), offsets)
     }
 }
+
+/// What is called with partitions that are about to go.
+pub(super) struct Hook(pub(super) Box<dyn FnMut(&Revocation<'_>) + Send>);
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
+}

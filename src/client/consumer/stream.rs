@@ -20,8 +20,10 @@ use crate::env::sync::{Event, EventListener};
 ///   after [`Closed`](ErrorKind::Closed).
 /// - It ends when the consumer is woken by [`Wakeup::wake`](crate::Wakeup::wake); another stream goes on.
 /// - It can be dropped at any moment: what it has not returned comes first in the next stream or poll.
-/// - Asked for an item, it reads up to `fetch.max.bytes` from files, mostly from the page cache; it never writes or
-///   syncs. On a disk that is slow to read, poll in a thread of its own.
+/// - Asked for an item, it reads up to `fetch.max.bytes` from files, mostly from the page cache; in a group, when the
+///   coordinator has moved, its part of `__consumer_offsets`, too. It writes and syncs only where it comes upon damage that
+///   another replica can repair. On a disk that is slow to read, poll in a thread of its own.
+/// - A [hook](Consumer::on_revoke) runs in the task: one that waits for a commit blocks it.
 #[derive(Debug)]
 #[must_use = "a stream does nothing until it is polled"]
 pub struct RecordStream<'a> {
@@ -39,10 +41,10 @@ impl<'a> RecordStream<'a> {
         Self { consumer, listener: None, alarm: None, begins: true, closed: false }
     }
 
-    fn end(&mut self, records: Records) -> Records {
+    /// The application has the word: the next look is for another item.
+    fn ends(&mut self) {
         self.begins = true;
         self.consumer.poll_ends();
-        self.consumer.intercept(records)
     }
 
     /// The consumer, to seek or pause between two items.
@@ -83,14 +85,19 @@ impl Stream for RecordStream<'_> {
             let mut listener = this.listener.take().unwrap_or_else(|| arrived.listen());
             let begins = std::mem::replace(&mut this.begins, false);
             match this.consumer.turn(begins) {
-                Ok(Some(records)) => return Poll::Ready(Some(Ok(this.end(records)))),
+                Ok(Some(records)) => {
+                    this.ends();
+                    return Poll::Ready(Some(Ok(this.consumer.intercept(records))));
+                }
                 Ok(None) => {}
                 Err(error) => {
+                    this.ends();
                     this.closed = error.kind() == ErrorKind::Closed;
                     return Poll::Ready(Some(Err(error)));
                 }
             }
             if this.consumer.wakeup.take() {
+                this.ends();
                 return Poll::Ready(None);
             }
             this.consumer.waits();

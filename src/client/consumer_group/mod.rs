@@ -141,7 +141,9 @@ impl ConsumerGroup {
     ///
     /// # Errors
     /// [`GroupSubscribedToTopic`](ErrorKind::GroupSubscribedToTopic) if a member reads one of the topics: nothing was
-    /// forgotten; [`GroupIdNotFound`](ErrorKind::GroupIdNotFound); those of [`Commit::wait`](crate::Commit::wait).
+    /// forgotten; [`GroupIdNotFound`](ErrorKind::GroupIdNotFound); those of [`describe`](Self::describe);
+    /// [`NotLeaderOrFollower`](ErrorKind::NotLeaderOrFollower) if the coordinator moves meanwhile, and what writing can fail
+    /// with.
     pub fn delete_offsets(
         &self,
         partitions: impl IntoIterator<Item = impl AsRef<TopicPartition>>,
@@ -166,8 +168,8 @@ impl ConsumerGroup {
     /// ```
     ///
     /// # Errors
-    /// [`NonEmptyGroup`](ErrorKind::NonEmptyGroup) if it has members; [`GroupIdNotFound`](ErrorKind::GroupIdNotFound); those of
-    /// [`Commit::wait`](crate::Commit::wait).
+    /// [`NonEmptyGroup`](ErrorKind::NonEmptyGroup) if it has members, and otherwise those of
+    /// [`delete_offsets`](Self::delete_offsets).
     pub fn delete(&self) -> Result<()> {
         Ok(self.groups.delete_group(&self.group_id()?)?.wait()?)
     }

@@ -54,6 +54,8 @@ pub(super) struct Member {
     pub(super) revoking: Assignment,
     /// Tells what it has to give up from what it had to before.
     pub(super) revocation: u64,
+    /// Since when it has had to give up what it was last told to.
+    pub(super) revoking_since: Option<Moment>,
     /// What it is to have.
     pub(super) target: Assignment,
     /// Commits of its that are not in the log for good.
@@ -76,6 +78,7 @@ impl Member {
             assigned: Assignment::default(),
             revoking: Assignment::default(),
             revocation: 0,
+            revoking_since: None,
             target: Assignment::default(),
             commits: 0,
             has_released: false,
@@ -99,23 +102,38 @@ impl Member {
         }
     }
 
-    /// When it is removed if it does not poll, or come back, before.
+    /// When it is removed if it does not poll, answer, give up what it has to, or come back, before.
     pub(super) fn expires_at(&self) -> Option<Moment> {
         match (&self.handle, self.away_since) {
             (_, Some(since)) => since.after(self.wants.session_timeout),
-            (Some(handle), None) => handle.polled_at()?.after(self.wants.max_poll_interval),
+            (Some(handle), None) => {
+                // Who waits in a poll is at it, unless it does not answer: nobody may have its task run any more.
+                let idle_since = handle.polled_at().or_else(|| handle.wanted_at());
+                let owes = !self.revoking.is_empty() && !self.has_released;
+                let owes_since = self.revoking_since.filter(|_| owes);
+                let since = [idle_since, owes_since].into_iter().flatten().min();
+                since?.after(self.wants.max_poll_interval)
+            }
             (None, None) => None,
         }
     }
 
     /// When to look whether it is to be removed: of a member that waits in a poll, as if it had stopped to wait by `now`.
     pub(super) fn look_at(&self, now: Moment) -> Option<Moment> {
-        match &self.handle {
-            Some(handle) if self.away_since.is_none() && handle.polled_at().is_none() => {
-                now.after(self.wants.max_poll_interval)
-            }
-            _ => self.expires_at(),
+        let waits = |handle: &Arc<MemberHandle>| handle.polled_at().is_none();
+        let is_there = self.away_since.is_none();
+        let stops_now = is_there && self.handle.as_ref().is_some_and(waits);
+        let if_stopped = if stops_now { now.after(self.wants.max_poll_interval) } else { None };
+        [if_stopped, self.expires_at()].into_iter().flatten().min()
+    }
+
+    /// There was nobody whom it could answer until now.
+    pub(super) fn is_heard_from(&mut self, now: Moment) {
+        if let Some(handle) = self.handle.as_ref().filter(|handle| handle.wanted_at().is_some()) {
+            handle.has_asked();
+            handle.is_wanted(now);
         }
+        self.revoking_since = self.revoking_since.map(|_| now);
     }
 
     pub(super) fn record(&self) -> MemberValue {

@@ -68,6 +68,7 @@ impl Group {
         changes.summoned.retain(|summoned| summoned.member() != id);
         let (epoch, waits) = (self.target.epoch, self.assign_at.is_some());
         let Some(member) = self.members.get_mut(id) else { return Told::default() };
+        member.handle.iter().for_each(|handle| handle.has_asked());
         member.knows_settled = !waits && member.epoch == epoch && member.is_settled();
         Told {
             epoch: member.epoch,
@@ -104,6 +105,7 @@ impl Group {
             if member.handle.is_some() && !surplus.is_empty() {
                 member.revoking = surplus.clone();
                 member.revocation += 1;
+                member.revoking_since = Some(changes.now);
                 if is_planted(Bug::FreedBeforeGivenUp) {
                     self.free(&surplus, id, changes);
                 }

@@ -64,6 +64,7 @@ impl Group {
             self.epoch = self.epoch.max(before.epoch);
             self.empty_since = self.empty_since.or(before.empty_since);
             self.members = before.members;
+            self.members.values_mut().for_each(|member| member.is_heard_from(world.now));
             self.instances = before.instances;
             self.fenced = before.fenced;
             self.target = before.target;

@@ -157,7 +157,7 @@ impl Lab {
         let Self { group, topics, version, config, now, records, .. } = self;
         let (now, wall_clock) = (*now, wall_clock(*now));
         let world = World { topics, version: *version, config, now, wall_clock };
-        let mut changes = Changes::at(wall_clock);
+        let mut changes = Changes::at(now, wall_clock);
         let done = act(group, &world, &mut changes);
         records.append(&mut changes.records);
         changes.summoned.iter().for_each(|member| member.summon());

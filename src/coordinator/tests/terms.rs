@@ -33,7 +33,7 @@ fn who_knows_a_later_term_does_not_read_the_log_of_an_earlier_one() {
     let shard = groups.shard(leader.partition().partition);
     let (now, wall_clock) = (core.runtime().now(), core.runtime().wall_clock());
     let world = World { topics: &[], version: 0, config: &groups.config, now, wall_clock };
-    let entered = shard.groups.lock().enter(&before, &world, &mut Changes::at(wall_clock));
+    let entered = shard.groups.lock().enter(&before, &world, &mut Changes::at(now, wall_clock));
     assert!(matches!(entered, Err(GroupError::LoadInProgress { .. })), "{entered:?}");
     assert_eq!(shard.groups.lock().term(), Some(&after));
     assert_eq!(offsets(&groups), [7]);

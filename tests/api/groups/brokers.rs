@@ -3,12 +3,13 @@
 use std::thread;
 use std::time::Duration;
 
-use brooklet::sim::Disk;
+use brooklet::sim::{Clock, Disk, Simulation};
 use brooklet::{
-    Broker, Cluster, Consumer, ConsumerGroup, ErrorKind, NewTopic, NextOffset, Offset, Outcome,
+    Broker, Cluster, ClusterBuilder, Consumer, ConsumerGroup, ErrorKind, NewTopic, NextOffset,
+    Offset, Outcome,
 };
 
-use super::{counted, numbers, send, settle, values, wait};
+use super::{counted, events, numbers, send, settle, values, wait};
 
 fn three() -> Cluster {
     let cluster = Cluster::builder().brokers(3).in_memory().unwrap();
@@ -246,6 +247,155 @@ fn the_topic_of_groups_gets_replicas_as_brokers_come() {
     cluster.broker(leader.value()).unwrap().stop().unwrap();
     wait("another coordinator", || group.describe().is_ok());
     assert_eq!(group.committed_offsets().unwrap().len(), 1);
+}
+
+/// Of a member that has left, the next coordinator takes no commits.
+#[test]
+fn a_member_that_is_closed_leaves_when_its_last_commit_is_done() {
+    for seed in 0..4 {
+        Simulation::new(seed).run(|sim| {
+            let cluster = three();
+            send(&cluster, "email", counted(0..4));
+            let group = cluster.consumer_group("mailer");
+            let consumer = group.consumer().enable_auto_commit(true);
+            let mut consumer = consumer.join("email").unwrap();
+            values(&mut consumer, 4);
+            let before = group.describe().unwrap().coordinator.unwrap();
+            // Nobody but the coordinator gets the commit.
+            let others = cluster.brokers().into_iter().filter(|broker| broker.id() != before);
+            let others = others.collect::<Vec<_>>();
+            others.iter().for_each(Broker::pause);
+            let closing = sim.spawn("closing", move || consumer.close());
+            sim.sleep(Duration::from_millis(100));
+            cluster.broker(before.value()).unwrap().crash().unwrap();
+            others.iter().for_each(Broker::resume);
+            closing.join().unwrap();
+            while group.describe().is_err() {
+                sim.sleep(Duration::from_millis(10));
+            }
+            let committed = group.committed_offsets().unwrap().into_values();
+            let committed = committed.map(|next| next.offset()).collect::<Vec<_>>();
+            assert_eq!(committed, [Offset::from(2), Offset::from(2)]);
+            assert!(group.members().unwrap().is_empty());
+        });
+    }
+}
+
+/// One whose coordinator can be stopped, and its broker.
+fn with_one_coordinator(builder: ClusterBuilder) -> (Cluster, Broker) {
+    let builder = builder.brokers(3).config("offsets.topic.replication.factor", 1);
+    let cluster = builder.in_memory().unwrap();
+    let email = NewTopic::new("email").partitions(2).replication_factor(3);
+    cluster.create_topic(email).unwrap();
+    drop(cluster.consumer_group("mailer").join("email").unwrap());
+    let described = cluster.consumer_group("mailer").describe().unwrap();
+    let broker = cluster.broker(described.coordinator.unwrap().value()).unwrap();
+    (cluster, broker)
+}
+
+/// They went before the commit did, which was not due for long.
+#[test]
+fn what_goes_to_others_is_committed_before_even_if_the_group_had_no_coordinator() {
+    let (cluster, broker) = with_one_coordinator(Cluster::builder());
+    send(&cluster, "email", counted(0..8));
+    let group = cluster.consumer_group("mailer");
+    let hour = Duration::from_secs(3600);
+    let join = || {
+        let consumer = group.consumer().enable_auto_commit(true).auto_commit_interval(hour);
+        consumer.join("email").unwrap()
+    };
+    let mut first = join();
+    assert_eq!(values(&mut first, 8).len(), 8);
+    let mut second = join();
+    assert!(events(&mut first)[0].starts_with("revoked"));
+    broker.stop().unwrap();
+    first.poll(Duration::ZERO).unwrap();
+    assert_eq!(numbers(&first).len(), 1, "it has given up the other");
+    broker.start().unwrap();
+    settle(&mut [&mut first, &mut second]);
+    let [gone] = &second.assignment()[..] else { panic!("{second:?}") };
+    let committed = group.committed_offsets().unwrap().into_iter();
+    let committed = committed.map(|(at, next)| (at, next.offset())).collect::<Vec<_>>();
+    assert_eq!(committed, [(gone.clone(), Offset::from(4))]);
+}
+
+/// It took back what the member between had committed.
+#[test]
+fn a_commit_that_nobody_has_taken_ends_with_the_assignment() {
+    let (cluster, broker) = with_one_coordinator(Cluster::builder());
+    let group = cluster.consumer_group("mailer");
+    let mut first = group.join("email").unwrap();
+    settle(&mut [&mut first]);
+    let next = |offset: u32| NextOffset::at(Offset::from(offset));
+    let all = first.assignment();
+    broker.stop().unwrap();
+    let mut early = all.iter().map(|at| first.commit_offsets([(at, next(10))]).unwrap());
+    let early = [early.next().unwrap(), early.next().unwrap()];
+    broker.start().unwrap();
+    let mut second = group.join("email").unwrap();
+    settle(&mut [&mut first, &mut second]);
+    let gone = second.assignment().remove(0);
+    second.commit_offsets([(&gone, next(20))]).unwrap().wait().unwrap();
+    drop(second);
+    settle(&mut [&mut first]);
+    assert_eq!(first.assignment(), all);
+    for (at, commit) in all.iter().zip(early) {
+        let committed = commit.wait();
+        if *at == gone {
+            assert_eq!(committed.unwrap_err().kind(), ErrorKind::StaleMemberEpoch);
+            assert_eq!(first.committed(at).unwrap().unwrap().offset(), Offset::from(20));
+        } else {
+            committed.unwrap();
+            assert_eq!(first.committed(at).unwrap().unwrap().offset(), Offset::from(10));
+        }
+    }
+    first.commit_offsets([(&gone, next(21))]).unwrap().wait().unwrap();
+}
+
+#[test]
+fn a_commit_that_nobody_has_taken_in_time_is_not_tried_again() {
+    let clock = Clock::new();
+    let (cluster, broker) = with_one_coordinator(Cluster::builder().clock(&clock));
+    let group = cluster.consumer_group("mailer");
+    let consumer = group.consumer().default_api_timeout(Duration::from_secs(5));
+    let mut consumer = consumer.join("email").unwrap();
+    consumer.poll(Duration::ZERO).unwrap();
+    broker.stop().unwrap();
+    let commit = consumer.commit().unwrap();
+    clock.advance(Duration::from_secs(6));
+    broker.start().unwrap();
+    let error = commit.wait().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CoordinatorNotAvailable, "{error}");
+    assert!(group.committed_offsets().unwrap().is_empty());
+    consumer.commit().unwrap().wait().unwrap();
+}
+
+#[test]
+fn a_commit_waits_for_replicas_to_be_in_sync() {
+    let cluster = Cluster::builder()
+        .brokers(2)
+        .config("min.insync.replicas", 2)
+        .config("offsets.topic.replication.factor", 2)
+        .in_memory()
+        .unwrap();
+    cluster.create_topic(NewTopic::new("email").replication_factor(2)).unwrap();
+    let group = cluster.consumer_group("mailer");
+    let mut consumer = group.join("email").unwrap();
+    consumer.commit().unwrap().wait().unwrap();
+    let coordinator = group.describe().unwrap().coordinator;
+    let mut others = cluster.brokers().into_iter().filter(|b| Some(b.id()) != coordinator);
+    let other = others.next().unwrap();
+    other.stop().unwrap();
+    let email = cluster.topic("email").unwrap().partition(0).unwrap();
+    let next = NextOffset::at(Offset::from(7));
+    let mut commit = consumer.commit_offsets([(&email, next)]).unwrap();
+    for _ in 0..3 {
+        let error = commit.wait_timeout(Duration::from_millis(30)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    }
+    other.start().unwrap();
+    commit.wait().unwrap();
+    assert_eq!(consumer.committed(&email).unwrap().unwrap().offset(), Offset::from(7));
 }
 
 fn in_sync_max(topic: &brooklet::TopicDescription) -> usize {

@@ -264,6 +264,25 @@ fn what_polls_have_returned_is_committed_at_the_end() {
     wait("unsubscribing ends it, too", || committed(&cluster, "mailer") == [6]);
 }
 
+/// It was logged, and nobody was told.
+#[test]
+fn what_is_not_committed_at_the_end_is_an_error() {
+    let cluster = cluster("email", 1);
+    send(&cluster, "email", counted(0..2));
+    let group = cluster.consumer_group("mailer");
+    let join = || group.consumer().enable_auto_commit(true).join("email").unwrap();
+    for wants in [Some(ErrorKind::UnknownMemberId), None] {
+        let mut consumer = join();
+        assert_eq!(values(&mut consumer, 2), ["0", "1"]);
+        if wants.is_some() {
+            group.remove_member(&consumer.group_metadata().unwrap().member_id).unwrap();
+        }
+        assert_eq!(consumer.close().err().map(|error| error.kind()), wants);
+        assert!(group.members().unwrap().is_empty());
+    }
+    assert_eq!(committed(&cluster, "mailer"), [2]);
+}
+
 #[test]
 fn what_goes_to_others_is_committed_before() {
     let cluster = cluster("email", 2);
@@ -324,6 +343,10 @@ fn offsets_of_partitions_that_there_are_not_are_refused() {
     // As soon as they are there they can be committed.
     cluster.topic("email").unwrap().increase_partitions_to(3).unwrap();
     cluster.create_topic(NewTopic::new("sms")).unwrap();
+    wait("the member has the third", || {
+        member.poll(Duration::ZERO).unwrap();
+        numbers(&member) == [0, 1, 2]
+    });
     for consumer in [&mut member, &mut simple] {
         let offsets = [place("email", 2), place("sms", 0)].map(|at| (at, next()));
         consumer.commit_offsets(offsets).unwrap().wait().unwrap();

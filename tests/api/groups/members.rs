@@ -6,7 +6,7 @@ use brooklet::{
     Cluster, ConsumerBuilder, ErrorKind, GroupProtocol, GroupState, NewTopic, Subscription,
 };
 
-use super::{LONG, cluster, counted, events, numbers, send, settle, values};
+use super::{LONG, cluster, counted, events, numbers, send, settle, values, wait};
 
 /// The picture of every book about Kafka.
 #[test]
@@ -265,4 +265,34 @@ fn a_member_is_described_by_kafkas_names() {
     assert_eq!(consumer.group_metadata().unwrap().group_id, "texter");
     let described = cluster.consumer_group("texter").describe().unwrap();
     assert_eq!(described.assignor.as_deref(), Some("range"));
+}
+
+/// It went on with what it had been subscribed to before, and said that all was well.
+#[test]
+fn a_member_that_was_removed_may_subscribe_to_other_topics() {
+    let cluster = cluster("email", 1);
+    cluster.create_topic(NewTopic::new("sms")).unwrap();
+    let group = cluster.consumer_group("mailer");
+    let mut consumer = group.join("email").unwrap();
+    group.remove_member(&consumer.group_metadata().unwrap().member_id).unwrap();
+    consumer.subscribe("sms").unwrap();
+    let assigned = consumer.assignment().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(assigned, ["sms-0"]);
+    assert_eq!(group.members().unwrap()[0].subscription, "sms");
+}
+
+#[test]
+fn a_member_that_was_removed_from_a_full_group_is_back_when_there_is_room() {
+    let cluster = Cluster::builder().config("group.consumer.max.size", 1).in_memory().unwrap();
+    cluster.create_topic(NewTopic::new("email")).unwrap();
+    let group = cluster.consumer_group("mailer");
+    let mut first = group.join("email").unwrap();
+    group.remove_member(&first.group_metadata().unwrap().member_id).unwrap();
+    let second = group.join("email").unwrap();
+    let error = first.poll(Duration::ZERO).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::GroupMaxSizeReached, "{error}");
+    drop(second);
+    wait("it is back", || first.poll(Duration::ZERO).is_ok() && numbers(&first) == [0]);
+    assert_eq!(events(&mut first), Vec::<String>::new());
+    first.commit().unwrap().wait().unwrap();
 }

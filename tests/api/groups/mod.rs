@@ -12,6 +12,7 @@ mod resets;
 mod static_members;
 mod streams;
 mod stuck;
+mod unreadable;
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
+use brooklet::sim::Simulation;
 use brooklet::{
     Cluster, ErrorKind, GroupProtocol, GroupState, NewTopic, Offset, RebalanceEvent, Record,
     Revocation,
@@ -195,8 +196,8 @@ fn a_member_that_only_waits_for_partitions_gives_up_nothing_before_it_is_told() 
     first.poll(Duration::ZERO).unwrap();
     let mut second = group.join("email").unwrap();
     for _ in 0..3 {
-        // At once: it would wait for itself.
-        assert!(!first.wait_assigned(LONG).unwrap());
+        // Longer would be in vain: it would wait for itself.
+        assert!(!first.wait_assigned(Duration::ZERO).unwrap());
         assert_eq!(numbers(&first), [0, 1]);
     }
     assert!(events(&mut first)[0].starts_with("revoked"));
@@ -268,7 +269,7 @@ fn what_is_revoked_while_waiting_is_the_members_until_a_poll_has_said_so() {
     let mut first = group.join("email").unwrap();
     first.poll(Duration::ZERO).unwrap();
     let mut second = group.join("email").unwrap();
-    assert!(!first.wait_assigned(LONG).unwrap(), "it has to give up one");
+    assert!(!first.wait_assigned(Duration::ZERO).unwrap(), "it has to give up one");
     let events = first.poll(Duration::ZERO).unwrap().rebalances().to_vec();
     assert!(matches!(&events[..], [RebalanceEvent::Revoked(going)] if going.len() == 1));
     assert!(!second.wait_assigned(Duration::ZERO).unwrap());
@@ -276,4 +277,40 @@ fn what_is_revoked_while_waiting_is_the_members_until_a_poll_has_said_so() {
     first.poll(Duration::ZERO).unwrap();
     assert!(second.wait_assigned(LONG).unwrap());
     assert_eq!(numbers(&second).len(), 1);
+}
+
+/// It came back at once, again and again, for who had not asked for a poll.
+#[test]
+fn who_waits_for_partitions_and_has_to_give_some_up_waits_until_time_is_over() {
+    Simulation::new(1).run(|sim| {
+        let cluster = cluster("email", 2);
+        let group = cluster.consumer_group("mailer");
+        let mut first = group.join("email").unwrap();
+        first.poll(Duration::ZERO).unwrap();
+        let _second = group.join("email").unwrap();
+        let before = sim.elapsed();
+        assert!(!first.wait_assigned(Duration::from_secs(7)).unwrap());
+        assert!(sim.elapsed() - before >= Duration::from_secs(7));
+        assert_eq!(numbers(&first), [0, 1]);
+    });
+}
+
+/// It was forgotten unless the consumer was subscribed, and with its subscription.
+#[test]
+fn a_hook_is_the_consumers_whatever_it_is_subscribed_to() {
+    let cluster = cluster("email", 2);
+    let email = cluster.topic("email").unwrap();
+    let group = cluster.consumer_group("mailer");
+    let mut first = group.consumer().build().unwrap();
+    let (told, hears) = std::sync::mpsc::channel();
+    first.on_revoke(move |revocation| told.send(revocation.partitions().len()).unwrap());
+    for _ in 0..2 {
+        first.subscribe(&email).unwrap();
+        first.poll(Duration::ZERO).unwrap();
+        let mut second = group.join(&email).unwrap();
+        first.poll(Duration::ZERO).unwrap();
+        assert_eq!(hears.try_recv(), Ok(1));
+        assert!(second.wait_assigned(LONG).unwrap());
+        first.unsubscribe();
+    }
 }

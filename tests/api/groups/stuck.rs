@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use brooklet::sim::Clock;
-use brooklet::{Cluster, ConsumerGroup, ErrorKind, NewTopic};
+use brooklet::{AutoOffsetReset, Cluster, ConsumerGroup, ErrorKind, NewTopic};
 use futures_util::{FutureExt, StreamExt};
 
 use super::{counted, events, numbers, send, settle, wait};
@@ -75,4 +75,61 @@ fn a_member_is_not_removed_where_that_is_not_wanted() {
     thread::sleep(Duration::from_millis(20));
     assert_eq!(group.members().unwrap().len(), 1);
     consumer.commit().unwrap().wait().unwrap();
+}
+
+/// A member whose task is at work, or is no more, while its stream waits.
+#[test]
+fn a_member_that_waits_and_does_not_answer_is_removed() {
+    let (clock, cluster, group) = clocked();
+    let mut consumer = group.join("email").unwrap();
+    consumer.poll(Duration::ZERO).unwrap();
+    let mut stream = consumer.stream();
+    assert!(stream.next().now_or_never().is_none(), "it waits");
+    clock.advance(20 * MINUTE);
+    let mut other = group.consumer().no_eviction().join("email").unwrap();
+    assert_eq!(group.members().unwrap().len(), 2);
+    clock.advance(4 * MINUTE);
+    other.poll(Duration::ZERO).unwrap();
+    assert!(numbers(&other).is_empty(), "it has some time");
+    wait("the other has everything", || {
+        clock.advance(MINUTE);
+        other.poll(Duration::ZERO).unwrap();
+        numbers(&other) == [0, 1]
+    });
+    let news = stream.next().now_or_never().unwrap().unwrap().unwrap();
+    assert_eq!(news.rebalances()[0].to_string(), "lost email-0, email-1");
+    drop((stream, cluster));
+}
+
+#[test]
+fn a_member_that_polls_and_keeps_what_it_is_to_give_up_is_removed() {
+    let (clock, _cluster, group) = clocked();
+    let mut keeps = group.join("email").unwrap();
+    keeps.poll(Duration::ZERO).unwrap();
+    let mut other = group.consumer().no_eviction().join("email").unwrap();
+    wait("the other has something", || {
+        keeps.wait_assigned(Duration::ZERO).unwrap();
+        clock.advance(MINUTE);
+        other.poll(Duration::ZERO).unwrap();
+        !numbers(&other).is_empty()
+    });
+    assert_eq!(events(&mut keeps)[0], "revoked email-1");
+}
+
+/// An error of a stream left the member waiting, whatever its task did then.
+#[test]
+fn a_member_that_was_told_of_an_error_is_at_work() {
+    let (clock, cluster, group) = clocked();
+    let consumer = group.consumer().auto_offset_reset(AutoOffsetReset::None);
+    let mut consumer = consumer.join("email").unwrap();
+    consumer.pause(cluster.topic("email").unwrap().partitions()).unwrap();
+    consumer.poll(Duration::ZERO).unwrap();
+    let mut stream = consumer.stream();
+    assert!(stream.next().now_or_never().is_none(), "it waits");
+    stream.consumer().resume(cluster.topic("email").unwrap().partitions()).unwrap();
+    let error = stream.next().now_or_never().unwrap().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange, "{error}");
+    clock.advance(6 * MINUTE);
+    wait("it is removed", || group.members().unwrap().is_empty());
+    drop(stream);
 }

@@ -315,3 +315,47 @@ fn who_is_removed_when_the_first_target_is_due_is_so_in_its_epoch() {
     lab.settle(&mut [&mut client]);
     assert_eq!(lab.has(&client), "email-0 email-1");
 }
+
+#[test]
+fn who_waits_in_a_poll_and_does_not_answer_is_removed() {
+    let mut lab = Lab::new(&[("email", 2)]);
+    let first = lab.join(consumer(&["email"]));
+    first.handle.waits();
+    lab.pass(Duration::from_secs(1_000));
+    let mut second = lab.join(consumer(&["email"]));
+    assert!(first.is_summoned());
+    lab.pass(Duration::from_secs(299));
+    lab.heartbeat(&mut second).unwrap();
+    lab.tick();
+    assert!(lab.group.has_member(first.handle.member()));
+    assert_eq!(lab.group.next_tick(lab.now), lab.now.after(Duration::from_secs(1)));
+    lab.pass(Duration::from_secs(1));
+    lab.tick();
+    assert!(!lab.group.has_member(first.handle.member()));
+    lab.settle(&mut [&mut second]);
+    assert_eq!(lab.has(&second), "email-0 email-1");
+}
+
+#[test]
+fn who_polls_and_does_not_give_up_what_it_has_to_is_removed() {
+    for is_given_up in [false, true] {
+        let mut lab = Lab::new(&[("email", 2)]);
+        let mut first = lab.join(consumer(&["email"]));
+        let mut second = lab.join(consumer(&["email"]));
+        lab.heartbeat(&mut first).unwrap();
+        assert!(first.owes());
+        if is_given_up {
+            // Its commits are not done, which is not for it to change.
+            lab.commit_begins(&first);
+            lab.release(&mut first).unwrap();
+        }
+        for _ in 0..3 {
+            assert!(lab.group.has_member(first.handle.member()));
+            lab.pass(Duration::from_secs(100));
+            lab.heartbeat(&mut first).unwrap();
+            lab.heartbeat(&mut second).unwrap();
+        }
+        lab.tick();
+        assert_eq!(lab.group.has_member(first.handle.member()), is_given_up);
+    }
+}

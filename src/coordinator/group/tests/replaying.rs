@@ -111,6 +111,24 @@ fn a_new_coordinator_interrupts_nobody() {
     }
 }
 
+/// Nobody could have heard it.
+#[test]
+fn who_is_to_answer_has_all_its_time_with_a_new_coordinator() {
+    let mut lab = Lab::new(&[("email", 2)]);
+    let first = lab.join(consumer(&["email"]));
+    first.handle.waits();
+    let _second = lab.join(consumer(&["email"]));
+    assert!(first.is_summoned());
+    lab.pass(Duration::from_secs(1_000));
+    let before = std::mem::replace(&mut lab.group, Group::new(GroupId::new("mailer").unwrap()));
+    lab.act(|group, world, changes| group.adopt(Some(before), world, changes));
+    for is_there in [true, true, true, false] {
+        lab.tick();
+        assert_eq!(lab.group.has_member(first.handle.member()), is_there);
+        lab.pass(Duration::from_secs(100));
+    }
+}
+
 #[test]
 fn what_the_log_has_lost_a_new_coordinator_records_again() {
     let mut lab = Lab::new(&[("email", 6)]);
