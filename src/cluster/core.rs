@@ -340,6 +340,10 @@ impl Core {
                 self.keeper.submit(Arc::new(Unfit::new(&self.me, place, broker.id)), None);
                 Err(ClusterError::LeaderNotAvailable(topic.name.clone(), partition))
             }
+            // It is the broker that ends: another is to lead.
+            Err(ClusterError::Closed) if !self.is_closed() => {
+                Err(ClusterError::LeaderNotAvailable(topic.name.clone(), partition))
+            }
             replica => Ok((replica?, Arc::clone(broker.sender()))),
         }
     }
@@ -363,7 +367,12 @@ impl Core {
         self.check_open()?;
         let store = self.brokers.get(broker).and_then(|broker| broker.settled_store());
         let store = store.ok_or(ClusterError::UnknownBroker(broker))?;
-        self.replica_in(&store, topic, partition)
+        match self.replica_in(&store, topic, partition) {
+            Err(ClusterError::Closed) if !self.is_closed() => {
+                Err(ClusterError::UnknownBroker(broker))
+            }
+            replica => replica,
+        }
     }
 
     fn replica_in(
