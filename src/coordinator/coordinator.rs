@@ -319,21 +319,32 @@ impl GroupCoordinator {
         removed.ok_or_else(unknown)
     }
 
-    /// Commits offsets, for a member, or for a group without members.
-    pub(crate) fn commit(
+    /// Commits offsets, for a member, or for a group without members: what `decide` hands over, once at most. It is called with
+    /// the group's lock held, so that what it notes of several commits is in the order of the log.
+    pub(crate) fn commit<T>(
         &self,
         group: &GroupId,
         by: Option<&Arc<MemberHandle>>,
-        commits: Vec<Commit>,
-    ) -> Result<PendingCommit, GroupError> {
-        self.write(group, Missing::Create, by, |groups, world, changes| {
-            let existed = groups.get(group).is_some();
-            let committed = groups.get_or_create(group).commit(by, commits, world, changes);
-            // It was refused, or is all of topics that are no more.
-            if changes.records.is_empty() && !existed {
-                groups.forget(group);
-            }
-            committed
+        decide: impl FnOnce(
+            &mut dyn FnMut(Vec<Commit>) -> Result<PendingCommit, GroupError>,
+        ) -> Result<T, GroupError>,
+    ) -> Result<T, GroupError> {
+        let core = self.core()?;
+        let topic = self.offsets_topic(&core, Missing::Create)?.ok_or_else(|| not_found(group))?;
+        let shard = self.shard(partition_of_group(group.as_str(), topic.partition_count()));
+        self.ask(&core, &topic, &shard, |groups, world, changes| {
+            decide(&mut |commits| {
+                let (of, at) = ((&*core, &*topic), (&shard, &mut *groups));
+                self.record(of, at, by, (world, &mut *changes), |groups, world, own| {
+                    let existed = groups.get(group).is_some();
+                    let committed = groups.get_or_create(group).commit(by, commits, world, own);
+                    // It was refused, or is all of topics that are no more.
+                    if own.records.is_empty() && !existed {
+                        groups.forget(group);
+                    }
+                    committed
+                })
+            })
         })
     }
 
@@ -343,7 +354,7 @@ impl GroupCoordinator {
         group: &GroupId,
         partitions: &[TopicPartition],
     ) -> Result<PendingCommit, GroupError> {
-        self.write(group, Missing::Leave, None, |groups, _, changes| {
+        self.write(group, |groups, _, changes| {
             let deleted = groups.delete_offsets(group, partitions, changes);
             deleted.unwrap_or_else(|| Err(not_found(group)))
         })
@@ -351,7 +362,7 @@ impl GroupCoordinator {
 
     /// Deletes a group without members, and its offsets.
     pub(crate) fn delete_group(&self, group: &GroupId) -> Result<PendingCommit, GroupError> {
-        self.write(group, Missing::Leave, None, |groups, _, changes| {
+        self.write(group, |groups, _, changes| {
             groups.delete(group, changes).unwrap_or_else(|| Err(not_found(group)))
         })
     }
@@ -360,14 +371,12 @@ impl GroupCoordinator {
     fn write(
         &self,
         group: &GroupId,
-        missing: Missing,
-        by: Option<&Arc<MemberHandle>>,
         ask: impl FnOnce(&mut Groups, &World<'_>, &mut Changes) -> Result<(), GroupError>,
     ) -> Result<PendingCommit, GroupError> {
         let core = self.core()?;
-        let topic = self.offsets_topic(&core, missing)?.ok_or_else(|| not_found(group))?;
+        let topic = self.offsets_topic(&core, Missing::Leave)?.ok_or_else(|| not_found(group))?;
         let shard = self.shard(partition_of_group(group.as_str(), topic.partition_count()));
-        self.write_in(&core, &topic, &shard, by, ask)
+        self.write_in(&core, &topic, &shard, ask)
     }
 
     fn write_in(
@@ -375,28 +384,38 @@ impl GroupCoordinator {
         core: &Core,
         topic: &TopicImage,
         shard: &Arc<Shard>,
-        by: Option<&Arc<MemberHandle>>,
         ask: impl FnOnce(&mut Groups, &World<'_>, &mut Changes) -> Result<(), GroupError>,
     ) -> Result<PendingCommit, GroupError> {
-        let outcome = Outcome::new(&self.me, shard);
-        let runtime = Arc::clone(core.runtime());
         self.ask(core, topic, shard, |groups, world, changes| {
-            let mut own = Changes::at(world.now, world.wall_clock);
-            let asked = ask(groups, world, &mut own);
-            changes.summoned.append(&mut own.summoned);
-            asked?;
-            let partition = || TopicPartition::new(topic.name.clone(), shard.partition);
-            let term = groups.term().cloned();
-            let term = term.ok_or_else(|| GroupError::LoadInProgress { partition: partition() })?;
-            if own.records.is_empty() {
-                return Ok(PendingCommit::done(Arc::clone(&outcome), term, runtime));
-            }
-            // What a new coordinator has to record comes before it.
-            let how = Batching { compression: self.config.compression, now: world.wall_clock };
-            groups.append(&std::mem::take(&mut changes.records), &how);
-            groups.commit(own.records, by, &outcome, &how)?;
-            Ok(PendingCommit::new(Arc::clone(&outcome), term, runtime))
+            self.record((core, topic), (shard, groups), None, (world, changes), ask)
         })
+    }
+
+    /// The same, with the lock of the shard held.
+    fn record(
+        &self,
+        (core, topic): (&Core, &TopicImage),
+        (shard, groups): (&Arc<Shard>, &mut Groups),
+        by: Option<&Arc<MemberHandle>>,
+        (world, changes): (&World<'_>, &mut Changes),
+        ask: impl FnOnce(&mut Groups, &World<'_>, &mut Changes) -> Result<(), GroupError>,
+    ) -> Result<PendingCommit, GroupError> {
+        let (outcome, runtime) = (Outcome::new(&self.me, shard), Arc::clone(core.runtime()));
+        let mut own = Changes::at(world.now, world.wall_clock);
+        let asked = ask(groups, world, &mut own);
+        changes.summoned.append(&mut own.summoned);
+        asked?;
+        let partition = || TopicPartition::new(topic.name.clone(), shard.partition);
+        let term = groups.term().cloned();
+        let term = term.ok_or_else(|| GroupError::LoadInProgress { partition: partition() })?;
+        if own.records.is_empty() {
+            return Ok(PendingCommit::done(outcome, term, runtime));
+        }
+        // What a new coordinator has to record comes before it.
+        let how = Batching { compression: self.config.compression, now: world.wall_clock };
+        groups.append(&std::mem::take(&mut changes.records), &how);
+        groups.commit(own.records, by, &outcome, &how)?;
+        Ok(PendingCommit::new(outcome, term, runtime))
     }
 
     /// Records are in the log for good, or have failed. Returns who is to be told, and who to ask.
@@ -526,7 +545,7 @@ impl GroupCoordinator {
         let Some(topic) = self.offsets_topic(&core, Missing::Leave)? else { return Ok(Vec::new()) };
         let written = topic.partition_ids().map(|partition| {
             let shard = self.shard(partition);
-            self.write_in(&core, &topic, &shard, None, |groups, world, changes| {
+            self.write_in(&core, &topic, &shard, |groups, world, changes| {
                 ask(groups, world, changes);
                 Ok(())
             })

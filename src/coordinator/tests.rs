@@ -17,6 +17,7 @@ use crate::base::{
 use crate::cluster::{
     BrokerConfig, BrokerPlace, Core, CreateTopic, InternalTopic, OpenBroker, OpenCluster,
 };
+use crate::coordinator::commit::PendingCommit;
 use crate::coordinator::error::GroupError;
 use crate::coordinator::ids::partition_of_group;
 use crate::coordinator::shard::Term;
@@ -101,9 +102,18 @@ fn commits(
     partitions.map(commit).collect()
 }
 
+/// By a consumer that is no member.
+fn hand_over(
+    groups: &GroupCoordinator,
+    group: &GroupId,
+    commits: Vec<Commit>,
+) -> Result<PendingCommit, GroupError> {
+    groups.commit(group, None, |hand_over| hand_over(commits))
+}
+
 fn commit(groups: &GroupCoordinator, partitions: std::ops::Range<i32>, offset: i64) {
     let commits = commits(groups, partitions, offset);
-    groups.commit(&mailer(), None, commits).unwrap().wait().unwrap();
+    hand_over(groups, &mailer(), commits).unwrap().wait().unwrap();
 }
 
 /// Who leads the partition in which the group is kept.
@@ -204,7 +214,7 @@ fn who_is_about_to_read_waits_for_what_is_on_its_way() {
     let core = open(&disk);
     let groups = coordinator(&core);
     commit(&groups, 0..2, 5);
-    let mut on_its_way = groups.commit(&mailer(), None, commits(&groups, 0..1, 6)).unwrap();
+    let mut on_its_way = hand_over(&groups, &mailer(), commits(&groups, 0..1, 6)).unwrap();
     let decided = |partition| {
         let place = TopicPartition::new(email(), PartitionId::new(partition).unwrap());
         let decided = groups.decided(&mailer(), &[place]).unwrap()?;
@@ -221,7 +231,7 @@ fn a_group_is_deleted_with_what_is_on_its_way() {
     let core = open(&disk);
     let groups = coordinator(&core);
     commit(&groups, 0..1, 5);
-    let mut on_its_way = groups.commit(&mailer(), None, commits(&groups, 1..2, 6)).unwrap();
+    let mut on_its_way = hand_over(&groups, &mailer(), commits(&groups, 1..2, 6)).unwrap();
     groups.delete_group(&mailer()).unwrap().wait().unwrap();
     on_its_way.wait().unwrap();
     for groups in [groups, coordinator(&core)] {
@@ -238,7 +248,7 @@ fn a_topic_is_forgotten_with_all_its_partitions() {
     let core = open(&disk);
     let groups = coordinator(&core);
     let group = GroupId::new(&"x".repeat(30_000)).unwrap();
-    let commit = |partitions| groups.commit(&group, None, commits(&groups, partitions, 5)).unwrap();
+    let commit = |partitions| hand_over(&groups, &group, commits(&groups, partitions, 5)).unwrap();
     commit(0..20).wait().unwrap();
     commit(20..40).wait().unwrap();
     let mut on_its_way = commit(40..41);
@@ -265,7 +275,7 @@ fn what_was_committed_for_a_topic_is_nothing_to_the_next_of_its_name() {
     create(&core);
     assert!(offsets(&groups).is_empty());
     commit(&groups, 1..2, 1);
-    groups.commit(&mailer(), None, old).unwrap().wait().unwrap();
+    hand_over(&groups, &mailer(), old).unwrap().wait().unwrap();
     let of_first = |groups: &GroupCoordinator| {
         groups
             .committed(&mailer(), &[TopicPartition::new(email(), PartitionId::ZERO)])
@@ -313,7 +323,7 @@ fn a_commit_for_topics_that_are_no_more_leaves_no_group() {
     let groups = coordinator(&core);
     let commits = commits(&groups, 0..1, 5);
     delete(&core);
-    groups.commit(&mailer(), None, commits).unwrap().wait().unwrap();
+    hand_over(&groups, &mailer(), commits).unwrap().wait().unwrap();
     let topic = core.internal_topic(InternalTopic::ConsumerOffsets).unwrap();
     let shard = groups.shard(partition_of_group("mailer", topic.partition_count()));
     assert!(shard.groups.lock().get(&mailer()).is_none());
@@ -326,7 +336,7 @@ fn a_commit_that_is_refused_leaves_no_group() {
     let groups = coordinator(&core);
     let mut commits = commits(&groups, 0..1, 5);
     commits[0].metadata = "x".repeat(5_000);
-    groups.commit(&mailer(), None, commits).unwrap_err();
+    hand_over(&groups, &mailer(), commits).unwrap_err();
     assert!(groups.list().unwrap().is_empty());
     assert_eq!(groups.describe(&mailer()).unwrap().state, GroupState::Dead);
 }

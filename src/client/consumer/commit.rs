@@ -160,7 +160,7 @@ pub(in crate::client) struct Committer {
     timeout: Duration,
     /// The number of the last one, which begin with 1.
     last: AtomicU64,
-    /// Held while one is handed over: what is tried again is not to come behind a later one.
+    /// Held while one is handed over, within the lock of the group: what is tried again is not to come behind a later one.
     order: Mutex<Orders>,
 }
 
@@ -180,6 +180,11 @@ impl Orders {
             self.of.retain(|(topic, _), _| core.topic_by_id(*topic).is_some());
         }
     }
+}
+
+/// Where it is ordered.
+fn place(commit: &coordinator::Commit) -> (TopicId, PartitionId) {
+    (commit.topic, commit.partition.partition)
 }
 
 /// The commits of a partition.
@@ -316,15 +321,44 @@ impl Commit {
     }
 
     fn try_to_hand_over(&mut self) -> Result<(), GroupError> {
-        if self.is_over()
-            && let Some(error) = self.put_off.take()
-        {
-            return Err(error);
+        if let Some(error) = self.put_off.take() {
+            if self.is_over() {
+                return Err(error);
+            }
+            // There may be no coordinator to ask, and no need to.
+            let committer = Arc::clone(&self.committer);
+            if !self.is_due(&mut committer.order.lock())? {
+                return Ok(());
+            }
         }
         let committer = Arc::clone(&self.committer);
-        let mut all = committer.order.lock();
-        all.leave_out_deleted(&committer.core);
-        let place = |commit: &coordinator::Commit| (commit.topic, commit.partition.partition);
+        let (group, by) = (&committer.group, self.by.clone());
+        // With the group's lock held, which the log's order comes from; whoever is woken by it is so without.
+        let handed = committer.groups.commit(group, by.as_ref(), |hand_over| {
+            let mut all = committer.order.lock();
+            if !self.is_due(&mut all)? {
+                return Ok(None);
+            }
+            let pending = hand_over(self.offsets.clone())?;
+            for commit in &self.offsets {
+                let order = all.of.entry(place(commit)).or_default();
+                order.pending.push((self.number, pending.watch()));
+            }
+            Ok(Some(pending))
+        });
+        match handed {
+            Ok(Some(pending)) => self.state = State::Pending(pending),
+            Ok(None) => {}
+            Err(error) if error.is_passing() && !self.is_over() => self.put_off(error),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Leaves out what later ones have committed. Returns whether there is something to be handed over: `false` if it is
+    /// done, or waits for what becomes of a later one.
+    fn is_due(&mut self, all: &mut Orders) -> Result<bool, GroupError> {
+        all.leave_out_deleted(&self.committer.core);
         let mut is_overtaken = false;
         self.offsets.retain(|commit| {
             let Some(order) = all.of.get_mut(&place(commit)) else { return true };
@@ -334,36 +368,21 @@ impl Commit {
         });
         if self.offsets.is_empty() {
             self.state = State::Done;
-            return Ok(());
+            return Ok(false);
         }
         let is_given_up = |commit: &&coordinator::Commit| {
             all.of.get(&place(commit)).is_some_and(|order| self.number <= order.given_up)
         };
         if let Some(commit) = self.offsets.iter().find(is_given_up) {
-            let (group, partition) = (committer.group.to_string(), commit.partition.clone());
+            let (group, partition) = (self.committer.group.to_string(), commit.partition.clone());
             let TopicPartition { topic, partition } = partition;
             return Err(GroupError::NotOwner { group, topic, partition });
         }
         if is_overtaken {
             // If the later one gets there, this one need not.
             self.state = State::Later(None);
-            return Ok(());
         }
-        let offsets = self.offsets.clone();
-        let handed = committer.groups.commit(&committer.group, self.by.as_ref(), offsets);
-        if let Ok(pending) = &handed {
-            for commit in &self.offsets {
-                let order = all.of.entry(place(commit)).or_default();
-                order.pending.push((self.number, pending.watch()));
-            }
-        }
-        drop(all);
-        match handed {
-            Ok(pending) => self.state = State::Pending(pending),
-            Err(error) if error.is_passing() && !self.is_over() => self.put_off(error),
-            Err(error) => return Err(error),
-        }
-        Ok(())
+        Ok(!is_overtaken)
     }
 
     /// What it fails with in the end.

@@ -62,7 +62,7 @@ fn offsets_that_are_being_forgotten_hold_nobody_up() {
     join(&groups, 5 * MINUTE);
     assert_eq!(members(&groups), 2);
     let other = GroupId::new("other").unwrap();
-    let mut committed = groups.commit(&other, None, commits(&groups, 0..1, 6)).unwrap();
+    let mut committed = hand_over(&groups, &other, commits(&groups, 0..1, 6)).unwrap();
     clock.advance(6 * MINUTE);
     wait("who does not poll is removed", || members(&groups) == 1);
     assert!(committed.result().is_none(), "nothing is written");

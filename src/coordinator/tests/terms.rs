@@ -26,7 +26,7 @@ fn who_knows_a_later_term_does_not_read_the_log_of_an_earlier_one() {
     wait("it leads", || before.leader.known_end(IsolationLevel::ReadUncommitted).is_some());
     lead_elsewhere(&core, &leader);
     let mut committed =
-        as_soon_as_can_be(|| groups.commit(&mailer(), None, commits(&groups, 0..1, 7)));
+        as_soon_as_can_be(|| hand_over(&groups, &mailer(), commits(&groups, 0..1, 7)));
     committed.wait().unwrap();
     let after = term_of(&core, &mailer());
     assert!(after.epoch > epoch);
@@ -48,11 +48,11 @@ fn commits_of_a_new_term_do_not_wait_for_those_that_the_leader_before_has_not_de
     let Term { leader, .. } = term_of(&core, &mailer());
     let place = usize::try_from(leader.broker().value() - 1).unwrap();
     let (arrived, go) = disks[place].hold(CallKind::Write, "__consumer_offsets-");
-    let mut lost = groups.commit(&mailer(), None, commits(&groups, 0..1, 6)).unwrap();
+    let mut lost = hand_over(&groups, &mailer(), commits(&groups, 0..1, 6)).unwrap();
     lost.have_written();
     arrived.recv_timeout(LONG).unwrap();
     lead_elsewhere(&core, &leader);
-    let mut next = as_soon_as_can_be(|| groups.commit(&mailer(), None, commits(&groups, 1..2, 7)));
+    let mut next = as_soon_as_can_be(|| hand_over(&groups, &mailer(), commits(&groups, 1..2, 7)));
     let result = lost.result();
     assert!(matches!(result, Some(Err(ProduceError::LeaderLost))), "{result:?}");
     next.have_written();

@@ -206,9 +206,10 @@ fn who_could_not_be_told_what_is_new_asks_again() {
     let coordinator = group.describe().unwrap().coordinator.unwrap();
     let disk = &disks[usize::try_from(coordinator.value()).unwrap() - 1];
     let broker = cluster.broker(coordinator.value()).unwrap();
-    broker.stop().unwrap();
-    // Somewhere in the first batch.
+    // Somewhere in the first batch, for which nobody has waited.
     let (log, place) = ("/__consumer_offsets-0/00000000000000000000.log", 70);
+    wait("it is written", || disk.read(log).is_ok_and(|bytes| bytes.len() > place));
+    broker.stop().unwrap();
     let byte = disk.read(log).unwrap()[place];
     disk.damage(log, place as u64, &[!byte]).unwrap();
     broker.start().unwrap();
