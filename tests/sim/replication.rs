@@ -15,8 +15,8 @@ use std::time::Duration;
 use brooklet::sim::history::{Recorder, Rules, check};
 use brooklet::sim::{CallKind, Disk, Fault, Joining, PowerCut, Sim, Simulation};
 use brooklet::{
-    Acks, BrokerId, Cluster, ClusterEvent, ClusterEvents, ConsumerRecord, Delivery, ElectionKind,
-    NewTopic, Offset, Record, ReplicaSelector, Timestamp, TopicPartition,
+    Acks, BrokerId, Cluster, ClusterEvent, ClusterEvents, Consumer, ConsumerRecord, Delivery,
+    ElectionKind, NewTopic, Offset, Record, ReplicaSelector, Timestamp, TopicPartition,
 };
 
 use crate::replication_plan::{Act, Plan, Sender};
@@ -154,7 +154,7 @@ impl World {
         self.check_events();
         // Followers hear of the last high watermark without anything behind it.
         self.await_recovery(sim);
-        self.read_near();
+        self.read_near(sim);
         let Self { cluster, plan, disks, recorder, faults, .. } = self;
         cluster.close().unwrap();
         let compared = compare_replicas(&disks);
@@ -356,36 +356,47 @@ impl World {
     }
 
     /// Whoever reads the replicas of a rack sees what those see who read the leaders.
-    fn read_near(&self) {
+    fn read_near(&self, sim: &Sim) {
         let seen = read_all(&self.recorder, "far", &self.cluster, "");
         for rack in 0..self.plan.racks {
             let rack = self.plan.rack(rack).unwrap();
             let near = read_all(&self.recorder, &format!("near-{rack}"), &self.cluster, &rack);
             assert_eq!(near, seen, "in {rack}");
-            self.check_sources(&rack);
+            self.check_sources(sim, &rack);
         }
     }
 
-    /// Where there is a replica in the rack, it is read.
-    fn check_sources(&self, rack: &str) {
+    /// Where there is a replica in the rack, it is read: soon, for a follower that was late may leave the in-sync set once more
+    /// before it is back.
+    fn check_sources(&self, sim: &Sim, rack: &str) {
         let mut consumer = self.cluster.consumer().client_rack(rack).build().unwrap();
         let topics = self.cluster.topics().unwrap().into_iter();
         let all = topics.flat_map(|name| self.cluster.topic(name.as_str()).unwrap().partitions());
         let all = all.collect::<Vec<_>>();
         consumer.assign(all.clone()).unwrap();
-        while !consumer.poll(Duration::ZERO).unwrap().is_empty() {}
         let is_near = |id: &BrokerId| {
             self.plan.rack(u64::try_from(id.value()).unwrap()).as_deref() == Some(rack)
         };
-        for partition in all {
-            let known = partition.describe().unwrap();
-            let read = consumer.read_replica(&partition).unwrap();
-            let is_as_asked = match known.replicas.iter().any(is_near) {
-                true => is_near(&read),
-                false => known.leader == Some(read),
-            };
-            assert!(is_as_asked, "broker {read} is read from {rack}: {known:?}");
+        let otherwise = |consumer: &Consumer| {
+            all.iter().find_map(|partition| {
+                let known = partition.describe().unwrap();
+                let read = consumer.read_replica(partition).unwrap();
+                let is_as_asked = match known.replicas.iter().any(is_near) {
+                    true => is_near(&read),
+                    false => known.leader == Some(read),
+                };
+                (!is_as_asked).then(|| format!("broker {read} is read from {rack}: {known:?}"))
+            })
+        };
+        let step = Duration::from_millis(50);
+        for _ in 0..RECOVERY.as_millis() / step.as_millis() {
+            while !consumer.poll(Duration::ZERO).unwrap().is_empty() {}
+            if otherwise(&consumer).is_none() {
+                return;
+            }
+            sim.sleep(step);
         }
+        panic!("{:?}", otherwise(&consumer));
     }
 
     /// Terms only rise.
@@ -498,7 +509,11 @@ impl Session {
         let all = topics.iter().flat_map(|(name, _)| cluster.topic(name).unwrap().partitions());
         let all = all.collect::<Vec<_>>();
         client.assign(all.iter().map(|partition| (partition, Some(Offset::ZERO))));
-        consumer.assign(all.clone()).unwrap();
+        // Somebody leads each of them, sooner or later.
+        while let Err(error) = consumer.assign(all.clone()) {
+            assert!(error.is_retriable(), "{error}");
+            sim.sleep(Duration::from_millis(10));
+        }
         consumer.seek_all(Offset::ZERO).unwrap();
         while !is_over.load(Ordering::Relaxed) {
             if sim.random().is_multiple_of(8) {

@@ -154,8 +154,8 @@ impl Consumer {
     ///
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) if the consumer is [subscribed](Self::subscribe);
-    /// [`TopicDeleted`](ErrorKind::TopicDeleted) or [`Storage`](ErrorKind::Storage) if a partition cannot be opened;
-    /// for a consumer with a group [`CoordinatorNotAvailable`](ErrorKind::CoordinatorNotAvailable) and
+    /// [`TopicDeleted`](ErrorKind::TopicDeleted) or [`Storage`](ErrorKind::Storage) if a partition cannot be opened,
+    /// [`LeaderNotAvailable`](ErrorKind::LeaderNotAvailable) if nobody leads it at the moment; for a consumer with a group [`CoordinatorNotAvailable`](ErrorKind::CoordinatorNotAvailable) and
     /// [`CoordinatorLoadInProgress`](ErrorKind::CoordinatorLoadInProgress) at the moment; the assignment is as it was.
     pub fn assign(&mut self, partitions: impl IntoIterator<Item = Partition>) -> Result<()> {
         if self.membership.is_some() {
