@@ -52,7 +52,7 @@ fn main() -> Outcome<()> {
         writeln!(out, "the producer went on after {:.1} ms\n", 1e3 * went_on.as_secs_f64())?;
 
         broker.start()?;
-        wait_until_in_sync(&orders)?;
+        wait_until_in_sync(&cluster, &orders)?;
         show(&mut out, &cluster, &orders, &format!("broker {victim} is back"))?;
     }
     // Not all at once: two of three have to be in sync for what is sent with min.insync.replicas=2.
@@ -119,11 +119,13 @@ impl Sending {
     }
 }
 
-fn wait_until_in_sync(topic: &Topic) -> Outcome<()> {
+/// Any broker can be spared then: each of the others has all records, and knows all of the cluster.
+fn wait_until_in_sync(cluster: &Cluster, topic: &Topic) -> Outcome<()> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let partitions = topic.describe()?.partitions;
-        if partitions.iter().all(|partition| partition.isr.len() == partition.replicas.len()) {
+        let (partitions, known) = (topic.describe()?.partitions, cluster.describe()?);
+        let has_all = partitions.iter().all(|known| known.isr.len() == known.replicas.len());
+        if has_all && known.metadata_isr.len() == known.brokers.len() {
             return Ok(());
         }
         if Instant::now() > deadline {
