@@ -148,6 +148,9 @@ pub struct ClusterDescription {
     pub controller_epoch: i32,
     /// The brokers that have every change of the metadata: any of them can be the controller. Those that were away catch
     /// up first.
+    ///
+    /// Who stops brokers one after the other waits for each to be among these again, a moment after it is back: when the last
+    /// of them ends, there is no controller until one of them is back.
     pub metadata_isr: Vec<BrokerId>,
     /// All brokers, in the order of their numbers.
     pub brokers: Vec<BrokerDescription>,
