@@ -454,7 +454,9 @@ impl Controller {
         if next.image.members() != members {
             log::warn!("{members:?} were all that recorded that broker {broker} is the controller");
         }
-        next.applied = self.log.end().unwrap_or(next.applied);
+        // A copy that was under way may have brought more before the term began than there was when the log was chosen.
+        next.image = self.published.read().clone();
+        next.applied = MetadataLog::replay_from(newest, next.applied, &mut next.image)?;
         let image = next.image.clone();
         drop(next);
         // What was recorded and not published may have been a deletion.
