@@ -3,10 +3,11 @@
 //! Each is asked for at the moment when it is found out, with locks and roles of a replica held perhaps, and done here,
 //! on the keeper's thread.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::base::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicPartition};
+use crate::base::{Backoff, BrokerId, LeaderEpoch, PartitionId, TopicId, TopicPartition};
 use crate::cluster::change::{AlterIsr, AlterMembers, Change, ElectionKind};
 use crate::cluster::events::ClusterEvent;
 use crate::cluster::metadata_log::METADATA_ID;
@@ -15,8 +16,10 @@ use crate::env::Moment;
 use crate::env::sync::Mutex;
 use crate::replica::Replica;
 
-/// How long a leader waits that was refused other replicas in sync, or not heard. As in Kafka.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// How long a leader waits that was refused other replicas in sync, or not heard: in the end as in Kafka, but less at first,
+/// since a broker that has just begun copies the metadata before it is known to run.
+const ASK_AGAIN: Backoff =
+    Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(50) };
 
 /// A leader whose followers have come so far, or stayed behind so long, that others are in sync.
 pub(super) struct OutdatedIsr {
@@ -24,12 +27,14 @@ pub(super) struct OutdatedIsr {
     leader: Weak<Replica>,
     /// What was asked for before, of which it is not known whether it will be recorded. Until then it counts.
     asked: Mutex<Option<Change>>,
+    /// How often nothing has come of it, in a row.
+    refused: AtomicU32,
 }
 
 impl OutdatedIsr {
     pub(super) fn new(core: &Arc<Core>, leader: &Arc<Replica>) -> Self {
         let (core, leader) = (Arc::downgrade(core), Arc::downgrade(leader));
-        Self { core, leader, asked: Mutex::default() }
+        Self { core, leader, asked: Mutex::default(), refused: AtomicU32::new(0) }
     }
 
     fn change(&self, leader: &Replica) -> Option<Change> {
@@ -73,11 +78,13 @@ impl Drive for OutdatedIsr {
         if core.is_closed() || now == Moment::since_start(Duration::MAX) {
             return None;
         }
-        match leader.state().partition_epoch > before {
+        if leader.state().partition_epoch > before {
+            self.refused.store(0, Ordering::Relaxed);
             // What came up meanwhile was left to this.
-            true => Some(now),
-            false => now.after(ASK_AGAIN),
+            return Some(now);
         }
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed);
+        now.after(ASK_AGAIN.after(refused, core.runtime().random()))
     }
 }
 

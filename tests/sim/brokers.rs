@@ -42,6 +42,31 @@ fn await_in_sync(sim: &Sim, partition: &Partition) {
     }
 }
 
+/// It copies the metadata before it is known to run, and was not asked for again for 50 ms: brokers that went one after the
+/// other, each when the one before had all records, left nobody who knew all of the cluster.
+#[test]
+fn a_broker_that_is_back_knows_all_of_the_metadata_soon() {
+    for seed in 0..SEEDS {
+        Simulation::new(seed).run(|sim| {
+            let disks = [Disk::new(), Disk::new(), Disk::new()];
+            let (cluster, _) = cluster(&disks);
+            for _ in 0..6 {
+                let known = || cluster.describe().unwrap();
+                let controller = known().controller.unwrap().value();
+                crash(&cluster, &disks, controller, PowerCut::KeepsAll);
+                send(&cluster);
+                cluster.broker(controller).unwrap().start().unwrap();
+                let began = sim.elapsed();
+                while known().metadata_isr.len() < disks.len() {
+                    assert!(sim.elapsed() - began < Duration::from_millis(25), "{:?}", known());
+                    sim.sleep(Duration::from_millis(1));
+                }
+            }
+            cluster.close().unwrap();
+        });
+    }
+}
+
 #[test]
 fn a_broker_comes_back_after_its_power_was_cut() {
     Simulation::new(0).run(|sim| {

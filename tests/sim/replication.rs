@@ -26,7 +26,7 @@ use crate::report::{Report, full, seeds};
 const RECOVERY: Duration = Duration::from_secs(60);
 
 /// Seeds that have found a bug, beyond those that are always run.
-const FOUND_A_BUG: [u64; 3] = [1829, 1959, 2375];
+const FOUND_A_BUG: [u64; 4] = [1829, 1959, 2375, 6552];
 
 /// Goal: nothing that was acknowledged is lost or doubled, no two replicas differ, and all recovers by itself.
 #[test]
