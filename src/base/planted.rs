@@ -14,6 +14,8 @@ pub(crate) enum Bug {
     BegunBeforeDecided,
     /// No checksum is ever wrong.
     ChecksumsFit,
+    /// A controller that could not record something goes on.
+    ControllerStays,
     /// What is cut off may be back after a power cut.
     CutNotSynced,
     /// A follower whose log was cut takes it for a part of its leader's.
@@ -38,6 +40,8 @@ pub(crate) enum Bug {
     EpochsUnknownPass,
     /// A write is said not to have happened though it could not be taken back.
     FailedCutIgnored,
+    /// Metadata wait for a follower whose disk has failed.
+    FailedMembersCount,
     /// A follower has what it has written.
     FollowersUnsynced,
     /// Who has lost a partition goes on committing for it.
@@ -108,6 +112,8 @@ pub(crate) enum Bug {
     TailStays,
     /// A file is renamed over another before it was synced.
     TemporaryNotSynced,
+    /// Leader epochs do not rise when the cluster is opened.
+    TermsStay,
     /// Readers of committed records do not wait for transactions to end.
     UndecidedIsRead,
     /// What a follower has synced counts in a term in which it was not served yet.

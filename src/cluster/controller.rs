@@ -8,17 +8,21 @@
 //! - What is published was synced by every member of the metadata log: nobody acts on metadata that a crash could take
 //!   back.
 //! - `next` is what is published, and while a batch is being recorded it is ahead by that batch.
+//! - Only a controller in office records changes. It takes office by recording that, and then publishes all that its log
+//!   has; whoever could not record something is in office no more. So nothing comes into a log behind what was not
+//!   published.
 //! - A deleted topic is gone from the stores before its name is free.
 //! - When a change is answered, the replicas that are open know of it.
 //! - No lock is held while the batch is written and synced; the role keeps others out. It is left before replicas are
 //!   told: those whom they answer may do anything, even ask for a change.
 
+use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::base::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::base::{BrokerId, Bug, LeaderEpoch, Offset, PartitionId, TopicId, is_planted};
 use crate::cluster::brokers::Brokers;
 use crate::cluster::change::{Change, Surroundings};
 use crate::cluster::events::{ClusterEvent, Events, MetadataListener};
@@ -29,7 +33,7 @@ use crate::cluster::{BrokerConfig, ClusterError, ProducerIds};
 use crate::env::sync::{Event, Mutex, RwLock};
 use crate::env::{Moment, Runtime};
 use crate::replica::{ProduceError, Replica};
-use crate::storage::StorageError;
+use crate::storage::{AppendError, StorageError};
 
 /// Bytes of records that are recorded as one batch, if they can be more than one.
 const MAX_BATCH_BYTES: usize = 256 << 10;
@@ -82,6 +86,15 @@ struct Queue {
     busy: bool,
     /// No more changes are made.
     closed: bool,
+}
+
+/// When a controller begins its term.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Occasion {
+    /// The cluster is opened: all leader epochs rise (G9).
+    Open,
+    /// There is something to be recorded.
+    Change,
 }
 
 /// Partitions of which the replicas are to be told.
@@ -255,6 +268,7 @@ impl Controller {
     /// Makes changes, as many at a time as fit into a batch.
     fn process(&self, proposals: &[Arc<Proposal>], effects: &mut Effects) -> Vec<Changed> {
         let mut results = Vec::with_capacity(proposals.len());
+        let mut is_second_try = false;
         while let Some(rest) = proposals.get(results.len()..).filter(|rest| !rest.is_empty()) {
             if let Err(error) = self.see_to_office(effects) {
                 results.extend(rest.iter().map(|_| Err(error.clone())));
@@ -276,7 +290,22 @@ impl Controller {
                     break;
                 }
             }
-            self.record(rest, &mut made, &batch, effects);
+            match self.record(rest, &made, &batch, effects) {
+                Ok(()) => is_second_try = false,
+                // Another broker takes over, and has it in its log, or is to record it.
+                Err(error) if error.is_of_leader() && !is_second_try => {
+                    is_second_try = true;
+                    let found = self.see_to_office(effects).unwrap_or_default();
+                    let is_it = |records: &[MetadataRecord]| records == batch.records;
+                    if !found.windows(batch.records.len()).any(is_it) {
+                        continue;
+                    }
+                }
+                Err(error) => {
+                    let failed = || Err(ClusterError::NotRecorded(error.clone()));
+                    made.iter_mut().filter(|made| made.is_ok()).for_each(|made| *made = failed());
+                }
+            }
             results.append(&mut made);
         }
         results
@@ -311,27 +340,28 @@ impl Controller {
     fn record(
         &self,
         proposals: &[Arc<Proposal>],
-        results: &mut [Changed],
+        results: &[Changed],
         batch: &Batch,
         effects: &mut Effects,
-    ) {
+    ) -> Result<(), ProduceError> {
         if batch.records.is_empty() {
-            return;
+            return Ok(());
         }
         let members = self.log.members();
-        if let Err(error) = self.log.commit(&batch.values) {
-            self.next.lock().image = self.published.read().clone();
-            for result in results.iter_mut().filter(|result| result.is_ok()) {
-                *result = Err(ClusterError::NotRecorded(error.clone()));
+        self.log.commit(&batch.values).inspect_err(|_| {
+            // It may be in the log, and known to nobody: whoever reads that in office knows.
+            if !is_planted(Bug::ControllerStays) {
+                self.log.resign();
             }
-            return;
-        }
-        for (proposal, result) in proposals.iter().zip(results.iter()) {
+            self.next.lock().image = self.published.read().clone();
+        })?;
+        for (proposal, result) in proposals.iter().zip(results) {
             if let (Change::DeleteTopic(..), Ok(Some(topic))) = (&proposal.change, result) {
                 self.delete_topic(topic);
             }
         }
         self.publish(&batch.records, self.log.members() == members, effects);
+        Ok(())
     }
 
     fn delete_topic(&self, topic: &TopicImage) {
@@ -370,49 +400,64 @@ impl Controller {
         self.events.tell(events);
     }
 
-    /// Sees to it that the metadata log is led.
-    fn see_to_office(&self, effects: &mut Effects) -> Result<(), ClusterError> {
-        if self.log.is_led() {
-            return Ok(());
+    /// Sees to it that the metadata log is led. Returns what was in it and not published before, if that was found out now.
+    fn see_to_office(&self, effects: &mut Effects) -> Result<Vec<MetadataRecord>, ClusterError> {
+        match self.log.is_led() {
+            true => Ok(Vec::new()),
+            false => self.take_office(0, Occasion::Change, &self.log.members(), effects),
         }
-        let incarnation = self.next.lock().image.incarnation();
-        let took = self.take_office(0, incarnation, &self.log.members(), effects);
-        // A controller whose disk fails goes on saying so, if there is no other.
-        if took.is_err() && self.log.leader().is_some_and(|log| self.brokers.is_alive(log.broker()))
-        {
-            return Ok(());
-        }
-        took
     }
 
     /// Has the broker with the newest log among `members` lead it. What it has that was not published is published.
     pub(super) fn open(&self, members: &[BrokerId]) -> Result<(), ClusterError> {
-        let incarnation = self.next.lock().image.incarnation().saturating_add(1);
         // Of a term that no member has recorded another broker may have: no other is to have its number.
         let logs = self.brokers.stores().into_iter().filter_map(|store| store.metadata());
         let latest = logs.filter_map(|log| log.log().latest_epoch()).max();
         let latest = latest.map_or(0, LeaderEpoch::value);
-        self.take_office(latest, incarnation, members, &mut Effects::default())
+        self.take_office(latest, Occasion::Open, members, &mut Effects::default()).map(drop)
     }
 
     /// Begins a term after that of `epoch`, if this is none: there was one of which the metadata does not know.
     pub(super) fn outlive(&self, epoch: i32) -> Result<(), ClusterError> {
-        let (current, incarnation) =
-            self.with_image(|image| (image.controller_epoch(), image.incarnation()));
-        if current > epoch {
+        if self.with_image(Image::controller_epoch) > epoch {
             return Ok(());
         }
-        self.take_office(epoch, incarnation, &self.log.members(), &mut Effects::default())
+        let members = self.log.members();
+        self.take_office(epoch, Occasion::Change, &members, &mut Effects::default()).map(drop)
     }
 
-    /// Begins a term after that of `epoch`, and all that are known.
+    /// Begins a term after that of `epoch`, and all that are known: on the broker with the newest log, or on the next, if
+    /// that one cannot record it. Returns what was recorded and not published.
     fn take_office(
         &self,
         epoch: i32,
-        incarnation: i32,
+        occasion: Occasion,
         members: &[BrokerId],
         effects: &mut Effects,
-    ) -> Result<(), ClusterError> {
+    ) -> Result<Vec<MetadataRecord>, ClusterError> {
+        let mut failure = self.nobody_to_lead();
+        let candidates = self.candidates(occasion, members);
+        for (at, log) in candidates.iter().enumerate() {
+            // Whoever could not record it is waited for no longer.
+            let members = candidates.iter().skip(at).map(|log| log.broker()).collect();
+            match self.begin_term(log, epoch, occasion, members) {
+                Ok(found) => {
+                    effects.all = true;
+                    return Ok(found);
+                }
+                Err(error) => {
+                    log::warn!("broker {} cannot be the controller: {error}", log.broker());
+                    failure = error;
+                }
+            }
+        }
+        // Nothing was published without them.
+        self.log.set_members(members.to_vec());
+        Err(failure)
+    }
+
+    /// The logs that have all that was published, the newest first.
+    fn candidates(&self, occasion: Occasion, members: &[BrokerId]) -> Vec<Arc<Replica>> {
         let is_well = |log: &Arc<Replica>| {
             !log.log().is_offline()
                 && log.ended().is_none()
@@ -420,58 +465,84 @@ impl Controller {
                 && members.contains(&log.broker())
         };
         let logs = self.brokers.stores().into_iter().filter_map(|store| store.metadata());
-        let mut logs = logs.filter(is_well).collect::<Vec<_>>();
-        // The first of several that are the same.
-        logs.reverse();
-        let newest = logs.iter().max_by_key(|log| (log.log().latest_epoch(), log.log().end()));
-        let Some(newest) = newest else {
-            if self.log.leader().is_none_or(|log| !self.brokers.is_alive(log.broker())) {
-                self.log.depose();
+        let logs = logs.filter(is_well).map(|log| {
+            let length = (log.log().latest_epoch(), log.log().end());
+            (Reverse(length), log)
+        });
+        let mut logs = logs.collect::<Vec<_>>();
+        logs.sort_by_key(|(length, _)| *length);
+        if occasion == Occasion::Open {
+            // A member that the newest log names may have been left behind before what is at its end.
+            let newest = logs.first().map(|(length, _)| *length);
+            logs.retain(|(length, _)| Some(*length) == newest);
+        }
+        logs.into_iter().map(|(_, log)| log).collect()
+    }
+
+    /// Why there is no controller, if no broker can be one.
+    fn nobody_to_lead(&self) -> ClusterError {
+        match self.log.leader().filter(|log| self.brokers.is_alive(log.broker())) {
+            Some(log) if log.log().is_offline() => {
+                let reason = AppendError::NotWritten(log.log().offline_error());
+                ClusterError::NotRecorded(ProduceError::Append(reason))
             }
-            return Err(ClusterError::NoController);
-        };
-        let mut members = logs.iter().map(|log| log.broker()).collect::<Vec<_>>();
+            Some(_) => ClusterError::NoController,
+            None => {
+                self.log.depose();
+                ClusterError::NoController
+            }
+        }
+    }
+
+    /// Has the broker of `newest` record that it is the controller, with these members, and publishes all that is in that
+    /// log. Returns what it was.
+    fn begin_term(
+        &self,
+        newest: &Arc<Replica>,
+        epoch: i32,
+        occasion: Occasion,
+        mut members: Vec<BrokerId>,
+    ) -> Result<Vec<MetadataRecord>, ClusterError> {
         members.sort_unstable();
         let broker = newest.broker();
-        let mut next = self.next.lock();
-        next.image = self.published.read().clone();
-        MetadataLog::replay_from(newest, next.applied, &mut next.image)?;
-        let known = next.image.controller_epoch().max(self.log.epoch());
-        let epoch = known.max(epoch).saturating_add(1);
+        let (published, from) = (self.published.read().clone(), self.next.lock().applied);
+        let mut image = published.clone();
+        let mut applied = MetadataLog::replay_from(newest, from, &mut image, |_, _| {})?;
+        let epoch = image.controller_epoch().max(self.log.epoch()).max(epoch).saturating_add(1);
+        let reopened = i32::from(occasion == Occasion::Open && !is_planted(Bug::TermsStay));
+        let incarnation = image.incarnation().saturating_add(reopened);
         let id = *random_id(&*self.runtime).as_bytes();
+        self.log.appoint(newest, epoch, members.clone());
         let record = MetadataRecord::Epoch { epoch, broker, id, incarnation, members };
-        next.image.apply(&record).map_err(|reason| damaged(newest, &reason))?;
-        drop(next);
-        let MetadataRecord::Epoch { members, .. } = &record else { return Ok(()) };
-        self.log.appoint(broker, epoch, members.clone());
-        if let Err(error) = self.log.commit(&[record.encode()]) {
-            self.next.lock().image = self.published.read().clone();
-            return Err(ClusterError::NotRecorded(error));
+        self.log.commit(&[record.encode()]).map_err(ClusterError::NotRecorded)?;
+        if occasion == Occasion::Change {
+            // A copy that was under way may have changed the log before the term began.
+            (image, applied) = (published, from);
         }
+        let (mut found, mut events) = (Vec::new(), Vec::new());
+        let applied = MetadataLog::replay_from(newest, applied, &mut image, |before, record| {
+            events.extend(Events::of(record, before));
+            found.push(record.clone());
+        })?;
         self.log.confirm();
-        let mut next = self.next.lock();
         let members = self.log.members();
-        if next.image.members() != members {
+        if image.members() != members {
             log::warn!("{members:?} were all that recorded that broker {broker} is the controller");
         }
-        // A copy that was under way may have brought more before the term began than there was when the log was chosen.
-        next.image = self.published.read().clone();
-        next.applied = MetadataLog::replay_from(newest, next.applied, &mut next.image)?;
-        let image = next.image.clone();
-        drop(next);
         // What was recorded and not published may have been a deletion.
         let before = self.published.read().topics().cloned().collect::<Vec<_>>();
         for topic in before.iter().filter(|topic| image.by_id(topic.id).is_none()) {
             self.delete_topic(topic);
         }
+        *self.next.lock() = Next { image: image.clone(), applied };
         let mut published = self.published.write();
         *published = image;
         self.version.fetch_add(1, Ordering::AcqRel);
         drop(published);
         self.look_again();
-        effects.all = true;
-        self.events.tell([ClusterEvent::ControllerChanged { broker, epoch }]);
-        Ok(())
+        events.push(ClusterEvent::ControllerChanged { broker, epoch });
+        self.events.tell(events);
+        Ok(found)
     }
 
     /// Checks one change against what there is and what was prepared, and adds its records.

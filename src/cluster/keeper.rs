@@ -147,11 +147,11 @@ impl Drive for Failed {
     fn drive(&self, _now: Moment) -> Option<Moment> {
         let core = self.core.upgrade()?;
         let (broker, partition) = (self.broker, self.partition.clone());
+        core.controller().events().tell([ClusterEvent::ReplicaFailed { partition, broker }]);
         if self.id == METADATA_ID {
-            // Whoever records something next finds out.
+            // Whoever records something finds out.
             return None;
         }
-        core.controller().events().tell([ClusterEvent::ReplicaFailed { partition, broker }]);
         let change = Change::ReplicaFailed {
             id: self.id,
             partition: self.partition.partition,

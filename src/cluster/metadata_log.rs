@@ -104,16 +104,20 @@ impl MetadataLog {
         self.in_office.store(true, Ordering::SeqCst);
     }
 
-    /// Gives the log to `controller`, for a term that it has not had, with these members. To be confirmed.
-    pub(super) fn appoint(&self, controller: BrokerId, epoch: i32, members: Vec<BrokerId>) {
+    /// The controller does not know what its log has, or cannot add to it.
+    pub(super) fn resign(&self) {
+        self.in_office.store(false, Ordering::SeqCst);
+    }
+
+    /// Has `leader` lead, for a term that it has not had, with these members. To be confirmed.
+    pub(super) fn appoint(&self, leader: &Arc<Replica>, epoch: i32, members: Vec<BrokerId>) {
         self.in_office.store(false, Ordering::SeqCst);
         {
             let mut quorum = self.quorum.lock();
             let version = quorum.version + 1;
-            *quorum = Quorum { controller: Some(controller), epoch, members, version };
+            *quorum = Quorum { controller: Some(leader.broker()), epoch, members, version };
         }
-        let leader = self.brokers.store(controller).and_then(|store| store.metadata());
-        self.leader.store(leader);
+        self.leader.store(Some(Arc::clone(leader)));
         self.tell_replicas();
     }
 
@@ -131,6 +135,19 @@ impl MetadataLog {
                 return;
             }
             quorum.members = members;
+            quorum.version += 1;
+        }
+        self.tell_replicas();
+    }
+
+    /// A follower that cannot record anything is waited for no longer.
+    pub(super) fn lose_member(&self, broker: BrokerId) {
+        {
+            let mut quorum = self.quorum.lock();
+            if quorum.controller == Some(broker) || !quorum.members.contains(&broker) {
+                return;
+            }
+            quorum.members.retain(|member| *member != broker);
             quorum.version += 1;
         }
         self.tell_replicas();
@@ -206,15 +223,16 @@ impl MetadataLog {
     /// Adds up the records of a broker's log.
     pub(super) fn replay(log: &Replica, broker: &Arc<BrokerConfig>) -> Result<Image, ClusterError> {
         let mut image = Image::new(Arc::clone(broker));
-        Self::replay_from(log, log.log().start(), &mut image)?;
+        Self::replay_from(log, log.log().start(), &mut image, |_, _| {})?;
         Ok(image)
     }
 
-    /// Applies what is in a broker's log from `from` on. Returns where it ends.
+    /// Applies what is in a broker's log from `from` on, after `each` has seen it. Returns where it ends.
     pub(super) fn replay_from(
         log: &Replica,
         from: Offset,
         image: &mut Image,
+        mut each: impl FnMut(&Image, &MetadataRecord),
     ) -> Result<Offset, ClusterError> {
         const MAX_BYTES: usize = 1 << 20;
         let unreadable = |e: ReadError| ClusterError::from(damaged(log, &e.to_string()));
@@ -224,7 +242,7 @@ impl MetadataLog {
             let Some(last) = fetched.batches.last() else { return Ok(next) };
             let end = last.header().next_offset();
             for batch in fetched.batches.iter().filter(|b| b.header().base_offset() >= next) {
-                apply_batch(image, batch).map_err(|reason| damaged(log, &reason))?;
+                apply_batch(image, batch, &mut each).map_err(|reason| damaged(log, &reason))?;
             }
             next = end;
         }
@@ -240,14 +258,21 @@ impl MetadataLog {
     }
 }
 
-/// Applies the records of a batch of the metadata log.
-pub(super) fn apply_batch(image: &mut Image, batch: &Batch) -> Result<(), String> {
+/// Applies the records of a batch of the metadata log, after `each` has seen them.
+pub(super) fn apply_batch(
+    image: &mut Image,
+    batch: &Batch,
+    mut each: impl FnMut(&Image, &MetadataRecord),
+) -> Result<(), String> {
     let checked = batch.verify_crc().and_then(|()| batch.decode(&Limits::default()));
     for record in checked.map_err(|e| e.to_string())?.iter() {
         let decoded = record.value.and_then(MetadataRecord::decode);
         let applied = decoded.ok_or("it is no metadata record".to_owned());
         applied
-            .and_then(|record| image.apply(&record))
+            .and_then(|record| {
+                each(image, &record);
+                image.apply(&record)
+            })
             .map_err(|reason| format!("the record at {}: {reason}", record.offset))?;
     }
     Ok(())

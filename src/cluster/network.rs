@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use crate::base::{BrokerId, LeaderEpoch, PartitionId, TopicId};
+use crate::base::{BrokerId, Bug, LeaderEpoch, PartitionId, TopicId, is_planted};
 use crate::cluster::brokers::{Broker, Brokers};
 use crate::cluster::keeper::{Failed, LagWatch, News, OutdatedIsr};
 use crate::cluster::metadata::{Image, without};
@@ -367,7 +367,13 @@ impl Peers for Network {
     }
 
     fn failed(&self, replica: &Replica) {
+        // Its leader waits for it no longer, however near it was.
+        self.synced(replica);
         if let Some(core) = self.core() {
+            if replica.topic_id() == METADATA_ID && !is_planted(Bug::FailedMembersCount) {
+                // Not on the keeper's thread: it may be waiting for something that waits for this.
+                core.controller().log().lose_member(replica.broker());
+            }
             core.keeper().submit(Arc::new(Failed::new(&core, replica)), None);
         }
     }

@@ -37,7 +37,8 @@ pub(super) fn refuse_torn_tails(
     let metadata = metadata_topic(BrokerId::ZERO)?;
     let mut image = Image::new(Arc::clone(config));
     for batch in store.batches(&metadata, PartitionId::ZERO)? {
-        apply_batch(&mut image, &batch?).map_err(|reason| StorageError::damaged(root, reason))?;
+        apply_batch(&mut image, &batch?, |_, _| {})
+            .map_err(|reason| StorageError::damaged(root, reason))?;
     }
     for entry in fs.list(root).map_err(StorageError::io("list", root))? {
         let found = TopicPartition::parse_directory_name(&entry.name);

@@ -1,10 +1,11 @@
 //! Brokers that end and come back, in the smallest clusters in which it went wrong once.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use brooklet::sim::{CallKind, Disk, PowerCut, Sim, Simulation};
+use brooklet::sim::{CallKind, Disk, Fault, PowerCut, Sim, Simulation};
 use brooklet::{
     Acks, AlterConfig, Cluster, Delivery, ErrorKind, NewTopic, Offset, Outcome, Partition, Record,
 };
@@ -62,6 +63,47 @@ fn a_broker_that_is_back_knows_all_of_the_metadata_soon() {
                     sim.sleep(Duration::from_millis(1));
                 }
             }
+            cluster.close().unwrap();
+        });
+    }
+}
+
+/// The metadata are on the disk too. That it had failed could not be recorded there, and its broker stayed the controller; or
+/// it was waited for, for as long as a broker may be silent.
+#[test]
+fn brokers_whose_whole_disks_fail_hold_nobody_up() {
+    let faults = [
+        (CallKind::Write, io::ErrorKind::StorageFull),
+        (CallKind::Write, io::ErrorKind::Other),
+        (CallKind::Sync, io::ErrorKind::Other),
+    ];
+    for (seed, (kind, error)) in (0..SEEDS).zip(faults.into_iter().cycle()) {
+        Simulation::new(seed).run(move |sim| {
+            let disks = [Disk::new(), Disk::new(), Disk::new()];
+            let (cluster, email) = cluster(&disks);
+            send(&cluster);
+            let well = sim.random() as usize % 3;
+            let mut failing = (0..3).filter(|broker| *broker != well).collect::<Vec<_>>();
+            failing.truncate(1 + sim.random() as usize % 2);
+            for broker in &failing {
+                disks[*broker].fail(Fault::new(error).on(kind).for_good());
+            }
+            let began = sim.elapsed();
+            if sim.random().is_multiple_of(2) {
+                cluster.create_topic(NewTopic::new("slack")).unwrap();
+            }
+            send(&cluster);
+            let took = sim.elapsed() - began;
+            assert!(took < Duration::from_millis(500), "{failing:?} {kind:?}: {took:?}");
+            for broker in &failing {
+                disks[*broker].heal();
+                let broker = cluster.broker(*broker as i32 + 1).unwrap();
+                // It cannot be closed well.
+                let _ = broker.stop();
+                broker.start().unwrap();
+            }
+            await_in_sync(sim, &email);
+            assert_eq!(email.watermarks().unwrap().high, Offset::from(2));
             cluster.close().unwrap();
         });
     }

@@ -16,7 +16,8 @@ use brooklet::sim::history::{Recorder, Rules, check};
 use brooklet::sim::{CallKind, Disk, Fault, Joining, PowerCut, Sim, Simulation};
 use brooklet::{
     Acks, BrokerId, Cluster, ClusterEvent, ClusterEvents, Consumer, ConsumerRecord, Delivery,
-    ElectionKind, NewTopic, Offset, Record, ReplicaSelector, Timestamp, TopicPartition,
+    ElectionKind, LeaderEpoch, NewTopic, Offset, Partition, Record, ReplicaSelector, Timestamp,
+    TopicPartition,
 };
 
 use crate::replication_plan::{Act, Plan, Sender};
@@ -26,7 +27,7 @@ use crate::report::{Report, full, seeds};
 const RECOVERY: Duration = Duration::from_secs(60);
 
 /// Seeds that have found a bug, beyond those that are always run.
-const FOUND_A_BUG: [u64; 4] = [1829, 1959, 2375, 6552];
+const FOUND_A_BUG: [u64; 5] = [1829, 1959, 2375, 6552, 10557];
 
 /// Goal: nothing that was acknowledged is lost or doubled, no two replicas differ, and all recovers by itself.
 #[test]
@@ -121,6 +122,18 @@ fn open(plan: &Plan, disks: &BTreeMap<i32, Disk>) -> brooklet::Result<Cluster> {
     builder.open()
 }
 
+/// In which term each partition is led.
+fn leader_epochs(cluster: &Cluster) -> BTreeMap<TopicPartition, LeaderEpoch> {
+    let topics = cluster.topics().unwrap();
+    let partitions =
+        topics.iter().flat_map(|name| cluster.topic(name.as_str()).unwrap().partitions());
+    let term = |partition: Partition| {
+        let known = partition.describe().unwrap();
+        (partition.topic_partition().clone(), known.leader_epoch)
+    };
+    partitions.map(term).collect()
+}
+
 impl World {
     fn open(plan: Plan, recorder: &Recorder) -> Self {
         let disks = (1..=plan.brokers).map(|id| (id, Disk::new())).collect();
@@ -156,9 +169,13 @@ impl World {
         self.await_recovery(sim);
         self.read_near(sim);
         let Self { cluster, plan, disks, recorder, faults, .. } = self;
+        let terms = leader_epochs(&cluster);
         cluster.close().unwrap();
         let compared = compare_replicas(&disks);
         let cluster = open(&plan, &disks).unwrap();
+        for (partition, term) in leader_epochs(&cluster) {
+            assert!(Some(&term) > terms.get(&partition), "{partition} is in term {term} again");
+        }
         assert_eq!(
             read_all(&recorder, "reopened", &cluster, ""),
             seen,
@@ -506,7 +523,8 @@ impl Session {
             .max_poll_records(20)
             .build()
             .unwrap();
-        let all = topics.iter().flat_map(|(name, _)| cluster.topic(name).unwrap().partitions());
+        let all =
+            topics.iter().flat_map(|(name, _)| cluster.topic(name.as_str()).unwrap().partitions());
         let all = all.collect::<Vec<_>>();
         client.assign(all.iter().map(|partition| (partition, Some(Offset::ZERO))));
         // Somebody leads each of them, sooner or later.

@@ -33,8 +33,12 @@ use crate::storage::{AppendOrigin, Appended};
 /// The end of time: what is driven then has nothing to wait for.
 pub(super) const END: Moment = Moment::since_start(Duration::MAX);
 
-/// How often a batch is sent again at once, because somebody else leads by now.
-const QUICK_RETRIES: u32 = 3;
+/// How often a batch is sent again soon, because somebody else leads by now, or is about to: at once, then later and later.
+const QUICK_RETRIES: u32 = 8;
+
+/// Between two of them.
+const SOON: Backoff =
+    Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(100) };
 
 /// What only the holder of the `closing` lock may touch.
 #[derive(Debug, Default)]
@@ -102,6 +106,8 @@ pub(super) struct Sent {
     /// Place among the batches of the accumulator.
     number: u64,
     retries: AtomicU32,
+    /// Retries that do not count, see [`QUICK_RETRIES`].
+    quick_retries: AtomicU32,
     /// A leader had it and was one no longer: it may be in the log.
     maybe_written: AtomicBool,
     /// What became of it in the end.
@@ -191,6 +197,7 @@ impl Accumulator {
             accumulator: Arc::clone(self),
             number,
             retries: AtomicU32::new(0),
+            quick_retries: AtomicU32::new(0),
             maybe_written: AtomicBool::new(false),
             ended: OnceLock::new(),
         });
@@ -322,11 +329,16 @@ impl Accumulator {
             let in_time = retries < self.settings.retries && at < sent.pending.deadline();
             in_time.then_some(at)
         };
-        match error.kind() {
-            // Another does by now: the time that is lost would be for nothing.
-            _ if is_led && sent.retries.fetch_add(1, Ordering::Relaxed) < QUICK_RETRIES => {
-                Some(now)
+        let soon = || match sent.quick_retries.fetch_add(1, Ordering::Relaxed) {
+            0 => Some(now),
+            before if before < QUICK_RETRIES => {
+                now.after(SOON.after(before - 1, self.runtime.random()))
             }
+            _ => later(),
+        };
+        match error.kind() {
+            // Another does by now, or is about to: the time that is lost would be for nothing.
+            _ if is_led => soon(),
             ErrorKind::NotLeaderOrFollower
             | ErrorKind::LeaderNotAvailable
             | ErrorKind::NotEnoughReplicas

@@ -57,6 +57,26 @@ fn a_partition_that_cannot_be_opened_keeps_its_member_from_nothing_else() {
 /// It was an error of joining, and of each poll: nobody could seek.
 #[test]
 fn a_partition_that_has_lost_records_waits_for_a_seek_where_nothing_is_reset() {
+    records_are_lost(|cluster, disk| {
+        let broker = cluster.broker(1).unwrap();
+        broker.crash().unwrap();
+        disk.cut_power(PowerCut::LosesAll);
+        broker.start().unwrap();
+        cluster
+    });
+}
+
+/// The new records were of the leader's epoch that the lost ones had been of: consumers went on behind them (G9).
+#[test]
+fn a_cluster_that_is_opened_without_records_that_were_lost_writes_others_in_their_place() {
+    records_are_lost(|cluster, disk| {
+        disk.cut_power(PowerCut::LosesAll);
+        drop(cluster);
+        Cluster::builder().broker_on(1, disk).open().unwrap()
+    });
+}
+
+fn records_are_lost(by: impl FnOnce(Cluster, &Disk) -> Cluster) {
     let disk = Disk::new();
     let cluster = Cluster::builder().broker_on(1, &disk).open().unwrap();
     let email = NewTopic::new("email").config("brooklet.flush.policy", "os");
@@ -64,20 +84,20 @@ fn a_partition_that_has_lost_records_waits_for_a_seek_where_nothing_is_reset() {
     send(&cluster, "email", counted(0..2));
     cluster.sync().unwrap();
     send(&cluster, "email", counted(2..4));
-    let group = cluster.consumer_group("mailer");
-    let join = || group.consumer().auto_offset_reset(AutoOffsetReset::None).join("email").unwrap();
-    let mut consumer = join();
+    let join = |cluster: &Cluster| {
+        let group = cluster.consumer_group("mailer");
+        group.consumer().auto_offset_reset(AutoOffsetReset::None).join("email").unwrap()
+    };
+    let mut consumer = join(&cluster);
     consumer.seek(&email, Offset::ZERO).unwrap();
     assert_eq!(values(&mut consumer, 4).len(), 4);
     consumer.commit().unwrap().wait().unwrap();
-    drop(consumer);
-    let broker = cluster.broker(1).unwrap();
-    broker.crash().unwrap();
-    disk.cut_power(PowerCut::LosesAll);
-    broker.start().unwrap();
+    drop((consumer, email));
+    let cluster = by(cluster, &disk);
     // The offset is there again, and is another's.
     send(&cluster, "email", counted(10..13));
-    let mut consumer = join();
+    let email = cluster.topic("email").unwrap().partition(0).unwrap();
+    let mut consumer = join(&cluster);
     let first = consumer.poll(Duration::ZERO).unwrap();
     assert_eq!((first.rebalances().len(), first.len()), (1, 0), "that comes first");
     for _ in 0..2 {
