@@ -175,6 +175,7 @@ impl MetadataLog {
             leader_epoch: LeaderEpoch::new(epoch)?,
             partition_epoch: version,
             min_isr: 1,
+            config_epoch: 0,
             max_lag: self.max_lag,
         })
     }

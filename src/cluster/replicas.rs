@@ -164,6 +164,7 @@ impl Store {
             leader_epoch: known.leader_epoch,
             partition_epoch: known.partition_epoch,
             min_isr: topic.config.min_isr,
+            config_epoch: topic.config_epoch,
             max_lag: self.config.replica_lag_max,
         })
     }

@@ -465,6 +465,7 @@ impl Store {
             leader_epoch: LeaderEpoch::ZERO,
             partition_epoch: 0,
             min_isr: 1,
+            config_epoch: 0,
             max_lag: self.config.replica_lag_max,
         };
         let replica = self.open_replica(topic, PartitionId::ZERO, state)?;

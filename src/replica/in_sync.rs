@@ -338,6 +338,7 @@ mod tests {
             leader_epoch: LeaderEpoch::new(5).unwrap(),
             partition_epoch: 9,
             min_isr,
+            config_epoch: 0,
             max_lag: LAG,
         }
     }

@@ -61,6 +61,7 @@ impl Replica {
             let known = standing.state();
             if state.partition_epoch < known.partition_epoch
                 || state.leader_epoch < known.leader_epoch
+                || state.config_epoch < known.config_epoch
             {
                 return;
             }

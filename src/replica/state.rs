@@ -17,6 +17,8 @@ pub(crate) struct PartitionState {
     pub(crate) partition_epoch: i32,
     /// `min.insync.replicas`.
     pub(crate) min_isr: usize,
+    /// Counts the changes of the topic's settings.
+    pub(crate) config_epoch: u32,
     /// `replica.lag.time.max.ms`.
     pub(crate) max_lag: Duration,
 }
@@ -32,6 +34,7 @@ impl PartitionState {
             leader_epoch: epoch,
             partition_epoch: 0,
             min_isr: 1,
+            config_epoch: 0,
             max_lag: Duration::MAX,
         }
     }

@@ -16,6 +16,8 @@ pub(crate) struct TopicImage {
     pub(crate) id: TopicId,
     pub(crate) name: TopicName,
     pub(crate) config: TopicConfig,
+    /// Counts the changes of `config`.
+    pub(crate) config_epoch: u32,
     partitions: Vec<Arc<PartitionImage>>,
     /// Where partitions begin of which records were deleted.
     starts: BTreeMap<PartitionId, Offset>,
@@ -29,7 +31,8 @@ impl TopicImage {
         config: TopicConfig,
         partition: PartitionImage,
     ) -> Self {
-        Self { id, name, config, partitions: vec![Arc::new(partition)], starts: BTreeMap::new() }
+        let partitions = vec![Arc::new(partition)];
+        Self { id, name, config, config_epoch: 0, partitions, starts: BTreeMap::new() }
     }
 
     pub(crate) fn partition_count(&self) -> u32 {
@@ -156,6 +159,7 @@ impl Image {
                     id: *id,
                     name: name.clone(),
                     config: self.config(config)?,
+                    config_epoch: 0,
                     partitions: new_partitions(assignment, 0)?,
                     starts: BTreeMap::new(),
                 };
@@ -175,7 +179,9 @@ impl Image {
             }
             MetadataRecord::TopicConfigured { id, config } => {
                 let config = self.config(config)?;
-                self.topic_mut(*id)?.config = config;
+                let topic = self.topic_mut(*id)?;
+                topic.config = config;
+                topic.config_epoch = topic.config_epoch.saturating_add(1);
             }
             MetadataRecord::PartitionsAdded { id, assignment } => {
                 let topic = self.topic_mut(*id)?;

@@ -171,3 +171,14 @@ fn acks_all_is_refused_if_too_few_are_in_sync_by_now() {
     let refused = group.send("b", Acks::All).answer().unwrap();
     assert!(matches!(refused, Err(ProduceError::NotEnoughReplicas { .. })), "{refused:?}");
 }
+
+/// Two settings that are made one after the other may be heard of in the other order. The earlier one used to count then.
+#[test]
+fn the_latest_min_insync_replicas_counts_in_whatever_order_it_is_heard_of() {
+    let group = Group::new(1);
+    for (config_epoch, min_isr) in [(2, 3), (1, 1)] {
+        let settings = PartitionState { config_epoch, min_isr, ..group.state.clone() };
+        group.replica(0).assume(settings);
+    }
+    assert_eq!(group.replica(0).state().min_isr, 3);
+}
