@@ -60,8 +60,9 @@ pub(crate) enum Change {
     },
     /// The leader of a partition is to be the first of its replicas, or, if none in sync is alive, any that is.
     Elect(ElectionKind, TopicId, TopicName, PartitionId),
-    /// The broker has the longest log of those in sync, after all were left in the middle of things.
-    ElectLongest(TopicId, PartitionId, BrokerId),
+    /// The broker has the longest log, after all were left in the middle of things: all that those in sync have.
+    /// Unless the partition has changed since it had this epoch.
+    ElectLongest(TopicId, PartitionId, BrokerId, i32),
     /// Something was written in this term, of which the metadata does not know: the next is a later one.
     Outlive(TopicId, PartitionId, LeaderEpoch),
     /// A replica is out of sync, whoever leads: its log is damaged.
@@ -204,11 +205,17 @@ impl Surroundings<'_> {
             Change::Elect(kind, id, name, partition) => {
                 self.elect(*kind, existing(id, name)?, *partition)?
             }
-            Change::ElectLongest(id, partition, broker) => {
+            Change::ElectLongest(id, partition, broker, epoch) => {
                 let Some(topic) = image.by_id(*id) else { return Ok(Prepared::default()) };
                 self.partition(topic, *partition, |known| {
-                    let is_able = known.isr.contains(broker) && self.brokers.is_alive(*broker);
-                    is_able.then(|| known.changed(|next| next.leader = Some(*broker))).flatten()
+                    let is_able = known.partition_epoch == *epoch
+                        && known.replicas.contains(broker)
+                        && self.brokers.is_alive(*broker);
+                    let change = |next: &mut PartitionImage| {
+                        next.leader = Some(*broker);
+                        next.isr.push(*broker);
+                    };
+                    is_able.then(|| known.changed(change)).flatten()
                 })
             }
             Change::Outlive(id, partition, epoch) => {

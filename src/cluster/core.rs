@@ -375,7 +375,7 @@ impl Core {
         }
     }
 
-    fn replica_in(
+    pub(super) fn replica_in(
         &self,
         store: &Store,
         topic: &TopicImage,

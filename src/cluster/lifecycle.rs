@@ -160,9 +160,10 @@ impl Core {
         broker.set_unsettled(true);
         broker.begin(Arc::clone(&store));
         self.controller.log().tell_replicas();
-        let begun = self.register(&store).and_then(|()| self.load(&store));
-        let begun =
-            begun.and_then(|()| self.controller.submit(Change::BrokerBack(broker.id)).map(drop));
+        let begun = self.register(&store).and_then(|()| self.load(&store)).and_then(|()| {
+            let longest = self.longest_elected(&[Arc::clone(&store)], &self.brokers.stores());
+            self.make(longest.into_iter().chain([Change::BrokerBack(broker.id)]))
+        });
         broker.set_unsettled(false);
         begun.inspect_err(|_| {
             if let Some(store) = broker.end() {

@@ -5,9 +5,11 @@
 //!    changes, which would be lost without a word.
 //! 3. Its broker takes office as the controller, of another incarnation: all leader epochs rise.
 //! 4. Open what was not closed. Of replicas in sync that were left in the middle of things, the one with the longest log
-//!    leads: it has all that was acknowledged, and the most of what was not.
+//!    leads: it has all that was acknowledged, and the most of what was not. If another has all of that and more, the one
+//!    in sync has lost what it had not synced, and the other leads.
 //! 5. Only then do followers copy, and cut what their leaders do not have.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
@@ -18,7 +20,7 @@ use crate::cluster::change::Change;
 use crate::cluster::controller::Controller;
 use crate::cluster::core::{Core, metadata_topic};
 use crate::cluster::keeper::Rebalance;
-use crate::cluster::metadata::{Image, without};
+use crate::cluster::metadata::{Image, PartitionImage, without};
 use crate::cluster::metadata_log::{MetadataLog, damaged};
 use crate::cluster::metadata_repair::repair_metadata;
 use crate::cluster::network::Network;
@@ -174,7 +176,7 @@ impl Core {
             }
         }
         self.controller.outlive(controller_epoch)?;
-        self.controller.submit_all(changes).into_iter().try_for_each(|result| result.map(drop))
+        self.make(changes)
     }
 
     /// Partitions with several replicas, of which one was not closed, get the leader that knows most. Those whose leader
@@ -185,59 +187,88 @@ impl Core {
             let known = image.brokers().keys().copied();
             known.filter(|id| !present(*id)).collect::<Vec<_>>()
         });
-        let mut changes = absent.into_iter().map(Change::BrokerLost).collect::<Vec<_>>();
-        for (id, replicas) in self.replicated(stores) {
-            let all = replicas.iter().map(|replica| replica.broker()).collect::<Vec<_>>();
-            let Some(state) = replicas.first().map(|replica| replica.state()) else { continue };
-            let able = replicas.iter().filter(|replica| {
-                state.isr.contains(&replica.broker()) && !replica.log().is_offline()
+        self.make(absent.into_iter().map(Change::BrokerLost))?;
+        self.make(self.longest_elected(stores, stores).into_iter().chain(self.unopened(stores)))
+    }
+
+    /// Makes all of these changes, and tells what came of them first that is an error.
+    pub(super) fn make(
+        &self,
+        changes: impl IntoIterator<Item = Change>,
+    ) -> Result<(), ClusterError> {
+        self.controller.submit_all(changes).into_iter().try_for_each(|result| result.map(drop))
+    }
+
+    /// Has the replica that knows most lead each partition of which `opened`, not closed before, have one, as far as the
+    /// brokers of `stores` have the others.
+    pub(super) fn longest_elected(
+        &self,
+        opened: &[Arc<Store>],
+        stores: &[Arc<Store>],
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for ((id, partition), replicas) in self.replicated(opened, stores) {
+            let known = self.controller.with_image(|image| {
+                image.by_id(id).and_then(|topic| topic.partition(partition).cloned())
             });
-            let length = |replica: &&Arc<Replica>| {
-                let log = replica.log();
-                // Of those that are equal the leader, else the first.
-                let is_leader = state.leader == Some(replica.broker());
-                let place = state.replicas.iter().position(|id| *id == replica.broker());
-                (log.written_epoch(), log.end(), is_leader, std::cmp::Reverse(place))
-            };
-            let Some(longest) = able.max_by_key(length) else { continue };
-            if state.leader != Some(longest.broker()) && all.len() > 1 {
-                changes.push(Change::ElectLongest(id.0, id.1, longest.broker()));
+            let Some(known) = known else { continue };
+            let is_opened = |id| opened.iter().any(|store| store.broker() == id);
+            if known.leader.is_some_and(|id| self.brokers.is_alive(id) && !is_opened(id)) {
+                // It goes on meanwhile.
+                continue;
+            }
+            let may_have_lost =
+                |id| opened.iter().any(|store| store.broker() == id && !store.was_clean());
+            if let Some(longest) = longest(&known, &replicas, may_have_lost)
+                && replicas.len() > 1
+                && known.leader != Some(longest.broker())
+            {
+                let (broker, epoch) = (longest.broker(), known.partition_epoch);
+                changes.push(Change::ElectLongest(id, partition, broker, epoch));
             }
             let failed = replicas.iter().filter(|replica| replica.log().is_offline());
-            for replica in failed.filter(|replica| state.isr.contains(&replica.broker())) {
+            for replica in failed.filter(|replica| known.isr.contains(&replica.broker())) {
                 log::warn!(
                     "{} on broker {} is not in sync: {}",
                     replica.partition(),
                     replica.broker(),
                     replica.log().offline_error()
                 );
-                changes.push(Change::ReplicaUnfit(id.0, id.1, replica.broker()));
+                changes.push(Change::ReplicaUnfit(id, partition, replica.broker()));
             }
         }
-        changes.extend(self.unopened(stores));
-        for result in self.controller.submit_all(changes) {
-            result?;
-        }
-        Ok(())
+        changes
     }
 
-    /// All replicas of the partitions of which one is in a store that was not closed.
+    /// All replicas of the partitions of which one is in a store that was opened and had not been closed.
     fn replicated(
         &self,
+        opened: &[Arc<Store>],
         stores: &[Arc<Store>],
     ) -> BTreeMap<(TopicId, PartitionId), Vec<Arc<Replica>>> {
-        let unclean = stores.iter().filter(|store| !store.was_clean());
-        let left = unclean.flat_map(|store| store.replicas());
-        let left = left.map(|replica| (replica.topic_id(), replica.partition().partition));
+        let unclean = opened.iter().filter(|store| !store.was_clean());
+        let unclean = unclean.map(|store| store.broker()).collect::<Vec<_>>();
+        // Of some there may be no files: none of it was synced.
+        let left = self.controller.with_image(|image| {
+            let is_left = |known: &PartitionImage| {
+                known.replicas.len() > 1 && known.replicas.iter().any(|id| unclean.contains(id))
+            };
+            let partitions = image.topics().flat_map(|topic| {
+                topic.partitions().map(|(id, partition)| ((topic.id, id), partition))
+            });
+            let left = partitions.filter(|(_, known)| is_left(known)).map(|(place, _)| place);
+            left.collect::<Vec<_>>()
+        });
         let replicas = |(id, partition): (TopicId, PartitionId)| {
+            let topic = self.controller.with_image(|image| image.by_id(id).cloned());
             let open = |store: &Arc<Store>| {
-                let replica = self.network.replica(store.broker(), id, partition);
+                let replica = self.replica_in(store, topic.as_deref()?, partition);
                 // It is told by the report of the open, or has no replica.
-                replica.inspect_err(|error| log::info!("{error}")).ok()?
+                replica.inspect_err(|error| log::info!("{error}")).ok()
             };
             ((id, partition), stores.iter().filter_map(open).collect())
         };
-        left.map(replicas).collect()
+        left.into_iter().map(replicas).collect()
     }
 
     /// Replicas whose files could not be opened, or are damaged, are not in sync if others are.
@@ -273,6 +304,35 @@ impl Core {
         }
         self.network.wake_all();
     }
+}
+
+/// The replica in sync with the longest log; or another one, if that has all of this and more: what the one in sync has not
+/// synced may be there (KIP-966).
+fn longest<'a>(
+    known: &PartitionImage,
+    replicas: &'a [Arc<Replica>],
+    may_have_lost: impl Fn(BrokerId) -> bool,
+) -> Option<&'a Arc<Replica>> {
+    let is_in_sync = |replica: &&Arc<Replica>| known.isr.contains(&replica.broker());
+    let well = || replicas.iter().filter(|replica| !replica.log().is_offline());
+    let length = |replica: &&Arc<Replica>| (replica.log().written_epoch(), replica.log().end());
+    let in_sync = well().filter(is_in_sync).max_by_key(|replica| {
+        // Of those that are equal the leader, else the first.
+        let is_leader = known.leader == Some(replica.broker());
+        let place = known.replicas.iter().position(|id| *id == replica.broker());
+        (length(replica), is_leader, Reverse(place))
+    })?;
+    let (epoch, end) = length(&in_sync);
+    if !may_have_lost(in_sync.broker()) {
+        return Some(in_sync);
+    }
+    // Of one leader's epoch both have the beginning.
+    let has_all_and_more = |replica: &&Arc<Replica>| {
+        let (other, others_end) = length(replica);
+        (other == epoch || epoch.is_none()) && others_end > end
+    };
+    let others = well().filter(|replica| !is_in_sync(replica)).filter(has_all_and_more);
+    others.max_by_key(length).or(Some(in_sync))
 }
 
 /// What stores are opened with.

@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use brooklet::sim::{CallKind, Disk, Fault, PowerCut, Sim, Simulation};
 use brooklet::{
-    Acks, AlterConfig, Cluster, Delivery, ErrorKind, NewTopic, Offset, Outcome, Partition, Record,
+    Acks, AlterConfig, Cluster, ClusterBuilder, Delivery, ErrorKind, NewTopic, Offset, Outcome,
+    Partition, Record,
 };
 
 /// How many seeds a case is tried under.
 const SEEDS: u64 = 40;
 
+fn builder(disks: &[Disk]) -> ClusterBuilder {
+    (1..).zip(disks).fold(Cluster::builder(), |builder, (id, disk)| builder.broker_on(id, disk))
+}
+
 /// A cluster on these disks, with a topic of one partition that all of them replicate.
 fn cluster(disks: &[Disk]) -> (Cluster, Partition) {
-    let mut builder = Cluster::builder();
-    for (id, disk) in (1..).zip(disks) {
-        builder = builder.broker_on(id, disk);
-    }
-    let cluster = builder.open().unwrap();
+    let cluster = builder(disks).open().unwrap();
     let topic = NewTopic::new("email").replication_factor(disks.len() as u16);
     let partition = cluster.create_topic(topic).unwrap().partition(0).unwrap();
     (cluster, partition)
@@ -120,6 +121,46 @@ fn a_broker_comes_back_after_its_power_was_cut() {
         await_in_sync(sim, &email);
         cluster.close().unwrap();
     });
+}
+
+/// The last in sync has lost what it had not synced, and one that is no longer in sync has that (KIP-966). It was cut.
+#[test]
+fn who_has_all_that_the_last_in_sync_has_and_more_leads() {
+    for is_whole_cluster in [true, false] {
+        Simulation::new(0).run(move |sim| {
+            let disks = [Disk::new(), Disk::new()];
+            let (cluster, email) = cluster(&disks);
+            let os = AlterConfig::new().set("brooklet.flush.policy", "os");
+            cluster.topic("email").unwrap().alter_config(os).unwrap();
+            for _ in 0..3 {
+                send(&cluster);
+            }
+            let two = cluster.broker(2).unwrap();
+            match is_whole_cluster {
+                true => two.stop().unwrap(),
+                false => two.pause(),
+            }
+            send(&cluster);
+            assert_eq!(email.describe().unwrap().isr.len(), 1);
+            crash(&cluster, &disks, 1, PowerCut::LosesAll);
+            two.resume();
+            let (cluster, email) = match is_whole_cluster {
+                true => {
+                    drop((two, email, cluster));
+                    let cluster = builder(&disks).open().unwrap();
+                    let email = cluster.topic("email").unwrap().partition(0).unwrap();
+                    (cluster, email)
+                }
+                false => {
+                    cluster.broker(1).unwrap().start().unwrap();
+                    (cluster, email)
+                }
+            };
+            await_in_sync(sim, &email);
+            assert_eq!(email.watermarks().unwrap().high, Offset::from(3));
+            cluster.close().unwrap();
+        });
+    }
 }
 
 #[test]
