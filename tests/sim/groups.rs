@@ -20,7 +20,7 @@ use brooklet::{
 use crate::groups_member::{CALM, Member, OVER, STORM, Shared, is_recorded, value};
 use crate::groups_plan::{Act, GroupPlan, Plan, Reads, Sender, TopicPlan};
 use crate::replication::missing;
-use crate::report::{Report, full, seeds};
+use crate::report::{Lived, full, run_seeds};
 
 /// How long a cluster that was mended may take until all is as it should be.
 const RECOVERY: Duration = Duration::from_secs(60);
@@ -31,43 +31,8 @@ const FOUND_A_BUG: [u64; 9] = [44, 47, 90, 161, 252, 392, 449, 586, 696];
 /// Goal: no partition has two owners, no record is skipped, no committed offset is lost, and all recovers by itself.
 #[test]
 fn groups_survive_what_happens_to_brokers_and_members() {
-    let mut total = Report::new("T3");
     let count = if full() { 100_000 } else { 40 };
-    let found = std::env::var_os("RELIABILITY_SEEDS").is_none().then_some(FOUND_A_BUG);
-    for seed in seeds(count).chain(found.into_iter().flatten()) {
-        let ran = std::panic::catch_unwind(|| live(seed));
-        let lived = ran.unwrap_or_else(|panic| {
-            println!(
-                "RELIABILITY suite=T3 first_bad={seed}: again with RELIABILITY_SEEDS={seed}..{} \
-                 cargo test --test sim groups",
-                seed + 1
-            );
-            std::panic::resume_unwind(panic)
-        });
-        if seed % 50 == 0 {
-            assert_eq!(live(seed).trace, lived.trace, "seed {seed} is not the same twice");
-        }
-        total.seeds += 1;
-        total.ops += lived.ops;
-        total.faults += lived.faults;
-        total.records_checked += lived.records_checked;
-        total.acked += lived.acked;
-    }
-    total.say("of=groups");
-    assert!(
-        total.seeds < 20 || total.acked > 10 * total.seeds,
-        "{} acknowledged are too few",
-        total.acked
-    );
-}
-
-/// What one seed came to.
-struct Lived {
-    trace: u64,
-    ops: u64,
-    faults: u64,
-    records_checked: u64,
-    acked: u64,
+    run_seeds("groups", count, &FOUND_A_BUG, live);
 }
 
 fn live(seed: u64) -> Lived {

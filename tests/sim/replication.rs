@@ -21,7 +21,7 @@ use brooklet::{
 };
 
 use crate::replication_plan::{Act, Plan, Sender};
-use crate::report::{Report, full, seeds};
+use crate::report::{Lived, full, run_seeds};
 
 /// How long a cluster that was mended may take until all is as it should be.
 const RECOVERY: Duration = Duration::from_secs(60);
@@ -32,43 +32,8 @@ const FOUND_A_BUG: [u64; 5] = [1829, 1959, 2375, 6552, 10557];
 /// Goal: nothing that was acknowledged is lost or doubled, no two replicas differ, and all recovers by itself.
 #[test]
 fn replicated_clusters_survive_what_happens_to_brokers() {
-    let mut total = Report::new("T3");
     let count = if full() { 100_000 } else { 200 };
-    let found = std::env::var_os("RELIABILITY_SEEDS").is_none().then_some(FOUND_A_BUG);
-    for seed in seeds(count).chain(found.into_iter().flatten()) {
-        let ran = std::panic::catch_unwind(|| live(seed));
-        let lived = ran.unwrap_or_else(|panic| {
-            println!(
-                "RELIABILITY suite=T3 first_bad={seed}: again with RELIABILITY_SEEDS={seed}..{} \
-                 cargo test --test sim replication",
-                seed + 1
-            );
-            std::panic::resume_unwind(panic)
-        });
-        if seed % 50 == 0 {
-            assert_eq!(live(seed).trace, lived.trace, "seed {seed} is not the same twice");
-        }
-        total.seeds += 1;
-        total.ops += lived.ops;
-        total.faults += lived.faults;
-        total.records_checked += lived.records_checked;
-        total.acked += lived.acked;
-    }
-    total.say("");
-    assert!(
-        total.seeds < 20 || total.acked > 10 * total.seeds,
-        "{} acknowledged are too few",
-        total.acked
-    );
-}
-
-/// What one seed came to.
-struct Lived {
-    trace: u64,
-    ops: u64,
-    faults: u64,
-    records_checked: u64,
-    acked: u64,
+    run_seeds("replication", count, &FOUND_A_BUG, live);
 }
 
 fn live(seed: u64) -> Lived {
@@ -134,6 +99,14 @@ fn leader_epochs(cluster: &Cluster) -> BTreeMap<TopicPartition, LeaderEpoch> {
     partitions.map(term).collect()
 }
 
+fn await_recovery(sim: &Sim, cluster: &Cluster, plan: &Plan) {
+    let deadline = sim.elapsed() + RECOVERY;
+    while let Some(missing) = missing(cluster) {
+        assert!(sim.elapsed() < deadline, "not well after {RECOVERY:?}: {missing}\n{plan:?}");
+        sim.sleep(Duration::from_millis(100));
+    }
+}
+
 impl World {
     fn open(plan: Plan, recorder: &Recorder) -> Self {
         let disks = (1..=plan.brokers).map(|id| (id, Disk::new())).collect();
@@ -161,20 +134,29 @@ impl World {
         self.mend(sim);
         self.is_over.store(true, Ordering::Relaxed);
         clients.into_iter().for_each(Joining::join);
-        self.await_recovery(sim);
+        await_recovery(sim, &self.cluster, &self.plan);
         self.send_to_all();
         let seen = read_all(&self.recorder, "final", &self.cluster, "");
         self.check_events();
         // Followers hear of the last high watermark without anything behind it.
-        self.await_recovery(sim);
+        await_recovery(sim, &self.cluster, &self.plan);
         self.read_near(sim);
         let Self { cluster, plan, disks, recorder, faults, .. } = self;
         let terms = leader_epochs(&cluster);
-        cluster.close().unwrap();
-        let compared = compare_replicas(&disks);
+        match plan.ends_without_power {
+            true => {
+                disks.values().for_each(|disk| disk.cut_power(PowerCut::Mixes(sim.random())));
+                drop(cluster);
+            }
+            false => cluster.close().unwrap(),
+        }
         let cluster = open(&plan, &disks).unwrap();
         for (partition, term) in leader_epochs(&cluster) {
             assert!(Some(&term) > terms.get(&partition), "{partition} is in term {term} again");
+        }
+        if plan.ends_without_power {
+            // The leaders do not know yet what the others have.
+            await_recovery(sim, &cluster, &plan);
         }
         assert_eq!(
             read_all(&recorder, "reopened", &cluster, ""),
@@ -182,7 +164,7 @@ impl World {
             "opened anew it is another"
         );
         cluster.close().unwrap();
-        (faults, compared)
+        (faults, compare_replicas(&disks))
     }
 
     fn begin_clients(&self, sim: &Sim) -> Vec<Joining<()>> {
@@ -337,19 +319,6 @@ impl World {
             if name.as_str().starts_with("passing") {
                 self.cluster.delete_topic(name.as_str()).unwrap();
             }
-        }
-    }
-
-    fn await_recovery(&self, sim: &Sim) {
-        let deadline = sim.elapsed() + RECOVERY;
-        loop {
-            let Some(missing) = missing(&self.cluster) else { return };
-            assert!(
-                sim.elapsed() < deadline,
-                "not well after {RECOVERY:?}: {missing}\n{:?}",
-                self.plan
-            );
-            sim.sleep(Duration::from_millis(100));
         }
     }
 

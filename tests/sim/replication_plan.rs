@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     /// Brokers and readers stand in so many racks, and readers read what is in theirs.
     pub(crate) racks: u64,
     pub(crate) acts: Vec<Timed>,
+    /// In the end all lose power at once, rather than being closed.
+    pub(crate) ends_without_power: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -193,6 +195,7 @@ impl Plan {
             readers: dice.between(1, 2),
             racks: 0,
             acts: Vec::new(),
+            ends_without_power: false,
         };
         let kinds = KINDS.into_iter().filter(|_| dice.one_in(3)).collect::<Vec<_>>();
         let kinds = if kinds.is_empty() { vec![Kind::Crashes] } else { kinds };
@@ -207,6 +210,7 @@ impl Plan {
                 plan.acts.insert(dice.roll() as usize % (plan.acts.len() + 1), jump);
             }
         }
+        plan.ends_without_power = plan.loses_power && dice.one_in(2);
         plan
     }
 

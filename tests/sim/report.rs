@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write;
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 /// Figures of one suite.
@@ -75,6 +76,47 @@ pub(crate) fn seeds(quick: u64) -> Range<u64> {
         Some(from.parse().ok()?..to.parse().ok()?)
     });
     range.unwrap_or(0..quick)
+}
+
+/// What one seed of a simulation came to.
+pub(crate) struct Lived {
+    pub(crate) trace: u64,
+    pub(crate) ops: u64,
+    pub(crate) faults: u64,
+    pub(crate) records_checked: u64,
+    pub(crate) acked: u64,
+}
+
+/// Runs the simulation `live` (suite T3), which is the test `name`, under the seeds that are asked for; or else under the
+/// first `quick`, and those that have `found` a bug. Now and then one twice: it must be the same then.
+pub(crate) fn run_seeds(name: &str, quick: u64, found: &[u64], live: impl Fn(u64) -> Lived) {
+    let live = AssertUnwindSafe(live);
+    let mut total = Report::new("T3");
+    let found = if std::env::var_os("RELIABILITY_SEEDS").is_none() { found } else { &[] };
+    for seed in seeds(quick).chain(found.iter().copied()) {
+        let lived = std::panic::catch_unwind(|| live(seed)).unwrap_or_else(|panic| {
+            println!(
+                "RELIABILITY suite=T3 first_bad={seed}: again with RELIABILITY_SEEDS={seed}..{} \
+                 cargo test --test sim {name}",
+                seed + 1
+            );
+            std::panic::resume_unwind(panic)
+        });
+        if seed % 50 == 0 {
+            assert_eq!(live(seed).trace, lived.trace, "seed {seed} is not the same twice");
+        }
+        total.seeds += 1;
+        total.ops += lived.ops;
+        total.faults += lived.faults;
+        total.records_checked += lived.records_checked;
+        total.acked += lived.acked;
+    }
+    total.say(format_args!("of={name}"));
+    assert!(
+        total.seeds < 20 || total.acked > 10 * total.seeds,
+        "{} acknowledged are too few",
+        total.acked
+    );
 }
 
 /// Whether to take the time for everything.
