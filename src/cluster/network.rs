@@ -493,14 +493,16 @@ impl Drive for FollowerTask {
         }
         let step = loop {
             match network.step(self, true) {
-                Ok(Step::More) => {}
+                // It may be held up by now.
+                Ok(Step::More) if self.delay(&network) == Some(delay) => {}
                 step => break step,
             }
         };
         self.leave();
         match step {
+            Ok(Step::More) => again(self.delay(&network)?),
             Ok(Step::Later) => again(LATER),
-            Ok(_) => None,
+            Ok(Step::Done) => None,
             Err(error) => {
                 log::warn!("the follower on broker {} tries again: {error}", self.broker);
                 again(network.backoff)

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use brooklet::sim::{CallKind, Disk, Fault, PowerCut, Sim, Simulation};
 use brooklet::{
-    Acks, AlterConfig, Cluster, ClusterBuilder, Delivery, ErrorKind, NewTopic, Offset, Outcome,
-    Partition, Record,
+    Acks, AlterConfig, AutoOffsetReset, BrokerId, Cluster, ClusterBuilder, Delivery, ErrorKind,
+    NewTopic, Offset, Outcome, Partition, Record, ReplicaSelector,
 };
 
 /// How many seeds a case is tried under.
@@ -480,4 +480,69 @@ fn closing_answers_what_was_held_behind_what_others_lack() {
             assert_eq!(sent.wait().unwrap_err().kind(), ErrorKind::Closed);
         }
     });
+}
+
+#[test]
+fn a_follower_that_is_slow_by_so_much_holds_acknowledgements_up_by_that() {
+    for seed in 0..SEEDS {
+        Simulation::new(seed).run(|sim| {
+            let (cluster, email) = cluster(&[Disk::new(), Disk::new()]);
+            send(&cluster);
+            let leader = email.describe().unwrap().leader.unwrap().value();
+            let follower = cluster.broker(3 - leader).unwrap();
+            for millis in [20, 500] {
+                let delay = Duration::from_millis(millis);
+                // What it is at is done.
+                sim.sleep(Duration::from_millis(5));
+                follower.slow_down(delay);
+                let began = sim.elapsed();
+                send(&cluster);
+                let took = sim.elapsed() - began;
+                assert!(delay <= took && took < 2 * delay, "{took:?} for {delay:?}");
+            }
+            follower.resume();
+            cluster.close().unwrap();
+        });
+    }
+}
+
+/// The replica in the rack stays in sync, and has nothing new (`metadata.max.age.ms`).
+#[test]
+fn the_leader_is_asked_again_in_time_which_replica_to_read() {
+    for seed in 0..SEEDS {
+        Simulation::new(seed).run(|sim| {
+            let disks = [Disk::new(), Disk::new(), Disk::new()];
+            let racks = builder(&disks).rack(1, "north").rack(2, "south").rack(3, "south");
+            let cluster = racks.replica_selector(ReplicaSelector::RackAware).open().unwrap();
+            let brokers = [1, 2, 3].map(|id| BrokerId::new(id).unwrap());
+            let topic = cluster.create_topic(NewTopic::new("email").assignment([brokers])).unwrap();
+            let email = topic.partition(0).unwrap();
+            let age = Duration::from_secs(2);
+            let consumer = cluster.consumer().client_rack("south").metadata_max_age(age);
+            let mut consumer =
+                consumer.auto_offset_reset(AutoOffsetReset::Earliest).build().unwrap();
+            send(&cluster);
+            consumer.assign([email.clone()]).unwrap();
+            let mut source = |timeout| {
+                let records = consumer.poll(timeout).unwrap();
+                (records.len(), consumer.read_replica(&email).unwrap().value())
+            };
+            let began = sim.elapsed();
+            let (received, first) = source(Duration::from_secs(1));
+            assert_eq!((received, first > 1), (1, true));
+            let chosen = cluster.broker(first).unwrap();
+            // A pause it would notice.
+            chosen.slow_down(Duration::from_secs(3600));
+            let producer = cluster.producer().acks(Acks::Leader).build().unwrap();
+            let record = Record::to("email").value("welcome");
+            producer.send(record).and_then(Delivery::wait).unwrap();
+            while source(Duration::from_millis(100)).1 == first {
+                assert!(sim.elapsed() - began < 2 * age);
+            }
+            assert_eq!(source(Duration::ZERO).1, 5 - first);
+            assert!(sim.elapsed() - began >= age, "{:?}", sim.elapsed() - began);
+            chosen.resume();
+            cluster.close().unwrap();
+        });
+    }
 }
