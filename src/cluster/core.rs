@@ -290,12 +290,16 @@ impl Core {
         self.check_open()?;
         let change = Change::Reassign(topic.id, topic.name.clone(), partition, target);
         self.controller.submit(change)?;
-        // So that those who are to get it begin to copy.
+        self.begin_to_move(topic, partition);
+        Ok(())
+    }
+
+    /// Has those that are to get a partition begin to copy.
+    pub(super) fn begin_to_move(&self, topic: &TopicImage, partition: PartitionId) {
         match self.leader(topic, partition) {
             Ok(leader) => leader.wake_followers(),
             Err(error) => log::info!("{}-{partition} waits to be moved: {error}", topic.name),
         }
-        Ok(())
     }
 
     /// What is known of a partition.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::base::{BrokerId, Config, ConfigError, PartitionId, ReadConfig, TopicId, TopicName};
-use crate::cluster::change::CreateTopic;
+use crate::cluster::change::{Change, CreateTopic};
 use crate::cluster::metadata::{PartitionImage, TopicImage, without};
 use crate::cluster::{ClusterError, Core};
 
@@ -73,12 +73,23 @@ impl Core {
 
     /// Has the cluster's own topics get the replicas for which there were not enough brokers.
     pub(super) fn grow_internal_topics(&self) {
-        for (topic, partition, target) in
-            InternalTopic::ALL.into_iter().flat_map(|which| self.growth(which))
-        {
-            log::info!("{}-{partition} is to have the replicas {target:?}", topic.name);
-            if let Err(error) = self.reassign(&topic, partition, Some(target)) {
-                log::warn!("{}-{partition} gets no more replicas: {error}", topic.name);
+        let growth = InternalTopic::ALL.into_iter().flat_map(|which| self.growth(which));
+        let growth = growth.collect::<Vec<_>>();
+        let change =
+            |(topic, partition, target): &(Arc<TopicImage>, PartitionId, Vec<BrokerId>)| {
+                Change::Reassign(topic.id, topic.name.clone(), *partition, Some(target.clone()))
+            };
+        // All at once: they are recorded together.
+        let grown = self.controller().submit_all(growth.iter().map(change));
+        for ((topic, partition, target), grown) in growth.iter().zip(grown) {
+            match grown {
+                Ok(_) => {
+                    log::info!("{}-{partition} is to have the replicas {target:?}", topic.name);
+                    self.begin_to_move(topic, *partition);
+                }
+                Err(error) => {
+                    log::warn!("{}-{partition} gets no more replicas: {error}", topic.name);
+                }
             }
         }
     }
