@@ -8,6 +8,7 @@ use crate::cluster::election::AlterIsrError;
 use crate::cluster::metadata::{
     Assignment, Image, MAX_PARTITIONS, MetadataRecord, PartitionImage, TopicImage, without,
 };
+use crate::cluster::metadata_log::Quorum;
 use crate::cluster::placement::{self, Place};
 use crate::cluster::topic_config::{ConfigChange, TopicConfig};
 use crate::cluster::{BrokerConfig, ClusterError, election, reassignment};
@@ -51,6 +52,8 @@ pub(crate) enum Change {
     AlterIsr(AlterIsr),
     /// The controller wants these to have each record of the metadata log.
     AlterMembers(AlterMembers),
+    /// There was a controller in this epoch of whom the metadata does not know: the present one is to be a later one.
+    OutliveController(i32),
     /// A replica cannot be written, as long as the partition is as it was in this epoch.
     ReplicaFailed {
         id: TopicId,
@@ -87,6 +90,8 @@ pub(crate) struct AlterIsr {
 pub(crate) struct AlterMembers {
     /// The term of the controller that asks.
     pub(crate) epoch: LeaderEpoch,
+    /// What it knew of them: the partition's epoch of the metadata log.
+    pub(crate) version: i32,
     /// With the incarnations in which they were heard of; 0 for the leader.
     pub(crate) members: Vec<(BrokerId, u64)>,
 }
@@ -119,10 +124,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) id: TopicId,
     /// Whether a broker may come with another directory than it had, though others lack what was in that.
     pub(super) accept_loss: bool,
-    /// Who is the controller, and since which epoch.
-    pub(super) controller: Option<(BrokerId, i32)>,
-    /// Those who have to have each record.
-    pub(super) members: &'a [BrokerId],
+    /// Who is the controller, and who has to have each record.
+    pub(super) quorum: &'a Quorum,
 }
 
 /// The records that a change comes to, and the topic that it is about.
@@ -191,6 +194,8 @@ impl Surroundings<'_> {
             }
             Change::AlterIsr(asked) => self.alter_isr(asked, image)?,
             Change::AlterMembers(asked) => self.alter_members(asked)?,
+            // To begin a term is a record already.
+            Change::OutliveController(_) => Prepared::default(),
             Change::ReplicaFailed { id, partition, broker, epoch } => {
                 let Some(topic) = image.by_id(*id) else { return Ok(Prepared::default()) };
                 let is_alive = |id| self.brokers.is_alive(id);
@@ -207,15 +212,10 @@ impl Surroundings<'_> {
             }
             Change::ElectLongest(id, partition, broker, epoch) => {
                 let Some(topic) = image.by_id(*id) else { return Ok(Prepared::default()) };
+                let is_alive = self.brokers.is_alive(*broker);
                 self.partition(topic, *partition, |known| {
-                    let is_able = known.partition_epoch == *epoch
-                        && known.replicas.contains(broker)
-                        && self.brokers.is_alive(*broker);
-                    let change = |next: &mut PartitionImage| {
-                        next.leader = Some(*broker);
-                        next.isr.push(*broker);
-                    };
-                    is_able.then(|| known.changed(change)).flatten()
+                    let is_able = known.partition_epoch == *epoch && is_alive;
+                    is_able.then(|| election::elect_longest(known, *broker)).flatten()
                 })
             }
             Change::Outlive(id, partition, epoch) => {
@@ -372,23 +372,26 @@ impl Surroundings<'_> {
     }
 
     fn alter_members(&self, asked: &AlterMembers) -> Result<Prepared, ClusterError> {
-        let Some((controller, epoch)) = self.controller else {
-            return Err(ClusterError::NoController);
-        };
+        let Quorum { members: counted, version, .. } = self.quorum;
+        let controller = self.quorum.controller.ok_or(ClusterError::NoController)?;
         // One that was the controller may still be asking.
-        let current = LeaderEpoch::new(epoch).unwrap_or(LeaderEpoch::ZERO);
+        let current = LeaderEpoch::new(self.quorum.epoch).unwrap_or(LeaderEpoch::ZERO);
         if asked.epoch != current {
             let asked = asked.epoch;
             return Err(AlterIsrError::FencedLeaderEpoch { asked, current }.into());
         }
+        if asked.version != *version {
+            let (asked, current) = (asked.version, *version);
+            return Err(AlterIsrError::InvalidUpdateVersion { asked, current }.into());
+        }
         let wanted = &asked.members;
         let members = wanted.iter().map(|(broker, _)| *broker);
-        let is_able = |id: &BrokerId| self.is_present(wanted, *id) || self.members.contains(id);
+        let is_able = |id: &BrokerId| self.is_present(wanted, *id) || counted.contains(id);
         let members = members.filter(is_able).collect::<Vec<_>>();
         if !members.contains(&controller) {
             return Err(AlterIsrError::WithoutLeader.into());
         }
-        if members == self.members {
+        if members == *counted {
             return Ok(Prepared::default());
         }
         Ok(Prepared::one(MetadataRecord::MembersChanged { members }))
@@ -485,8 +488,10 @@ mod tests {
     use crate::base::{Config, Scope};
 
     /// What comes of asking, in the third term of broker 2 as the controller.
-    fn ask(epoch: i32, members: &[i32]) -> Result<Vec<MetadataRecord>, ClusterError> {
+    fn ask(epoch: i32, version: i32, members: &[i32]) -> Result<Vec<MetadataRecord>, ClusterError> {
         let [one, two] = [1, 2].map(|id| BrokerId::new(id).unwrap());
+        let members_now = vec![one, two];
+        let quorum = Quorum { controller: Some(two), epoch: 3, members: members_now, version: 7 };
         let (brokers, config) =
             (Brokers::default(), BrokerConfig::new(Config::new(Scope::Broker)).unwrap());
         let surroundings = Surroundings {
@@ -494,22 +499,29 @@ mod tests {
             config: &config,
             id: TopicId::from_bytes([1; 16]),
             accept_loss: false,
-            controller: Some((two, 3)),
-            members: &[one, two],
+            quorum: &quorum,
         };
         let members = members.iter().map(|id| (BrokerId::new(*id).unwrap(), 0)).collect();
         let epoch = LeaderEpoch::new(epoch).unwrap();
-        let change = Change::AlterMembers(AlterMembers { epoch, members });
+        let change = Change::AlterMembers(AlterMembers { epoch, version, members });
         let image = Image::new(Arc::new(config.clone()));
         surroundings.prepare(&change, &image).map(|prepared| prepared.records)
     }
 
     #[test]
     fn only_the_controller_says_who_has_to_have_the_metadata() {
-        assert!(matches!(ask(2, &[1]), Err(ClusterError::AlterIsr(_))), "it was one before");
-        assert!(matches!(ask(3, &[1]), Err(ClusterError::AlterIsr(_))), "it has to be among them");
+        for (epoch, version, members, why) in [
+            (2, 7, [2], "it was one before"),
+            (3, 6, [2], "a member was lost meanwhile"),
+            (3, 7, [1], "it has to be among them"),
+        ] {
+            assert!(
+                matches!(ask(epoch, version, &members), Err(ClusterError::AlterIsr(_))),
+                "{why}"
+            );
+        }
         let members = vec![BrokerId::new(2).unwrap()];
-        assert_eq!(ask(3, &[2]).unwrap(), [MetadataRecord::MembersChanged { members }]);
-        assert_eq!(ask(3, &[1, 2]).unwrap(), [], "nothing changes");
+        assert_eq!(ask(3, 7, &[2]).unwrap(), [MetadataRecord::MembersChanged { members }]);
+        assert_eq!(ask(3, 7, &[1, 2]).unwrap(), [], "nothing changes");
     }
 }

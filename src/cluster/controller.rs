@@ -25,6 +25,7 @@ use bytes::Bytes;
 use crate::base::{BrokerId, Bug, Offset, PartitionId, TopicId, is_planted};
 use crate::cluster::brokers::Brokers;
 use crate::cluster::change::{Change, Surroundings};
+use crate::cluster::election::AlterIsrError;
 use crate::cluster::events::{Events, MetadataListener};
 use crate::cluster::metadata::{Image, MetadataRecord, TopicImage};
 use crate::cluster::metadata_log::{MetadataLog, damaged};
@@ -177,7 +178,7 @@ impl Controller {
                 (self.with_image(|image| image.members().to_vec()), self.log.members());
             let is_successor = |id: &BrokerId| is_other(id) && counted.contains(id);
             let is_needed =
-                self.log.is_led() && self.log.controller().is_some_and(|c| c.0 == broker);
+                self.log.is_leader_well() && self.log.controller().is_some_and(|c| c.0 == broker);
             if !is_needed
                 || recorded.iter().any(is_successor)
                 || !self.brokers.alive().iter().any(is_other)
@@ -259,58 +260,76 @@ impl Controller {
     /// Makes changes, as many at a time as fit into a batch.
     fn process(&self, proposals: &[Arc<Proposal>], effects: &mut Effects) -> Vec<Changed> {
         let mut results = Vec::with_capacity(proposals.len());
-        let mut is_second_try = false;
+        let mut lost = None::<Lost>;
         while let Some(rest) = proposals.get(results.len()..).filter(|rest| !rest.is_empty()) {
-            if let Err(error) = self.see_to_office(effects) {
-                results.extend(rest.iter().map(|_| Err(error.clone())));
-                break;
-            }
-            let (mut batch, mut made) = (Batch::default(), Vec::new());
-            for proposal in rest {
-                self.leave_out(&proposal.change);
-                if !self.log.is_led() && !made.is_empty() {
+            let lost_before = lost.take();
+            let found = match self.see_to_office(effects) {
+                Ok(found) => found,
+                Err(error) => {
+                    // Whoever takes office later may have in its log what was lost.
+                    results.extend(lost_before.into_iter().flat_map(Lost::not_recorded));
+                    results.resize_with(proposals.len(), || Err(error.clone()));
                     break;
                 }
-                if let Err(error) = self.see_to_office(effects) {
-                    made.push(Err(error));
-                    continue;
-                }
-                self.note_members(&mut batch);
-                made.push(self.prepare(&proposal.change, &mut batch));
-                if batch.bytes > MAX_BATCH_BYTES {
-                    break;
-                }
+            };
+            let is_second_try = lost_before.is_some();
+            if let Some(mut lost) = lost_before.filter(|lost| lost.is_in(&found)) {
+                results.append(&mut lost.made);
+                continue;
             }
+            let (batch, made) = self.prepare_batch(rest, effects);
             match self.record(rest, &made, &batch, effects) {
-                Ok(()) => is_second_try = false,
-                // Another broker takes over, and has it in its log, or is to record it.
-                Err(error) if error.is_of_leader() && !is_second_try => {
-                    is_second_try = true;
-                    let found = self.see_to_office(effects).unwrap_or_default();
-                    let is_it = |records: &[MetadataRecord]| records == batch.records;
-                    if !found.windows(batch.records.len()).any(is_it) {
-                        continue;
+                Ok(()) => results.extend(made),
+                Err(error) => {
+                    let failed = Lost { records: batch.records, made, error };
+                    match failed.error.is_of_leader() && !is_second_try {
+                        true => lost = Some(failed),
+                        false => results.extend(failed.not_recorded()),
                     }
                 }
-                Err(error) => {
-                    let failed = || Err(ClusterError::NotRecorded(error.clone()));
-                    made.iter_mut().filter(|made| made.is_ok()).for_each(|made| *made = failed());
-                }
             }
-            results.append(&mut made);
         }
         results
+    }
+
+    /// Prepares as many of these changes as fit into a batch, or as can be made in one term.
+    fn prepare_batch(
+        &self,
+        proposals: &[Arc<Proposal>],
+        effects: &mut Effects,
+    ) -> (Batch, Vec<Changed>) {
+        let (mut batch, mut made) = (Batch::default(), Vec::new());
+        for proposal in proposals {
+            self.leave_out(&proposal.change);
+            let is_led = self.log.is_led();
+            // What was prepared is for the log of this term.
+            if !is_led && !made.is_empty() {
+                break;
+            }
+            if !is_led && let Err(error) = self.see_to_office(effects) {
+                made.push(Err(error));
+                continue;
+            }
+            if let Change::OutliveController(epoch) = &proposal.change {
+                if !made.is_empty() {
+                    break;
+                }
+                made.push(self.outlive(*epoch, effects).map(|()| None));
+                continue;
+            }
+            self.note_members(&mut batch);
+            made.push(self.prepare(&proposal.change, &mut batch));
+            if batch.bytes > MAX_BATCH_BYTES {
+                break;
+            }
+        }
+        (batch, made)
     }
 
     /// A broker that is lost has nothing more to record.
     fn leave_out(&self, change: &Change) {
         if let Change::BrokerLost(broker) | Change::RemoveBroker(broker) = change {
-            let members = self.log.members();
-            let others = members.iter().copied().filter(|id| id != broker).collect::<Vec<_>>();
-            let is_controller = self.log.controller().is_some_and(|(id, _)| id == *broker);
-            if !others.is_empty() && !is_controller {
-                self.log.set_members(others);
-            }
+            self.log.lose_members(&[*broker]);
         }
     }
 
@@ -338,7 +357,6 @@ impl Controller {
         if batch.records.is_empty() {
             return Ok(());
         }
-        let members = self.log.members();
         self.log.commit(&batch.values).inspect_err(|_| {
             // It may be in the log, and known to nobody: whoever reads that in office knows.
             if !is_planted(Bug::ControllerStays) {
@@ -351,7 +369,7 @@ impl Controller {
                 self.delete_topic(topic);
             }
         }
-        self.publish(&batch.records, self.log.members() == members, effects);
+        self.publish(&batch.records, effects);
         Ok(())
     }
 
@@ -364,8 +382,7 @@ impl Controller {
         }
     }
 
-    /// `all_recorded` says that no member was left behind on the way.
-    fn publish(&self, records: &[MetadataRecord], all_recorded: bool, effects: &mut Effects) {
+    fn publish(&self, records: &[MetadataRecord], effects: &mut Effects) {
         let mut events = Vec::new();
         {
             let mut published = self.published.write();
@@ -379,11 +396,6 @@ impl Controller {
             }
             self.version.fetch_add(1, Ordering::AcqRel);
         }
-        let members = self.published.read().members().to_vec();
-        let is_change = |record: &_| matches!(record, MetadataRecord::MembersChanged { .. });
-        if all_recorded && records.iter().any(is_change) {
-            self.log.set_members(members);
-        }
         if let Some(end) = self.log.end() {
             self.next.lock().applied = end;
         }
@@ -393,27 +405,30 @@ impl Controller {
 
     /// Checks one change against what there is and what was prepared, and adds its records.
     fn prepare(&self, change: &Change, batch: &mut Batch) -> Changed {
+        let quorum = self.log.quorum();
         let mut next = self.next.lock();
         let surroundings = Surroundings {
             brokers: &self.brokers,
             config: &self.config,
             id: random_id(&*self.runtime),
             accept_loss: self.accept_loss,
-            controller: self.log.controller(),
-            members: &self.log.members(),
+            quorum: &quorum,
         };
         let prepared = surroundings.prepare(change, &next.image)?;
         let before = prepared.topic.and_then(|id| next.image.by_id(id).cloned());
         for record in prepared.records {
+            if let MetadataRecord::MembersChanged { members } = &record
+                // Those who are to go would not record it, and those who come have to.
+                && !self.log.set_members(members.clone(), quorum.version)
+            {
+                let (asked, current) = (quorum.version, self.log.quorum().version);
+                return Err(AlterIsrError::InvalidUpdateVersion { asked, current }.into());
+            }
             let applied = next.image.apply(&record);
             applied.map_err(|reason| match self.log.leader() {
                 Some(log) => ClusterError::from(damaged(&log, &reason)),
                 None => ClusterError::NoController,
             })?;
-            if let MetadataRecord::MembersChanged { members } = &record {
-                // Those who are to go would not record it, and those who come have to.
-                self.log.set_members(members.clone());
-            }
             batch.add(record);
         }
         Ok(prepared.topic.and_then(|id| next.image.by_id(id).cloned().or(before)))
@@ -455,6 +470,28 @@ impl Batch {
         self.bytes += value.len();
         self.values.push(value);
         self.records.push(record);
+    }
+}
+
+/// A batch that could not be recorded.
+struct Lost {
+    records: Vec<MetadataRecord>,
+    /// What its changes come to, if it is in the log all the same.
+    made: Vec<Changed>,
+    error: ProduceError,
+}
+
+impl Lost {
+    /// Whether it is among these records.
+    fn is_in(&self, found: &[MetadataRecord]) -> bool {
+        found.windows(self.records.len()).any(|records| records == self.records)
+    }
+
+    /// For those who asked: it is not known whether it is in the log.
+    fn not_recorded(self) -> impl Iterator<Item = Changed> {
+        let Self { made, error, .. } = self;
+        made.into_iter()
+            .map(move |made| made.and_then(|_| Err(ClusterError::NotRecorded(error.clone()))))
     }
 }
 

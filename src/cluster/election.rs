@@ -41,6 +41,24 @@ pub(crate) fn elect(
     partition.changed(|partition| choose_leader(partition, is_alive, unclean))
 }
 
+/// Has the replica lead whose log has all that those in sync have, whether it is one of them or not.
+pub(crate) fn elect_longest(
+    partition: &PartitionImage,
+    broker: BrokerId,
+) -> Option<PartitionImage> {
+    if !partition.replicas.contains(&broker) {
+        return None;
+    }
+    partition.changed(|partition| {
+        partition.leader = Some(broker);
+        match partition.recovering {
+            // The only one in sync has lost what others have, and may not be in sync beside it.
+            true => partition.isr = vec![broker],
+            false => partition.isr.push(broker),
+        }
+    })
+}
+
 /// A broker stops, crashes or is about to stop: it is in sync no more, unless nobody else is, and leads nothing.
 pub(crate) fn without_broker(
     partition: &PartitionImage,

@@ -42,9 +42,11 @@ impl OutdatedIsr {
         asked.or_else(|| {
             let (state, isr) = leader.propose_isr()?;
             Some(match leader.topic_id() {
-                METADATA_ID => {
-                    Change::AlterMembers(AlterMembers { epoch: state.leader_epoch, members: isr })
-                }
+                METADATA_ID => Change::AlterMembers(AlterMembers {
+                    epoch: state.leader_epoch,
+                    version: state.partition_epoch,
+                    members: isr,
+                }),
                 id => Change::AlterIsr(AlterIsr {
                     id,
                     partition: leader.partition().partition,
@@ -64,9 +66,12 @@ impl Drive for OutdatedIsr {
         let Some(change) = self.change(&leader) else {
             return leader.isr_was_asked_for().then_some(now);
         };
-        match core.controller().submit(change.clone()) {
+        let made = core.controller().submit(change.clone()).map(drop);
+        // That a controller fails is a change of the metadata log, too.
+        let is_news = made.is_ok() || leader.topic_id() != METADATA_ID;
+        match made {
             // The leader knows by now.
-            Ok(_) => leader.proposal_failed(),
+            Ok(()) => leader.proposal_failed(),
             Err(error) => {
                 log::info!("{}: others would be in sync, but {error}", leader.partition());
                 match error {
@@ -78,7 +83,7 @@ impl Drive for OutdatedIsr {
         if core.is_closed() || now == Moment::since_start(Duration::MAX) {
             return None;
         }
-        if leader.state().partition_epoch > before {
+        if is_news && leader.state().partition_epoch > before {
             self.refused.store(0, Ordering::Relaxed);
             // What came up meanwhile was left to this.
             return Some(now);

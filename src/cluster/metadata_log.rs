@@ -19,7 +19,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::base::{Acks, BrokerId, LeaderEpoch, Offset, TopicId};
 use crate::cluster::brokers::Brokers;
-use crate::cluster::metadata::{Image, MetadataRecord, without};
+use crate::cluster::metadata::{Image, MetadataRecord};
 use crate::cluster::{BrokerConfig, ClusterError};
 use crate::env::Runtime;
 use crate::env::sync::{Event, Mutex};
@@ -48,12 +48,12 @@ pub(crate) struct MetadataLog {
 
 /// Who leads, and who has to have each record.
 #[derive(Clone, Debug)]
-struct Quorum {
-    controller: Option<BrokerId>,
-    epoch: i32,
-    members: Vec<BrokerId>,
+pub(super) struct Quorum {
+    pub(super) controller: Option<BrokerId>,
+    pub(super) epoch: i32,
+    pub(super) members: Vec<BrokerId>,
     /// Counts the changes of this.
-    version: i32,
+    pub(super) version: i32,
 }
 
 impl MetadataLog {
@@ -74,6 +74,10 @@ impl MetadataLog {
         }
     }
 
+    pub(super) fn quorum(&self) -> Quorum {
+        self.quorum.lock().clone()
+    }
+
     /// The broker that is the controller, and since which epoch.
     pub(crate) fn controller(&self) -> Option<(BrokerId, i32)> {
         let quorum = self.quorum.lock();
@@ -89,14 +93,19 @@ impl MetadataLog {
         self.quorum.lock().members.clone()
     }
 
-    /// Whether the controller's broker is there, and its log takes records.
+    /// Whether the controller is in office, and its log takes records.
     pub(super) fn is_led(&self) -> bool {
+        self.in_office.load(Ordering::SeqCst) && self.is_leader_well()
+    }
+
+    /// Whether the controller's broker is there, in office or not, and its log takes records.
+    pub(super) fn is_leader_well(&self) -> bool {
         let is_well = |replica: &Arc<Replica>| {
             !replica.log().is_offline()
                 && replica.ended().is_none()
                 && self.brokers.is_alive(replica.broker())
         };
-        self.in_office.load(Ordering::SeqCst) && self.leader.load().as_ref().is_some_and(is_well)
+        self.leader.load().as_ref().is_some_and(is_well)
     }
 
     /// That it took office is recorded.
@@ -127,28 +136,43 @@ impl MetadataLog {
         self.leader.store(None);
     }
 
-    /// Counts on these members from now on.
-    pub(super) fn set_members(&self, members: Vec<BrokerId>) {
+    /// Counts on these members from now on, unless something has changed since `version`: whoever was lost then is not to
+    /// be waited for again. Returns whether it does.
+    pub(super) fn set_members(&self, members: Vec<BrokerId>, version: i32) -> bool {
         {
             let mut quorum = self.quorum.lock();
-            if quorum.members == members {
-                return;
+            if quorum.version != version {
+                return false;
             }
             quorum.members = members;
             quorum.version += 1;
         }
         self.tell_replicas();
+        true
     }
 
-    /// A follower that cannot record anything is waited for no longer.
-    pub(super) fn lose_member(&self, broker: BrokerId) {
+    /// Nobody could begin a term: nothing was published without these.
+    pub(super) fn restore_members(&self, members: &[BrokerId]) {
+        let mut quorum = self.quorum.lock();
+        quorum.members = members.to_vec();
+        quorum.version += 1;
+    }
+
+    /// Members that record nothing are waited for no longer. The controller stays.
+    pub(super) fn lose_members(&self, lost: &[BrokerId]) {
         {
             let mut quorum = self.quorum.lock();
-            if quorum.controller == Some(broker) || !quorum.members.contains(&broker) {
+            let controller = quorum.controller;
+            let is_lost = |id: &BrokerId| lost.contains(id) && controller != Some(*id);
+            if !quorum.members.iter().any(is_lost) || quorum.members.iter().all(is_lost) {
                 return;
             }
-            quorum.members.retain(|member| *member != broker);
+            quorum.members.retain(|id| !is_lost(id));
             quorum.version += 1;
+        }
+        if let Some(leader) = &*self.leader.load() {
+            // They may have been about to join: those are waited for, too.
+            leader.proposal_failed();
         }
         self.tell_replicas();
     }
@@ -206,8 +230,8 @@ impl MetadataLog {
 
     /// Goes on without the members that have not recorded what the controller has.
     fn leave_behind(&self, log: &Replica) {
-        let members = self.members();
-        let late = members.iter().copied().filter(|id| *id != log.broker() && !log.has_all(*id));
+        let members = self.members().into_iter();
+        let late = members.filter(|id| *id != log.broker() && !log.has_all(*id));
         let late = late.collect::<Vec<_>>();
         // Whoever was about to join is waited for no longer either: that it joins is to be recorded behind this.
         log.proposal_failed();
@@ -216,7 +240,7 @@ impl MetadataLog {
             log::warn!(
                 "brokers {late:?} do not record metadata in time: the cluster goes on without"
             );
-            self.set_members(without(&members, &late));
+            self.lose_members(&late);
         }
         log.wait_no_longer();
     }

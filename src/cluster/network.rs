@@ -298,7 +298,12 @@ impl Peers for Network {
 
     fn synced(&self, follower: &Replica) {
         let Some(broker) = self.broker(follower.broker()) else { return };
-        let Some(said) = follower.as_follower(broker.incarnation()) else { return };
+        // Before it is known that this life of the replica has not ended: it is not to speak for the next.
+        let incarnation = broker.incarnation();
+        if follower.ended().is_some() {
+            return;
+        }
+        let Some(said) = follower.as_follower(incarnation) else { return };
         let Some(leader) = follower.led_by().0 else { return };
         let leader = self.replica(leader, follower.topic_id(), follower.partition().partition);
         if let Ok(Some(leader)) = leader {
@@ -372,7 +377,7 @@ impl Peers for Network {
         if let Some(core) = self.core() {
             if replica.topic_id() == METADATA_ID && !is_planted(Bug::FailedMembersCount) {
                 // Not on the keeper's thread: it may be waiting for something that waits for this.
-                core.controller().log().lose_member(replica.broker());
+                core.controller().log().lose_members(&[replica.broker()]);
             }
             core.keeper().submit(Arc::new(Failed::new(&core, replica)), None);
         }

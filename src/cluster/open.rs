@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
-use crate::base::{BrokerId, PartitionId, TopicId, TopicPartition};
+use crate::base::{BrokerId, FlushPolicy, Offset, PartitionId, TopicId, TopicPartition};
 use crate::cluster::brokers::{Broker, BrokerPlace, Brokers};
 use crate::cluster::change::Change;
 use crate::cluster::controller::Controller;
@@ -175,7 +175,7 @@ impl Core {
                 controller_epoch = controller_epoch.max(of_producers.unwrap_or(0));
             }
         }
-        self.controller.outlive(controller_epoch)?;
+        self.make([Change::OutliveController(controller_epoch)])?;
         self.make(changes)
     }
 
@@ -323,13 +323,14 @@ fn longest<'a>(
         (length(replica), is_leader, Reverse(place))
     })?;
     let (epoch, end) = length(&in_sync);
-    if !may_have_lost(in_sync.broker()) {
+    if in_sync.policy() == FlushPolicy::OnAck || !may_have_lost(in_sync.broker()) {
+        // Of what others have more nothing was acknowledged.
         return Some(in_sync);
     }
     // Of one leader's epoch both have the beginning.
     let has_all_and_more = |replica: &&Arc<Replica>| {
         let (other, others_end) = length(replica);
-        (other == epoch || epoch.is_none()) && others_end > end
+        (other == epoch || end == Offset::ZERO) && others_end > end
     };
     let others = well().filter(|replica| !is_in_sync(replica)).filter(has_all_and_more);
     others.max_by_key(length).or(Some(in_sync))

@@ -58,9 +58,9 @@ impl Replica {
             false => self.own_end(),
         };
         let position = self.log.end();
-        let is_fit = !self.unfit.load(Ordering::Acquire);
+        let fitness = self.fitness.get();
         let end = end.min(position);
-        FollowerEnd { broker: self.broker(), incarnation, epoch, position, end, is_fit }
+        FollowerEnd { broker: self.broker(), incarnation, epoch, position, end, fitness }
     }
 
     /// How far the replica has come, in the term in which that is known to be a part of the leader's log (C14).
@@ -145,9 +145,9 @@ impl Replica {
         self.last_write.note(began, self.runtime.now());
         drop(role);
         match &done {
-            Ok(Done::Copied) => self.unfit.store(false, Ordering::Release),
+            Ok(Done::Copied) => self.fitness.set(true),
             Ok(_) => {}
-            Err(_) => self.unfit.store(true, Ordering::Release),
+            Err(_) => self.fitness.set(false),
         }
         // A term that begins meanwhile was left to whoever has the role.
         self.drive();
@@ -277,7 +277,7 @@ impl Replica {
     pub(super) fn tell_of_failure(&self) {
         let is_follower = matches!(self.queue.lock().office, Office::Follower { .. });
         if is_follower && self.ended().is_none() {
-            self.unfit.store(true, Ordering::Release);
+            self.fitness.set(false);
             self.peers.failed(self);
         }
     }

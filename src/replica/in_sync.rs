@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use crate::base::{BrokerId, Bug, LeaderEpoch, Offset, is_planted};
 use crate::env::Moment;
 use crate::replica::PartitionState;
+use crate::replica::fitness::Fitness;
 
 /// What a leader knows of its followers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct InSync {
     pub(super) state: PartitionState,
     me: BrokerId,
@@ -34,8 +35,8 @@ pub(super) struct Progress {
     pub(super) position: Offset,
     /// What it has, as durably as the policy asks; `None` before it was heard of.
     pub(super) end: Option<Offset>,
-    /// Its disk takes what is written.
-    is_fit: bool,
+    /// Whether its disk takes what is written.
+    fitness: Fitness,
     /// When it last had all that the leader had.
     pub(super) caught_up: Option<Moment>,
     /// Where the leader ended when the follower was last heard of, and when that was.
@@ -68,8 +69,8 @@ pub(crate) struct FollowerEnd {
     pub(crate) position: Offset,
     /// What it has, as durably as the policy asks.
     pub(crate) end: Offset,
-    /// It could write what it got last: else it may have all that there is, and still be out of sync.
-    pub(crate) is_fit: bool,
+    /// Whether it could write what it got last: else it may have all that there is, and still be out of sync.
+    pub(crate) fitness: Fitness,
 }
 
 impl InSync {
@@ -80,7 +81,7 @@ impl InSync {
             incarnation: 0,
             position: Offset::ZERO,
             end: None,
-            is_fit: true,
+            fitness: Fitness::default(),
             // Those in sync have time to show it.
             caught_up: state.isr.contains(broker).then_some(now),
             leader_end: Offset::ZERO,
@@ -176,11 +177,12 @@ impl InSync {
         let is_same_life = said.incarnation == known.incarnation;
         if !is_same_life {
             (known.position, known.end) = (Offset::ZERO, None);
+            known.fitness = Fitness::default();
         }
         known.position = known.position.max(said.position);
         known.end = known.end.max(Some(said.end));
         known.incarnation = said.incarnation;
-        known.is_fit = said.is_fit;
+        known.fitness = known.fitness.max(said.fitness);
         known.leader_end = known.leader_end.max(end);
         known.heard = now;
         true
@@ -202,7 +204,7 @@ impl InSync {
     /// The followers in sync where a consumer can go on at `offset` (KIP-392): from others it could fall behind for ever.
     pub(super) fn with_offset(&self, offset: Offset) -> Vec<ReplicaView> {
         let has_it = |progress: &Progress| {
-            let is_known = progress.end.is_some() && progress.is_fit;
+            let is_known = progress.end.is_some() && progress.fitness.is_fit();
             is_known && progress.start <= offset && offset <= progress.position
         };
         let in_sync = self.followers.iter().filter(|(broker, _)| self.state.isr.contains(broker));
@@ -216,7 +218,7 @@ impl InSync {
     /// The broker has ended, and will begin again as a later incarnation: what is still said of this one is too late.
     pub(super) fn forget(&mut self, broker: BrokerId, next_incarnation: u64) {
         if let Some(known) = self.followers.get_mut(&broker) {
-            known.incarnation = next_incarnation;
+            (known.incarnation, known.fitness) = (next_incarnation, Fitness::default());
             (known.end, known.caught_up) = (None, None);
             known.position = Offset::ZERO;
             known.is_read = false;
@@ -250,7 +252,7 @@ impl InSync {
 
     fn may_join(&self, progress: &Progress) -> bool {
         let start = if is_planted(Bug::JoinsBelowEpoch) { Offset::ZERO } else { self.epoch_start };
-        progress.is_fit && progress.end.is_some_and(|end| end >= start)
+        progress.fitness.is_fit() && progress.end.is_some_and(|end| end >= start)
     }
 
     /// The in-sync set that the controller is to be asked for, if it is to be another one. It counts as asked for from
@@ -355,7 +357,7 @@ mod tests {
             epoch: LeaderEpoch::new(5).unwrap(),
             position: offset(end),
             end: offset(end),
-            is_fit: true,
+            fitness: Fitness::default(),
         }
     }
 
@@ -406,7 +408,11 @@ mod tests {
         assert_eq!(with(&leader, 5), has_it, "broker 2 is not in sync");
         assert_eq!(with(&leader, 20), has_it, "also where it ends");
         assert_eq!((with(&leader, 4), with(&leader, 21)), (vec![], vec![]));
-        assert!(leader.heard(&FollowerEnd { is_fit: false, ..said(1, 20) }, offset(20), at(2)));
+        assert!(leader.heard(
+            &FollowerEnd { fitness: Fitness::FIRST[1], ..said(1, 20) },
+            offset(20),
+            at(2)
+        ));
         assert_eq!(with(&leader, 5), [], "its disk has failed");
     }
 
@@ -512,10 +518,21 @@ mod tests {
     #[test]
     fn one_whose_disk_takes_nothing_does_not_join() {
         let mut leader = leader(&[0]);
-        assert!(leader.heard(&FollowerEnd { is_fit: false, ..said(1, 20) }, offset(20), at(1)));
-        assert_eq!(proposed(&mut leader, 20, 20, 1), None);
-        assert!(leader.heard(&said(1, 20), offset(20), at(2)));
+        let [fit, unfit, again] = Fitness::FIRST;
+        for fitness in [unfit, fit] {
+            // That it was fit is heard late.
+            assert!(leader.heard(&FollowerEnd { fitness, ..said(1, 20) }, offset(20), at(1)));
+            assert_eq!(proposed(&mut leader, 20, 20, 1), None);
+        }
+        let mut others = leader.clone();
+        let fitness = again;
+        assert!(leader.heard(&FollowerEnd { fitness, ..said(1, 20) }, offset(20), at(2)));
         assert_eq!(proposed(&mut leader, 20, 20, 2), Some(vec![0, 1]));
+        // So it is in a new life.
+        others.forget(id(1), 2);
+        let reborn = FollowerEnd { incarnation: 2, ..said(1, 20) };
+        assert!(others.heard(&reborn, offset(20), at(2)));
+        assert_eq!(proposed(&mut others, 20, 20, 2), Some(vec![0, 1]));
     }
 
     #[test]

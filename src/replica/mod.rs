@@ -7,6 +7,7 @@ mod alone;
 mod answer;
 mod end;
 mod error;
+mod fitness;
 mod follow;
 mod in_sync;
 mod office;

@@ -306,7 +306,7 @@ impl Replica {
             None => return error.elsewhere(),
         }
         log::warn!("{} on broker {}: {error}", self.partition(), self.broker());
-        self.unfit.store(true, Ordering::Release);
+        self.fitness.set(false);
         self.peers.failed(self);
         error.elsewhere()
     }

@@ -44,6 +44,7 @@ use crate::base::{Bug, Timestamp, TopicId, TopicPartition, is_planted};
 use crate::env::sync::{Event, Mutex};
 use crate::env::{Published, Role, Runtime};
 use crate::record::Limits;
+use crate::replica::fitness::FitnessCell;
 use crate::replica::in_sync::InSync;
 use crate::replica::office::Standing;
 use crate::replica::queue::{Office, Queue, Waiting};
@@ -103,8 +104,8 @@ pub(crate) struct Replica {
     /// The term in which the log is known to be a part of the leader's: what it has counts there, and not before. Set with
     /// the writer's role, -1 for none.
     pub(super) verified: AtomicI32,
-    /// What came last could not be written.
-    pub(super) unfit: AtomicBool,
+    /// Whether what came last could be written.
+    pub(super) fitness: FitnessCell,
     /// Somebody is about to ask for another in-sync set.
     pub(super) isr_is_asked: AtomicBool,
     /// Somebody is about to look whether followers are behind for too long.
@@ -150,7 +151,7 @@ impl Replica {
             standing: Mutex::new(Standing::Following(state)),
             followers: ArcSwap::default(),
             verified: AtomicI32::new(-1),
-            unfit: AtomicBool::new(false),
+            fitness: FitnessCell::default(),
             isr_is_asked: AtomicBool::new(false),
             lag_is_watched: AtomicBool::new(false),
             has_news: AtomicBool::new(false),

@@ -170,6 +170,113 @@ fn who_has_all_that_the_last_in_sync_has_and_more_leads() {
     }
 }
 
+/// It was the only one in sync, by an unclean election, and has less than one that was not.
+#[test]
+fn one_that_was_elected_uncleanly_gives_its_place_to_who_has_more() {
+    Simulation::new(0).run(|sim| {
+        let disks = [Disk::new(), Disk::new()];
+        let (cluster, email) = cluster(&disks);
+        let settings = AlterConfig::new()
+            .set("brooklet.flush.policy", "os")
+            .set("unclean.leader.election.enable", true);
+        cluster.topic("email").unwrap().alter_config(settings).unwrap();
+        let [one, two] = [1, 2].map(|id| cluster.broker(id).unwrap());
+        two.pause();
+        let producer = cluster.producer().acks(Acks::Leader).build().unwrap();
+        producer.send(Record::to("email").value("welcome")).and_then(Delivery::wait).unwrap();
+        let leader = email.describe().unwrap().leader;
+        assert_eq!(leader, Some(one.id()));
+        // Synced by that, and not in sync any more.
+        one.stop().unwrap();
+        assert_eq!(email.describe().unwrap().leader, Some(two.id()));
+        crash(&cluster, &disks, 2, PowerCut::KeepsAll);
+        drop((one, two, producer, email, cluster));
+        let cluster = builder(&disks).open().unwrap();
+        let email = cluster.topic("email").unwrap().partition(0).unwrap();
+        await_in_sync(sim, &email);
+        send(&cluster);
+        assert_eq!(email.watermarks().unwrap().high, Offset::from(2));
+        cluster.close().unwrap();
+    });
+}
+
+/// It may be in a log that is read later: it was told not to be.
+#[test]
+fn a_change_that_nobody_could_take_over_may_have_been_made() {
+    for seed in 0..SEEDS {
+        Simulation::new(seed).run(|_| {
+            let disks = [Disk::new(), Disk::new()];
+            let (cluster, _) = cluster(&disks);
+            disks[0].fail(Fault::new(io::ErrorKind::Other).on(CallKind::Sync).for_good());
+            let full = Fault::new(io::ErrorKind::StorageFull).on(CallKind::Write);
+            // What it copies it can write, but not that it takes over.
+            disks[1].fail(full.at("__brooklet_metadata-0").after(1).for_good());
+            let made = cluster.create_topic(NewTopic::new("slack"));
+            disks.iter().for_each(Disk::heal);
+            let is_there = || cluster.topics().unwrap().iter().any(|name| name.as_str() == "slack");
+            match made {
+                Ok(_) => assert!(is_there()),
+                Err(error) => {
+                    let outcome = error.outcome();
+                    // Has somebody take office, and look at what is in the log.
+                    cluster.create_topic(NewTopic::new("sms")).unwrap();
+                    assert!(outcome == Outcome::Unknown || !is_there(), "{error}");
+                }
+            }
+        });
+    }
+}
+
+/// The keeper asked again at once, for ever, for a member that was back: no time passed.
+#[test]
+fn a_controller_without_room_is_asked_for_members_now_and_then() {
+    Simulation::new(0).run(|sim| {
+        let disks = [Disk::new(), Disk::new()];
+        let (cluster, email) = cluster(&disks);
+        let full = Fault::new(io::ErrorKind::StorageFull).on(CallKind::Write).for_good();
+        disks[1].fail(full.clone());
+        send(&cluster);
+        cluster.create_topic(NewTopic::new("slack")).unwrap();
+        assert_eq!(cluster.describe().unwrap().metadata_isr.len(), 1);
+        disks[0].fail(full);
+        disks[1].heal();
+        sim.sleep(Duration::from_secs(5));
+        disks[0].heal();
+        let deadline = sim.elapsed() + Duration::from_secs(30);
+        while cluster.describe().unwrap().metadata_isr.len() < 2 {
+            assert!(sim.elapsed() < deadline);
+            sim.sleep(Duration::from_millis(10));
+        }
+        await_in_sync(sim, &email);
+        cluster.close().unwrap();
+    });
+}
+
+/// What it had tried to record named it alone, and it did not know what the other did then.
+#[test]
+fn one_that_failed_to_become_the_controller_does_not_open_alone() {
+    let mut tried = 0;
+    for seed in 0..SEEDS {
+        let ran = Simulation::new(seed).run(|_| {
+            let disks = [Disk::new(), Disk::new()];
+            let (cluster, _) = cluster(&disks);
+            let full = Fault::new(io::ErrorKind::StorageFull).on(CallKind::Write);
+            disks[0].fail(full.at("__brooklet_metadata-0").for_good());
+            disks[1].fail(Fault::new(io::ErrorKind::Other).on(CallKind::Sync).for_good());
+            cluster.create_topic(NewTopic::new("slack")).unwrap_err();
+            disks[0].heal();
+            // If the other led for a moment, and this one could not cut its log, it is of no use any more.
+            let made = cluster.create_topic(NewTopic::new("sms"));
+            let image = disks[1].image(PowerCut::KeepsAll);
+            let error = Cluster::builder().broker_on(2, &image).open().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::MetadataIncomplete, "{error}");
+            made.is_ok()
+        });
+        tried += u64::from(ran.value);
+    }
+    assert!(tried > SEEDS / 2, "{tried}");
+}
+
 #[test]
 fn brokers_come_back_when_none_is_left() {
     Simulation::new(0).run(|sim| {

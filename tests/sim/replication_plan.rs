@@ -243,6 +243,8 @@ impl Plan {
             Kind::Disks => {
                 let (of_sync, after, times) =
                     (dice.one_in(2), dice.between(0, 20), dice.between(1, 3));
+                // Some fail until they are mended.
+                let times = if after.is_multiple_of(4) { u64::MAX } else { times };
                 Act::FailDisk { id, of_sync, after, times }
             }
             Kind::Elections => Act::ElectPreferred,

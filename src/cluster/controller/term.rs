@@ -51,12 +51,11 @@ impl Controller {
     }
 
     /// Begins a term after that of `epoch`, if this is none: there was one of which the metadata does not know.
-    pub(in crate::cluster) fn outlive(&self, epoch: i32) -> Result<(), ClusterError> {
+    pub(super) fn outlive(&self, epoch: i32, effects: &mut Effects) -> Result<(), ClusterError> {
         if self.with_image(Image::controller_epoch) > epoch {
             return Ok(());
         }
-        let members = self.log.members();
-        self.take_office(epoch, Occasion::Change, &members, &mut Effects::default()).map(drop)
+        self.take_office(epoch, Occasion::Change, &self.log.members(), effects).map(drop)
     }
 
     /// Begins a term after that of `epoch`, and all that are known: on the broker with the newest log, or on the next, if
@@ -72,8 +71,8 @@ impl Controller {
         let candidates = self.candidates(occasion, members);
         for (at, log) in candidates.iter().enumerate() {
             // Whoever could not record it is waited for no longer.
-            let members = candidates.iter().skip(at).map(|log| log.broker()).collect();
-            match self.begin_term(log, epoch, occasion, members) {
+            let rest = candidates.get(at..).unwrap_or_default();
+            match self.begin_term(log, epoch, occasion, members, rest) {
                 Ok(found) => {
                     effects.all = true;
                     return Ok(found);
@@ -84,8 +83,7 @@ impl Controller {
                 }
             }
         }
-        // Nothing was published without them.
-        self.log.set_members(members.to_vec());
+        self.log.restore_members(members);
         Err(failure)
     }
 
@@ -127,16 +125,19 @@ impl Controller {
         }
     }
 
-    /// Has the broker of `newest` record that it is the controller, with these members, and publishes all that is in that
-    /// log. Returns what it was.
+    /// Has the broker of `newest` record that it is the controller, when those of `counted` have that, and publishes all that
+    /// is in that log. Returns what it was.
+    ///
+    /// The record names all `members`, also those that are not counted on any more: that these are none is recorded behind
+    /// it. If that does not come to be, they are there when the cluster is opened again.
     fn begin_term(
         &self,
         newest: &Arc<Replica>,
         epoch: i32,
         occasion: Occasion,
-        mut members: Vec<BrokerId>,
+        members: &[BrokerId],
+        counted: &[Arc<Replica>],
     ) -> Result<Vec<MetadataRecord>, ClusterError> {
-        members.sort_unstable();
         let broker = newest.broker();
         let (published, from) = (self.published.read().clone(), self.next.lock().applied);
         let mut image = published.clone();
@@ -145,7 +146,14 @@ impl Controller {
         let reopened = i32::from(occasion == Occasion::Open && !is_planted(Bug::TermsStay));
         let incarnation = image.incarnation().saturating_add(reopened);
         let id = *random_id(&*self.runtime).as_bytes();
-        self.log.appoint(newest, epoch, members.clone());
+        let mut brokers = counted.iter().map(|log| log.broker()).collect::<Vec<_>>();
+        brokers.sort_unstable();
+        self.log.appoint(newest, epoch, brokers);
+        // Those that failed before they were appointed tell nobody again.
+        let failed = counted.iter().filter(|log| log.log().is_offline()).map(|log| log.broker());
+        self.log.lose_members(&failed.collect::<Vec<_>>());
+        let mut members = members.to_vec();
+        members.sort_unstable();
         let record = MetadataRecord::Epoch { epoch, broker, id, incarnation, members };
         self.log.commit(&[record.encode()]).map_err(ClusterError::NotRecorded)?;
         if occasion == Occasion::Change {
@@ -160,7 +168,7 @@ impl Controller {
         self.log.confirm();
         let members = self.log.members();
         if image.members() != members {
-            log::warn!("{members:?} were all that recorded that broker {broker} is the controller");
+            log::info!("{members:?} have recorded that broker {broker} is the controller");
         }
         // What was recorded and not published may have been a deletion.
         let before = self.published.read().topics().cloned().collect::<Vec<_>>();

@@ -172,3 +172,16 @@ fn impossible_alterations_are_refused() {
     assert_eq!(alter(&with(&[1], None), &[1]), Err(AlterIsrError::WithoutLeader));
     assert_eq!(alter(&partition(), &[1, 3]), Err(AlterIsrError::IneligibleReplica(id(3))));
 }
+
+#[test]
+fn the_longest_log_may_be_that_of_one_that_is_not_in_sync() {
+    let of_one_in_sync = elect_longest(&with(&[1, 3], Some(1)), id(3)).unwrap();
+    assert_eq!(state(&of_one_in_sync), (vec![1, 3], Some(3), 1, 1));
+    let of_another = elect_longest(&with(&[1], None), id(2)).unwrap();
+    assert_eq!(state(&of_another), (vec![1, 2], Some(2), 1, 1));
+    // Beside one that was elected uncleanly nobody may be in sync, before the leader says so.
+    let recovering = PartitionImage { recovering: true, ..with(&[1], Some(1)) };
+    let of_another = elect_longest(&recovering, id(2)).unwrap();
+    assert_eq!(state(&of_another), (vec![2], Some(2), 1, 1));
+    assert_eq!(elect_longest(&partition(), id(4)), None, "it has no replica");
+}
