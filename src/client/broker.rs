@@ -87,8 +87,8 @@ impl Broker {
         Ok(self.core.crash_broker(self.id())?)
     }
 
-    /// Has the broker's replicas of topics copy nothing from their leaders, until [`resume`](Self::resume), but what they are
-    /// copying at this moment.
+    /// Has the broker's replicas of topics copy nothing from their leaders, until [`resume`](Self::resume). Returns when what
+    /// they were copying is done.
     #[cfg(any(test, feature = "sim"))]
     pub fn pause(&self) {
         self.core.network().set_delay(self.id(), None);

@@ -19,7 +19,7 @@ use crate::cluster::metadata::{Image, without};
 use crate::cluster::metadata_log::METADATA_ID;
 use crate::cluster::store::Store;
 use crate::cluster::{BrokerConfig, ClusterError, Core, Drive};
-use crate::env::sync::{Mutex, RwLock};
+use crate::env::sync::{Event, Mutex, RwLock};
 use crate::env::{Moment, Runtime};
 use crate::replica::{FetchError, FollowError, Followed, Follower, FollowerEnd, Peers, Replica};
 use crate::storage::{Damage, ReadError, Repaired, StorageError};
@@ -41,6 +41,8 @@ pub(crate) struct Network {
     /// Followers copy: not while it is not yet known who leads.
     open: AtomicBool,
     faults: Mutex<Faults>,
+    /// Notified when no step of a broker's followers is under way any more.
+    at_rest: Event,
 }
 
 /// What is wrong with the network, because somebody wants it so.
@@ -49,6 +51,14 @@ struct Faults {
     cut: BTreeSet<(BrokerId, BrokerId)>,
     /// Followers that do not copy, or only after a while.
     delays: BTreeMap<BrokerId, Option<Duration>>,
+    /// How many steps of followers on each broker are under way.
+    steps: BTreeMap<BrokerId, usize>,
+}
+
+impl Faults {
+    fn delay(&self, broker: BrokerId) -> Option<Duration> {
+        self.delays.get(&broker).copied().unwrap_or(Some(Duration::ZERO))
+    }
 }
 
 impl Network {
@@ -69,6 +79,7 @@ impl Network {
             core: OnceLock::new(),
             open: AtomicBool::new(false),
             faults: Mutex::default(),
+            at_rest: Event::new(),
         })
     }
 
@@ -124,7 +135,7 @@ impl Network {
 
     /// How long a follower takes to copy, on purpose; `None` for ever.
     fn delay(&self, broker: BrokerId) -> Option<Duration> {
-        self.faults.lock().delays.get(&broker).copied().unwrap_or(Some(Duration::ZERO))
+        self.faults.lock().delay(broker)
     }
 
     /// Cuts two brokers off from each other, or connects them again.
@@ -140,7 +151,8 @@ impl Network {
         self.faults_changed();
     }
 
-    /// Has a broker's replicas copy only this long after they could; `None` for not at all.
+    /// Has a broker's replicas copy only this long after they could; `None` for not at all. What they are at when this is
+    /// called is done when it returns, unless it takes longer than a second.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn set_delay(&self, broker: BrokerId, delay: Option<Duration>) {
         {
@@ -149,6 +161,14 @@ impl Network {
                 Some(Duration::ZERO) => faults.delays.remove(&broker),
                 delay => faults.delays.insert(broker, delay),
             };
+        }
+        let deadline = self.runtime.now().after(Duration::from_secs(1));
+        loop {
+            let listener = self.at_rest.listen();
+            let is_at_rest = !self.faults.lock().steps.contains_key(&broker);
+            if is_at_rest || !self.runtime.park(listener, deadline) {
+                break;
+            }
         }
         self.faults_changed();
     }
@@ -171,9 +191,17 @@ impl Network {
         }
     }
 
-    /// One step of a follower: asks its leader for what comes next, and takes it. What may take long is left to those who
-    /// have the time.
-    fn step(&self, follower: &FollowerTask, has_time: bool) -> Result<Step, ClusterError> {
+    /// One step of a follower that is to copy after `delay`: asks its leader for what comes next, and takes it. What may take
+    /// long is left to those who have the time.
+    fn step(
+        &self,
+        follower: &FollowerTask,
+        has_time: bool,
+        delay: Duration,
+    ) -> Result<Step, ClusterError> {
+        let Some(_under_way) = UnderWay::begin(self, follower, delay) else {
+            return Ok(Step::More);
+        };
         if !self.open.load(Ordering::Acquire) && follower.id != METADATA_ID {
             return Ok(Step::Later);
         }
@@ -384,6 +412,38 @@ impl Peers for Network {
     }
 }
 
+/// A step of a follower that those wait for who are about to hold it up.
+struct UnderWay<'a> {
+    network: &'a Network,
+    broker: BrokerId,
+}
+
+impl<'a> UnderWay<'a> {
+    /// Unless it is to be held up by now.
+    fn begin(network: &'a Network, follower: &FollowerTask, delay: Duration) -> Option<Self> {
+        let broker = follower.broker;
+        let mut faults = network.faults.lock();
+        if follower.id != METADATA_ID && faults.delay(broker) != Some(delay) {
+            return None;
+        }
+        *faults.steps.entry(broker).or_default() += 1;
+        Some(Self { network, broker })
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut faults = self.network.faults.lock();
+        if let Some(steps) = faults.steps.get_mut(&self.broker) {
+            *steps -= 1;
+            if *steps == 0 {
+                faults.steps.remove(&self.broker);
+                self.network.at_rest.notify(usize::MAX);
+            }
+        }
+    }
+}
+
 /// What comes after a step of a follower.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
@@ -465,7 +525,7 @@ impl Follower for FollowerTask {
             self.wake();
             return;
         }
-        let mut steps = (0..MAX_HELP).map(|_| network.step(self, false));
+        let mut steps = (0..MAX_HELP).map(|_| network.step(self, false, Duration::ZERO));
         let last = steps.find(|step| !matches!(step, Ok(Step::More)));
         self.leave();
         if !matches!(last, Some(Ok(Step::Done))) {
@@ -497,7 +557,7 @@ impl Drive for FollowerTask {
             return again(LATER);
         }
         let step = loop {
-            match network.step(self, true) {
+            match network.step(self, true, delay) {
                 // It may be held up by now.
                 Ok(Step::More) if self.delay(&network) == Some(delay) => {}
                 step => break step,

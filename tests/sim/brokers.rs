@@ -164,7 +164,8 @@ fn who_has_all_that_the_last_in_sync_has_and_more_leads() {
                 }
             };
             await_in_sync(sim, &email);
-            assert_eq!(email.watermarks().unwrap().high, Offset::from(3));
+            send(&cluster);
+            assert_eq!(email.watermarks().unwrap().high, Offset::from(4));
             cluster.close().unwrap();
         });
     }

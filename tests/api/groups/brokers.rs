@@ -98,10 +98,8 @@ fn who_closes_while_the_coordinator_crashes_has_committed() {
     others.iter().for_each(Broker::pause);
     let closing = thread::spawn(move || consumer.close());
     thread::sleep(Duration::from_millis(50));
-    let crashing = thread::spawn(move || coordinator.unwrap().crash());
-    thread::sleep(Duration::from_millis(50));
+    coordinator.unwrap().crash().unwrap();
     others.iter().for_each(Broker::resume);
-    crashing.join().unwrap().unwrap();
     closing.join().unwrap().unwrap();
     let offsets = group.committed_offsets().unwrap();
     assert!(offsets.len() == 2 && offsets.values().all(|next| next.offset() == Offset::from(1)));
@@ -121,10 +119,8 @@ fn a_commit_that_its_coordinator_took_with_it_is_not_said_to_have_failed() {
     let mut commit = consumer.commit().unwrap();
     let error = commit.wait_timeout(Duration::from_millis(50)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
-    let crashing = thread::spawn(move || coordinator.unwrap().crash());
-    thread::sleep(Duration::from_millis(50));
+    coordinator.unwrap().crash().unwrap();
     others.iter().for_each(Broker::resume);
-    crashing.join().unwrap().unwrap();
     wait("the group has a coordinator", || group.describe().is_ok());
     group.remove_member(&consumer.group_metadata().unwrap().member_id).unwrap();
     let error = commit.wait().unwrap_err();
