@@ -5,6 +5,7 @@ use loom::thread;
 use std::time::Duration;
 
 use super::PartitionState;
+use super::fitness::Fitness;
 use super::in_sync::{FollowerEnd, InSync};
 use crate::base::{BrokerId, LeaderEpoch, Offset};
 use crate::env::sync::Mutex;
@@ -25,6 +26,7 @@ fn state(isr: &[i32]) -> PartitionState {
         leader_epoch: LeaderEpoch::ZERO,
         partition_epoch: isr.len() as i32,
         min_isr: 1,
+        config_epoch: 0,
         max_lag: Duration::from_secs(1),
     }
 }
@@ -67,7 +69,7 @@ impl Leader {
             epoch: LeaderEpoch::ZERO,
             position: end,
             end,
-            is_fit: true,
+            fitness: Fitness::default(),
         };
         assert!(self.in_sync.lock().heard(&said, self.end.get(), now));
         self.advance(now);

@@ -52,6 +52,7 @@ mod transactions;
 
 #[path = "../../../src/replica"]
 mod replica {
+    mod fitness;
     mod in_sync;
     mod state;
     pub(crate) use state::PartitionState;
