@@ -69,6 +69,34 @@ fn a_broker_that_is_back_knows_all_of_the_metadata_soon() {
     }
 }
 
+/// Where nobody led at the moment of its retry, a producer waited for `retry.backoff.ms`.
+#[test]
+fn who_sends_while_a_leader_crashes_goes_on_with_the_next() {
+    for seed in 0..SEEDS {
+        Simulation::new(seed).run(|sim| {
+            let disks = [Disk::new(), Disk::new(), Disk::new()];
+            let (cluster, email) = cluster(&disks);
+            send(&cluster);
+            let leader = email.describe().unwrap().leader.unwrap().value();
+            let broker = cluster.broker(leader).unwrap();
+            let pause = Duration::from_micros(sim.random() % 1_000);
+            let waiting = sim.clone();
+            let crash = sim.spawn("crash", move || {
+                waiting.sleep(pause);
+                broker.crash().unwrap();
+            });
+            for _ in 0..5 {
+                let began = sim.elapsed();
+                send(&cluster);
+                let took = sim.elapsed() - began;
+                assert!(took < Duration::from_millis(50), "{took:?}");
+            }
+            crash.join();
+            cluster.close().unwrap();
+        });
+    }
+}
+
 /// The metadata are on the disk too. That it had failed could not be recorded there, and its broker stayed the controller; or
 /// it was waited for, for as long as a broker may be silent.
 #[test]

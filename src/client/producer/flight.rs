@@ -48,6 +48,8 @@ pub(super) struct Flight {
     held: Vec<Held>,
     /// Not before are the held ones sent.
     resume_at: Option<Moment>,
+    /// How often nobody was found to send them to, in a row.
+    in_vain: u32,
     /// Numbers were given to batches that will never be written.
     has_hole: bool,
     /// The cluster is closing: what is open is sent, however much is out.
@@ -290,10 +292,8 @@ impl Accumulator {
         if error.outcome() == Outcome::Unknown {
             sent.maybe_written.store(true, Ordering::SeqCst);
         }
-        // Before the lock: this may open files.
-        let is_led = error.is_of_leader() && self.way.find_leader().is_ok();
         let mut flight = self.closing.lock();
-        let again = self.when_again(&mut flight, &sent, &error, is_led, now).zip(batch);
+        let again = self.when_again(&mut flight, &sent, &error, now).zip(batch);
         match again {
             Some((at, batch)) => {
                 flight.resume_at = flight.resume_at.max(Some(at));
@@ -315,7 +315,6 @@ impl Accumulator {
         flight: &mut Flight,
         sent: &Sent,
         error: &Error,
-        is_led: bool,
         now: Moment,
     ) -> Option<Moment> {
         let is_over =
@@ -337,12 +336,9 @@ impl Accumulator {
             _ => later(),
         };
         match error.kind() {
-            // Another does by now, or is about to: the time that is lost would be for nothing.
-            _ if is_led => soon(),
-            ErrorKind::NotLeaderOrFollower
-            | ErrorKind::LeaderNotAvailable
-            | ErrorKind::NotEnoughReplicas
-            | ErrorKind::NotEnoughReplicasAfterAppend => later(),
+            // Another leads by now, or is about to: the time that is lost would be for nothing.
+            ErrorKind::NotLeaderOrFollower | ErrorKind::LeaderNotAvailable => soon(),
+            ErrorKind::NotEnoughReplicas | ErrorKind::NotEnoughReplicasAfterAppend => later(),
             // One before it has not been written yet.
             ErrorKind::OutOfOrderSequenceNumber => {
                 let muted = self.muted.load(Ordering::SeqCst);
@@ -363,6 +359,16 @@ impl Accumulator {
             }
             _ => None,
         }
+    }
+
+    /// When to look for a leader again, once nobody has led: another is about to.
+    fn when_to_look(&self, flight: &mut Flight, now: Moment) -> Moment {
+        let time = match flight.in_vain < QUICK_RETRIES {
+            true => SOON.after(flight.in_vain, self.runtime.random()),
+            false => self.settings.retry_backoff,
+        };
+        flight.in_vain = flight.in_vain.saturating_add(1);
+        now.after(time).unwrap_or(now)
     }
 
     /// The time from one attempt to the next.
@@ -408,7 +414,7 @@ impl Accumulator {
                 false => Vec::new(),
             };
             let again = (!is_led && now != END && !flight.held.is_empty()).then(|| {
-                let at = now.after(self.settings.retry_backoff).unwrap_or(now);
+                let at = self.when_to_look(&mut flight, now);
                 *flight.resume_at.insert(at)
             });
             drop(flight);
@@ -456,9 +462,12 @@ impl Accumulator {
                 true => self.send(&sent, batch),
                 false => Err(Box::new(Unqueued { error: ProduceError::NotLeader, batch })),
             };
-            if let Err(unsent) = sending {
-                let at = now.after(self.settings.retry_backoff).unwrap_or(now);
-                failed.extend(self.hold(flight, sent, *unsent, at));
+            match sending {
+                Ok(()) => flight.in_vain = 0,
+                Err(unsent) => {
+                    let at = self.when_to_look(flight, now);
+                    failed.extend(self.hold(flight, sent, *unsent, at));
+                }
             }
         }
         flight.held.extend(rest);
