@@ -134,6 +134,8 @@ pub(super) struct Failed {
     partition: TopicPartition,
     broker: BrokerId,
     epoch: LeaderEpoch,
+    /// Nobody was told of it yet.
+    is_news: bool,
 }
 
 impl Failed {
@@ -144,6 +146,7 @@ impl Failed {
             partition: replica.partition().clone(),
             broker: replica.broker(),
             epoch: replica.led_by().1,
+            is_news: replica.is_failure_news(),
         }
     }
 }
@@ -152,7 +155,9 @@ impl Drive for Failed {
     fn drive(&self, _now: Moment) -> Option<Moment> {
         let core = self.core.upgrade()?;
         let (broker, partition) = (self.broker, self.partition.clone());
-        core.controller().events().tell([ClusterEvent::ReplicaFailed { partition, broker }]);
+        if self.is_news {
+            core.controller().events().tell([ClusterEvent::ReplicaFailed { partition, broker }]);
+        }
         if self.id == METADATA_ID {
             // Whoever records something finds out.
             return None;

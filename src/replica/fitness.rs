@@ -19,17 +19,27 @@ impl Fitness {
 
 /// The present [`Fitness`] of a replica.
 #[derive(Debug, Default)]
-pub(super) struct FitnessCell(AtomicU64);
+pub(super) struct FitnessCell {
+    now: AtomicU64,
+    /// What others were told last.
+    told: AtomicU64,
+}
 
 impl FitnessCell {
     pub(super) fn get(&self) -> Fitness {
-        Fitness(self.0.load(Ordering::Acquire))
+        Fitness(self.now.load(Ordering::Acquire))
     }
 
     pub(super) fn set(&self, is_fit: bool) {
         let change = |now| (Fitness(now).is_fit() != is_fit).then_some(now + 1);
         // An error says that it is so already.
-        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
+        let _ = self.now.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
+    }
+
+    /// Whether it is not what this returned `true` for last: a disk that goes on failing is told of once.
+    pub(super) fn is_news(&self) -> bool {
+        let now = self.get().0;
+        self.told.swap(now, Ordering::AcqRel) != now
     }
 }
 
@@ -46,6 +56,7 @@ mod tests {
             assert_eq!(cell.get().is_fit(), is_fit);
             said.push(cell.get());
         }
+        assert_eq!([cell.is_news(), cell.is_news()], [true, false]);
         assert!(said.is_sorted());
         assert_eq!(said.last(), said.iter().max());
     }

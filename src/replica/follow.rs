@@ -146,7 +146,8 @@ impl Replica {
         drop(role);
         match &done {
             Ok(Done::Copied) => self.fitness.set(true),
-            Ok(_) => {}
+            // That the answer is too late says nothing of the disk.
+            Ok(_) | Err(FollowError::Stale) => {}
             Err(_) => self.fitness.set(false),
         }
         // A term that begins meanwhile was left to whoever has the role.
@@ -280,6 +281,11 @@ impl Replica {
             self.fitness.set(false);
             self.peers.failed(self);
         }
+    }
+
+    /// Whether nobody was told yet that its disk has failed it.
+    pub(crate) fn is_failure_news(&self) -> bool {
+        self.fitness.is_news()
     }
 
     /// A sync has made more of a follower's log count.

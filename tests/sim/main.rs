@@ -18,6 +18,7 @@ mod bit_flips;
 mod brokers;
 mod crash_states;
 mod crash_states_of_three;
+mod failing_disks;
 mod full_disk;
 mod groups;
 mod groups_member;
